@@ -1,0 +1,1 @@
+"""Charging: prices, balances, sessions' meters and the ledger. This floor knows no RADIUS."""
