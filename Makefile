@@ -1,0 +1,60 @@
+# Every target makes its own virtual environment where none is there; `make VENV=/somewhere/else test` uses another.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+CODE := $(wildcard aaa charging cli migrations dictionaries tests bench)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format bench serve simulate clean
+
+help:
+	@echo 'make demo      a prepaid session, from login to top-up, with live figures'
+	@echo 'make test      the whole test suite'
+	@echo 'make lint      style, types and floors'
+	@echo 'make format    rewrite the code in the house style'
+	@echo 'make bench     this server and FreeRADIUS side by side'
+	@echo 'make serve     bring the database up to date and serve   (ARGS="--auth-port 1812")'
+	@echo 'make simulate  a simulated NAS                           (ARGS="--help")'
+	@echo 'make clean     remove the virtual environment and what the tools left'
+
+install: $(INSTALLED)
+
+# The stamp is written last, so an interrupted installation is done again.
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo '$(PYTHON) is older than Python 3.11; name another one: make PYTHON=python3.12'; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+	  echo 'no virtual environment could be made; on Debian: apt install python3-venv'; rm -rf $(VENV); exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+demo: $(INSTALLED)
+	@$(BIN)/aaa demo $(ARGS)
+
+test: $(INSTALLED)
+	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix-only $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+bench: $(INSTALLED)
+	@$(BIN)/python -m bench $(ARGS)
+
+serve: $(INSTALLED)
+	@$(BIN)/aaa db upgrade
+	@$(BIN)/aaa serve $(ARGS)
+
+simulate: $(INSTALLED)
+	@$(BIN)/aaa nas simulate $(ARGS)
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

