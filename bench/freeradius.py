@@ -1,0 +1,175 @@
+"""FreeRADIUS 3.2 with rlm_sql, as Debian packages it: a private copy of its configuration with the edits below, and no others."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from bench import load
+from bench.cluster import Cluster
+from bench.packets import INTERIM_SECONDS, Sessions, Subscriber
+
+PACKAGED = Path("/etc/freeradius/3.0")
+DATABASE = "radius"
+# As many connections as threads, all of them there from the beginning: no thread waits for a connection, none is started
+# under load. More than 32 threads were no faster on two cores.
+THREADS = 32
+
+
+class Unusable(Exception):
+    """FreeRADIUS can not be measured here; the text says what to install or change."""
+
+
+def _edits(folder: Path, cluster: Cluster, ports: tuple[int, int], secret: str) -> dict[str, list[tuple[str, str]]]:
+    """File → (pattern, replacement); each pattern must be found."""
+    auth_port, acct_port = ports
+    size = str(THREADS)
+    # the kernel's default buffer holds fewer than 512 datagrams: FreeRADIUS would lose packets it never saw
+    listen = "listen {{\n\ttype = {kind}\n\tipaddr = 127.0.0.1\n\tport = {port}\n\trecv_buff = 4194304\n}}\n"
+    return {
+        "radiusd.conf": [
+            (r"^logdir = .*$", f"logdir = {folder}"),
+            (r"^raddbdir = .*$", f"raddbdir = {folder}"),
+            (r"^run_dir = .*$", f"run_dir = {folder}"),
+            (r"^\t(user|group) = freerad$", ""),
+            # the pool of threads: see THREADS
+            (r"^\tstart_servers = .*$", f"\tstart_servers = {size}"),
+            (r"^\tmax_servers = .*$", f"\tmax_servers = {size}"),
+            (r"^\tmin_spare_servers = .*$", "\tmin_spare_servers = 1"),
+            (r"^\tmax_spare_servers = .*$", f"\tmax_spare_servers = {size}"),
+        ],
+        "mods-available/sql": [
+            (r'^\tdialect = .*$', '\tdialect = "postgresql"'),
+            (r'^\tdriver = .*$', '\tdriver = "rlm_sql_${dialect}"'),
+            (r'^\tradius_db = .*$', f'\tradius_db = "host={cluster.socket_folder} dbname={DATABASE} user=postgres"'),
+            (r"^\t\tstart = .*$", f"\t\tstart = {size}"),
+            (r"^\t\tmin = .*$", f"\t\tmin = {size}"),
+            (r"^\t\tmax = .*$", f"\t\tmax = {size}"),
+            (r"^\t\tspare = .*$", f"\t\tspare = {size}"),
+            (r"^\t\tidle_timeout = .*$", "\t\tidle_timeout = 0"),
+        ],
+        "sites-available/default": [
+            # our ports on loopback in place of the four packaged listeners
+            (r"^listen \{\n(?:.*\n)*?\}\n", ""),
+            (
+                r"^server default \{\n",
+                "server default {\n"
+                + listen.format(kind="auth", port=auth_port)
+                + listen.format(kind="acct", port=acct_port),
+            ),
+            # no detail file, no wtmp file: only SQL
+            (r"^\tdetail$", ""),
+            (r"^\tunix$", ""),
+            # `-sql` is the package's "if the module is enabled"; without the dash a missing module is an error
+            (r"^(\t+)-sql$", r"\1sql"),
+        ],
+        "clients.conf": [(r"^\tsecret = .*$", f"\tsecret = {secret}")],
+    }  # fmt: skip
+
+
+def _configure(folder: Path, cluster: Cluster, ports: tuple[int, int], secret: str) -> None:
+    try:
+        shutil.copytree(PACKAGED, folder, symlinks=True)
+    except (FileNotFoundError, PermissionError, shutil.Error) as error:
+        raise Unusable(f"{PACKAGED} can not be read ({error}): install freeradius and freeradius-postgresql, and run as root") from None
+    for name, edits in _edits(folder, cluster, ports, secret).items():
+        path = folder / name
+        text = path.read_text()
+        for pattern, replacement in edits:
+            text, found = re.subn(pattern, replacement, text, flags=re.MULTILINE)
+            if not found:
+                raise Unusable(f"{PACKAGED / name} has no line like {pattern!r}: the bench knows the packages of FreeRADIUS 3.2")
+        path.write_text(text)
+    (folder / "mods-enabled" / "sql").symlink_to("../mods-available/sql")
+    (folder / "sites-enabled" / "inner-tunnel").unlink(missing_ok=True)  # it opens a fixed port
+
+
+def version() -> str:
+    """As `freeradius -v` says it."""
+    try:
+        said = subprocess.run(["freeradius", "-v"], capture_output=True, text=True, check=True).stdout
+    except (FileNotFoundError, subprocess.CalledProcessError) as error:
+        raise Unusable(f"freeradius -v: {error}: install the packages freeradius and freeradius-postgresql") from None
+    found = re.search(r"Version (\S+?),", said)
+    return found[1] if found else said.splitlines()[0]
+
+
+class FreeRadius:
+    """One FreeRADIUS process on its own database, configuration and ports."""
+
+    name = "freeradius"
+
+    def __init__(self, cluster: Cluster, folder: Path, subscribers: int, secret: str) -> None:
+        self.cluster, self.folder, self.secret = cluster, folder / "freeradius", secret
+        self.auth_port, self.acct_port = load.free_ports(2)
+        self.process: subprocess.Popen[bytes] | None = None
+        _configure(self.folder, cluster, (self.auth_port, self.acct_port), secret)
+        self._fill(subscribers)
+
+    def _fill(self, subscribers: int) -> None:
+        """The packaged schema, and one clear-text password per subscriber: what PAP needs and nothing more."""
+        self.cluster.create(DATABASE)
+        schema = PACKAGED / "mods-config/sql/main/postgresql/schema.sql"
+        with self.cluster.connect(DATABASE) as connection:
+            connection.execute(schema.read_text())
+            with connection.cursor().copy("COPY radcheck (username, attribute, op, value) FROM STDIN") as copy:
+                for n in range(subscribers):
+                    one = Subscriber(n)
+                    copy.write_row((one.username, "Cleartext-Password", ":=", one.password))
+
+    def start(self) -> None:
+        """Start it in the foreground and wait for its first answer."""
+        self.process = subprocess.Popen(
+            ["freeradius", "-f", "-d", str(self.folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | {"LC_ALL": "C"}
+        )
+        if not all(load.wait_for(port, self.secret.encode()) for port in (self.auth_port, self.acct_port)):
+            self.stop()
+            log = self.folder / "radius.log"
+            said = log.read_text()[-1500:] if log.exists() else "(no log)"
+            raise Unusable(f"FreeRADIUS does not answer. The end of its log:\n{said}")
+
+    def stop(self) -> None:
+        """End it."""
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.process = None
+
+    def classes(self, sessions: int) -> list[bytes]:
+        """The stand-ins for Class values where our server did not run: the packets keep their size."""
+        return [b"bench-class-%028d" % n for n in range(sessions)]
+
+    def check_accounting(self, sessions: Sessions, sent: int) -> list[str]:
+        """What is wrong with radacct after `sent` answered interims; empty when it holds exactly what was reported."""
+        count = len(sessions.classes)
+        wrong = []
+        rows = self.cluster.number(DATABASE, "SELECT count(*) FROM radacct")
+        if rows != count:
+            wrong.append(f"radacct has {rows} rows, {count} sessions were started")
+        reported = sum(sessions.interims(n, sent) for n in range(count)) * INTERIM_SECONDS
+        recorded = self.cluster.number(DATABASE, "SELECT sum(acctsessiontime) FROM radacct")
+        if recorded != reported:
+            wrong.append(f"radacct has {recorded} s of session time, {reported} s were reported")
+        return wrong
+
+    def check_logins(self, accepted: int) -> list[str]:
+        """What is wrong with radpostauth after so many Accepts."""
+        rows = self.cluster.number(DATABASE, "SELECT count(*) FROM radpostauth WHERE reply = 'Access-Accept'")
+        return [] if rows >= accepted else [f"radpostauth has {rows} Accepts, {accepted} were answered"]
+
+    def check_end(self, sessions: Sessions) -> list[str]:
+        """What is wrong after every session's Stop."""
+        open_rows = self.cluster.number(DATABASE, "SELECT count(*) FROM radacct WHERE acctstoptime IS NULL")
+        return [] if open_rows == 0 else [f"{open_rows} of {len(sessions.classes)} sessions are still open"]
+
+    @property
+    def description(self) -> dict[str, object]:
+        """What was measured, for the report."""
+        return {"version": version(), "threads": THREADS, "sql_connections": THREADS, "charging": False}
+
+
