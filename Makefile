@@ -34,7 +34,7 @@ demo: $(INSTALLED)
 	@$(BIN)/aaa demo $(ARGS)
 
 test: $(INSTALLED)
-	@$(BIN)/python -m pytest -n auto $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check $(CODE)
