@@ -4,7 +4,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-CODE := $(wildcard aaa charging cli migrations dictionaries tests bench)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint format bench serve simulate clean
@@ -37,14 +36,14 @@ test: $(INSTALLED)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
 
 lint: $(INSTALLED)
-	$(BIN)/ruff check $(CODE)
-	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(INSTALLED)
-	$(BIN)/ruff check --fix-only $(CODE)
-	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
 
 bench: $(INSTALLED)
 	@$(BIN)/python -m bench $(ARGS)

