@@ -33,7 +33,7 @@ demo: $(INSTALLED)
 	@$(BIN)/aaa demo $(ARGS)
 
 test: $(INSTALLED)
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -26,8 +26,6 @@ SOURCES = (
 )
 VERSION = "0.1.0"
 
-pytestmark = pytest.mark.xdist_group("packaging")  # one worker builds the wheel, once
-
 
 def run(*command: str | Path, cwd: Path) -> str:
     """The command's standard output; its whole output is in the failure when it fails."""
