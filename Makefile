@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench serve simulate clean
+.PHONY: help install demo test lint style types floors format bench serve simulate clean
 
 help:
 	@echo 'make demo      a prepaid session, from login to top-up, with live figures'
@@ -35,10 +35,16 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
 
-lint: $(INSTALLED)
-	$(BIN)/ruff check .
+lint: style types floors
+
+style: $(INSTALLED)
+	$(BIN)/ruff check --output-format concise .
 	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
 	$(BIN)/mypy
+
+floors: $(INSTALLED)
 	$(BIN)/lint-imports
 
 format: $(INSTALLED)
