@@ -55,8 +55,12 @@ class Rounding:
         object.__setattr__(self, "unit_micros", 10 ** (PRICE_DECIMALS - self.decimals))
 
 
+UP_TO_MICROS: Final = Rounding()
+"""The rule of a plan that names none."""
+
+
 def divide(numerator: int, denominator: int, mode: RoundingMode) -> int:
-    """`numerator / denominator` as an integer; `denominator` > 0. `up` is towards +∞, `down` towards −∞."""
+    """`numerator / denominator` as an integer; `denominator` > 0. `up` is towards the larger, `down` towards the smaller integer."""
     if mode == "up":
         return -(-numerator // denominator)
     if mode == "down":

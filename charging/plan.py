@@ -7,11 +7,11 @@ import calendar
 import hashlib
 import json
 from dataclasses import dataclass, field, fields, is_dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
-from charging.money import Rounding
+from charging.money import UP_TO_MICROS, Rounding
 
 Instant = int
 """Milliseconds since the epoch, UTC."""
@@ -22,7 +22,7 @@ Action = Literal["throttle", "redirect", "disconnect"]
 
 DEFAULT_INTERIM_INTERVAL_SECONDS: Final = 300
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND: Final = timedelta(seconds=1)
 
 
@@ -140,7 +140,7 @@ class Plan:
     exhausted: Exhausted = Exhausted()
     max_sessions: int | None = 1
     """Live sessions per subscriber at the same time; None: no limit."""
-    rounding: Rounding = Rounding()
+    rounding: Rounding = UP_TO_MICROS
     description: str = ""
 
     # Facts that follow from the fields above, computed once because every report asks for them.
@@ -202,7 +202,7 @@ def from_json(text: str) -> Plan:
             allowances=tuple(_allowance(item) for item in read.pop("allowances", ())),
             rates=tuple(Rate(**item) for item in read.pop("rates", ())),
             exhausted=Exhausted() if exhausted is None else _exhausted(exhausted),
-            rounding=Rounding() if rounding is None else Rounding(**rounding),
+            rounding=UP_TO_MICROS if rounding is None else Rounding(**rounding),
             **read,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -10,7 +10,7 @@ from charging.money import MAX_AMOUNT, Rounding, divide
 from charging.plan import Rate
 
 UNLIMITED: Final = MAX_AMOUNT
-"""`quota` of a rate that costs nothing, and its largest answer: 2⁶³ − 1 units."""
+"""`quota` of a rate that costs nothing, and its largest answer: 2^63 - 1 units."""
 
 
 def price(rate: Rate, units: int, rounding: Rounding) -> int:

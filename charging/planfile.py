@@ -1,0 +1,502 @@
+"""The plan file: TOML → plans. Every fault in it is found in one reading, each with its line and what would be right.
+
+    prepaid.toml:24: plan.prepaid-50.rate[0].price: '0,02' is not a price; write 0.02
+
+docs/plans.md explains the keys.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar, get_args
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from charging import amounts
+from charging.money import EXPONENTS, MAX_AMOUNT, PRICE_DECIMALS, Rounding, RoundingMode, exponent, parse_money
+from charging.money import parse_price as parse_price_text
+from charging.plan import (
+    DEFAULT_INTERIM_INTERVAL_SECONDS,
+    Action,
+    Allowance,
+    Direction,
+    Duration,
+    Exhausted,
+    Plan,
+    Profile,
+    Rate,
+    Unit,
+)
+from charging.tomlfile import NAME, BadValueError, Table, TomlFileError, parse
+
+T = TypeVar("T")
+
+_EXAMPLES: Final[Mapping[Unit, str]] = {"octets": "50GB", "seconds": "10h", "money": "10.00"}
+
+MIN_INTERIM_INTERVAL_SECONDS: Final = 60
+"""RFC 2869 section 5.16: an interim interval is at least 60 seconds."""
+MAX_INTERIM_INTERVAL_SECONDS: Final = 86_400
+MAX_RATE_BPS: Final = 10**12
+MAX_TIMEOUT_SECONDS: Final = 2**32 - 1
+MAX_STEP: Final[Mapping[Unit, int]] = {"octets": 10 * 10**9, "seconds": 86_400}
+"""The largest charging step: a hold must be able to pay for the next one."""
+MAX_PER: Final = 10**15
+MAX_PRICE_MICROS: Final = 10**15
+MAX_TEXT_OCTETS: Final = 247
+"""What fits any RADIUS attribute, vendor-specific ones too."""
+MAX_PLANS: Final = 10_000
+
+
+class PlanFileError(TomlFileError):
+    """A plan file with faults."""
+
+
+def load(text: str, name: str = "<plan file>") -> list[Plan]:
+    """The plans of a file, in its order. `name` is what the problems call it. PlanFileError lists all its faults."""
+    try:
+        top = parse(text, name)
+    except TomlFileError as error:
+        raise PlanFileError(error.problems) from None
+    plans = _file(top)
+    if top.faults.found:
+        raise PlanFileError(tuple(top.faults.in_file_order()))
+    return plans
+
+
+# The parts of a plan file
+
+
+def _file(top: Table) -> list[Plan]:
+    currency = top.take("currency", _currency, "", required='currency = "EUR"')
+    time_zone = top.take("time_zone", _time_zone, "UTC", required='time_zone = "Europe/Berlin"')
+    profiles = {name: _profile(name, table) for name, table in top.tables("profile").items()}
+    tables = top.tables("plan")
+    top.finish()
+    if not tables and not top.faults.under(("plan",)):
+        top.fault(None, "there is no plan in it; write [plan.NAME]")
+    if len(tables) > MAX_PLANS:
+        top.fault("plan", f"{len(tables)} plans in one file; the most is {MAX_PLANS}")
+        return []
+    return [_plan(name, table, currency, time_zone, profiles) for name, table in tables.items()]
+
+
+def _profile(name: str, table: Table) -> Profile:
+    rates: dict[str, int | None] = {}
+    for way in ("down", "up"):
+        rate = rates[f"rate_{way}_bps"] = table.take(f"rate_{way}", _rate_bps, None)
+        burst = rates[f"burst_{way}_bps"] = table.take(f"burst_{way}", _rate_bps, None)
+        if burst is None:
+            continue
+        if f"rate_{way}" not in table.values:
+            table.fault(f"burst_{way}", f"a burst without a rate; write rate_{way} too")
+        elif rate is not None and burst < rate:
+            table.fault(f"burst_{way}", f"is slower than rate_{way}; write at least {amounts.format_rate(rate)}")
+    attributes = table.table("attributes")
+    profile = Profile(
+        name=name,
+        **rates,
+        interim_interval_seconds=table.take("interim_interval", _interim_interval, DEFAULT_INTERIM_INTERVAL_SECONDS),
+        session_timeout_seconds=table.take("session_timeout", _timeout, None),
+        idle_timeout_seconds=table.take("idle_timeout", _timeout, None),
+        pool=table.take("pool", _text, None),
+        filter=table.take("filter", _text, None),
+        vlan=table.take("vlan", _vlan, None),
+        redirect_url=table.take("redirect_url", _url, None),
+        address_list=table.take("address_list", _text, None),
+        attributes=() if attributes is None else _attributes(attributes),
+    )
+    table.finish()
+    return profile
+
+
+def _attributes(table: Table) -> tuple[tuple[str, str], ...]:
+    pairs: list[tuple[str, str]] = []
+    for name in table.values:
+        if not NAME.fullmatch(name):
+            table.fault(name, "is not the name of an attribute; write it as in the dictionary, for example Filter-Id")
+            continue
+        pairs.extend((name, value) for value in table.take(name, _attribute_values, ()))
+    return tuple(pairs)
+
+
+def _plan(name: str, table: Table, currency: str, time_zone: str, profiles: Mapping[str, Profile]) -> Plan:
+    def profile_named(value: object) -> Profile:
+        return profiles[_one_of(value, tuple(profiles), "profile", "write [profile.{}] for it")]
+
+    profile = table.take("profile", profile_named, None, required='profile = "NAME" of a [profile.NAME]')
+    rounding_mode: RoundingMode = table.take("rounding", _rounding_mode, "up")
+    decimals = table.take("decimals", _integer_between(0, PRICE_DECIMALS), PRICE_DECIMALS)
+    plan = Plan(
+        name=name,
+        currency=currency,
+        time_zone=time_zone,
+        profile=profile or Profile(""),
+        thresholds_percent=table.take("thresholds", _thresholds, ()),
+        allowances=_allowances(table, currency),
+        rates=_rates(table, currency),
+        exhausted=_exhausted(table, profile, profile_named),
+        max_sessions=table.take("max_sessions", _max_sessions, 1),
+        rounding=Rounding(rounding_mode, decimals),
+        description=table.take("description", _description, ""),
+    )
+    table.finish()
+    return plan
+
+
+def _allowances(plan: Table, currency: str) -> tuple[Allowance, ...]:
+    tables = plan.array("allowance")
+    found: list[Allowance] = []
+    names: set[str] = set()
+    for table in tables:
+        name = table.take("name", _name, "", required='name = "data"')
+        if name in names:
+            table.fault("name", f"{name!r} is the name of another allowance of this plan; names must differ")
+        if name:
+            names.add(name)
+        unit: Unit | None = table.take("unit", _unit, None, required='unit = "octets", "seconds" or "money"')
+        allowance = Allowance(
+            name=name,
+            unit=unit or "octets",
+            direction=_direction_of(table, unit),
+            amount=table.take(
+                "amount", _amount(unit, currency), 1, required=f'amount = "{_EXAMPLES[unit or "octets"]}"'
+            ),
+            priority=table.take("priority", _integer_between(-1_000, 1_000), 0),
+            validity=table.take("validity", _validity, None),
+            blocker=table.take("blocker", _boolean, default=False),
+        )
+        table.finish()
+        if unit == "money" and not plan.values.get("rate"):
+            table.fault("unit", "an allowance of money in a plan without a rate is never drawn; write a [[…rate]] too")
+        found.append(allowance)
+    return tuple(found)
+
+
+def _rates(plan: Table, currency: str) -> tuple[Rate, ...]:
+    found: list[Rate] = []
+    seen: dict[tuple[Unit, Direction], int] = {}
+    for index, table in enumerate(plan.array("rate")):
+        unit: Unit | None = table.take("unit", _rated_unit, None, required='unit = "octets" or "seconds"')
+        direction = _direction_of(table, unit)
+        example = "1m" if unit == "seconds" else "1MB"
+        per = table.take("per", _units(unit, MAX_PER), 1, required=f'per = "{example}"')
+        step = table.take("step", _units(unit, MAX_STEP.get(unit or "octets", MAX_PER)), 1)
+        price = table.take("price", _price(currency), 0, required='price = "0.02"')
+        fee = table.take("fee", _price(currency), 0)
+        table.finish()
+        if unit is None:
+            continue
+        # The same octets would be paid twice: by two equal lines, or by `total` and one of its two parts.
+        for (other_unit, other), other_index in seen.items():
+            if other_unit == unit and (other == direction or "total" in (other, direction)):
+                also = f"rate[{other_index}] prices {'' if unit == 'seconds' else other + ' '}{unit} already"
+                table.fault("direction" if "direction" in table.values else None, f"{also}; leave one of the two")
+        seen[unit, direction] = index
+        found.append(Rate(unit, direction, price, per, step, fee))
+    return tuple(found)
+
+
+def _exhausted(plan: Table, usual: Profile | None, profile_named: Callable[[object], Profile]) -> Exhausted:
+    table = plan.table("exhausted")
+    if table is None:
+        return Exhausted()
+    action: Action | None = table.take(
+        "action", _action, None, required='action = "throttle", "redirect" or "disconnect"'
+    )
+    profile = table.take("profile", profile_named, None)
+    table.finish()
+    if action is None:
+        return Exhausted()
+    if action == "disconnect":
+        if "profile" in table.values:
+            table.fault("profile", "a session that is disconnected has no profile; remove this line")
+        return Exhausted()
+    if profile is None:
+        if "profile" not in table.values:
+            table.fault(None, f'{action} needs a profile; write profile = "NAME" of a [profile.NAME]')
+        return Exhausted()
+    if plan.faults.under(("profile", profile.name)):
+        return Exhausted()
+    if action == "throttle":
+        _check_throttle(table, profile, usual)
+    elif not (profile.redirect_url or profile.address_list or profile.filter or profile.pool):
+        table.fault(
+            "profile", f"{profile.name!r} redirects nothing; give it redirect_url, address_list, filter or pool"
+        )
+    return Exhausted(action, profile)
+
+
+def _check_throttle(table: Table, profile: Profile, usual: Profile | None) -> None:
+    if profile.rate_down_bps is None and profile.rate_up_bps is None:
+        table.fault("profile", f"{profile.name!r} has no rate, so it throttles nothing; give it rate_down and rate_up")
+        return
+    if usual is None or table.faults.under(("profile", usual.name)):
+        return
+    pairs = {
+        "down": (profile.rate_down_bps, usual.rate_down_bps),
+        "up": (profile.rate_up_bps, usual.rate_up_bps),
+    }
+    for way, (throttled, normal) in pairs.items():
+        if normal is not None and (throttled is None or throttled > normal):
+            table.fault(
+                "profile",
+                f"{profile.name!r} is faster {way} than the plan's own profile {usual.name!r}; "
+                f"give it a rate_{way} of at most {amounts.format_rate(normal)}",
+            )
+
+
+# Values: each parser takes what TOML holds and raises ValueError with what would be right
+
+
+def _shown(value: object) -> str:
+    return repr(value) if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _string(value: object, example: str) -> str:
+    if not isinstance(value, str):
+        raise BadValueError(f"{_shown(value)} is not text; write {example} in quotes")
+    return value
+
+
+def _text(value: object) -> str:
+    text = _string(value, '"name"')
+    if not text or not text.isprintable():
+        raise BadValueError(f"{text!r} is empty or has unprintable characters; write plain text")
+    if len(text.encode()) > MAX_TEXT_OCTETS:
+        raise BadValueError(f"{text[:20]!r}… is too long; an attribute holds {MAX_TEXT_OCTETS} octets")
+    return text
+
+
+def _description(value: object) -> str:
+    text = _string(value, '"what it is"')
+    if len(text) > 1_000:
+        raise BadValueError("is too long; write at most 1000 characters")
+    return text
+
+
+def _name(value: object) -> str:
+    name = _string(value, '"data"')
+    if not NAME.fullmatch(name):
+        raise BadValueError(f"{name!r} is not a name; use 1 to 64 of the letters a-z, digits, '.', '_', '-'")
+    return name
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise BadValueError(f"{_shown(value)} is not a yes or no; write true or false, without quotes")
+    return value
+
+
+def _integer_between(least: int, most: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise BadValueError(f"{_shown(value)} is not a whole number; write {least} to {most}, without quotes")
+        if not least <= value <= most:
+            raise BadValueError(f"{value} is out of range; write {least} to {most}")
+        return value
+
+    return read
+
+
+def _one_of(value: object, known: tuple[str, ...], what: str, otherwise: str = "") -> str:
+    text = _string(value, f'"{known[0]}"' if known else '"NAME"')
+    if text in known:
+        return text
+    near = difflib.get_close_matches(text, known, 1, 0.6)
+    if near:
+        raise BadValueError(f"{text!r} is no {what}; did you mean {near[0]!r}?")
+    raise BadValueError(f"{text!r} is no {what}; {otherwise.format(text) or 'write ' + ', '.join(known)}")
+
+
+def _currency(value: object) -> str:
+    code = _string(value, '"EUR"')
+    exponent(code)
+    return code
+
+
+def _time_zone(value: object) -> str:
+    name = _string(value, '"Europe/Berlin"')
+    try:
+        ZoneInfo(name)
+    # An odd name reaches the file system: a folder, a name that is too long.
+    except (LookupError, ValueError, OSError):
+        raise BadValueError(
+            f"{name!r} is no time zone; write for example Europe/Berlin, Africa/Nairobi or UTC"
+        ) from None
+    return name
+
+
+def _unit(value: object) -> Unit:
+    return _one_of(value, get_args(Unit), "unit")  # type: ignore[return-value]  # one of Unit's own values
+
+
+def _rated_unit(value: object) -> Unit:
+    if value == "money":
+        raise BadValueError("'money' has no price; write octets or seconds")
+    return _unit(value)
+
+
+def _direction(value: object) -> Direction:
+    return _one_of(value, get_args(Direction), "direction")  # type: ignore[return-value]  # one of Direction's own
+
+
+def _action(value: object) -> Action:
+    return _one_of(value, get_args(Action), "action")  # type: ignore[return-value]  # one of Action's own
+
+
+def _rounding_mode(value: object) -> RoundingMode:
+    return _one_of(value, get_args(RoundingMode), "rounding")  # type: ignore[return-value]  # one of its own
+
+
+def _direction_of(table: Table, unit: Unit | None) -> Direction:
+    direction: Direction = table.take("direction", _direction, "total")
+    if unit in ("seconds", "money") and direction != "total":
+        table.fault("direction", f"{unit} have no direction; remove this line, or write total")
+        return "total"
+    return direction
+
+
+def _number_or_text(value: object, parse: Callable[[str], T], example: str) -> T:
+    """TOML integers are plain numbers of the smallest unit; a float would lose digits and is refused."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 0:
+            raise BadValueError(f"{value} is negative; write for example {example}")
+        return parse(str(value))
+    if not isinstance(value, str):
+        raise BadValueError(f'{_shown(value)}: write it in quotes, for example "{example}"')
+    return parse(value)
+
+
+def _units(unit: Unit | None, most: int) -> Callable[[object], int]:
+    """A positive number of octets or seconds, at most `most`. With an unknown unit nothing can be said: 1."""
+
+    def read(value: object) -> int:
+        if unit is None:
+            return 1
+        if unit == "seconds":
+            count, shown = _number_or_text(value, amounts.parse_seconds, "1m"), amounts.format_seconds(most)
+        else:
+            count, shown = _number_or_text(value, amounts.parse_octets, "1MB"), amounts.format_octets(most)
+        if count == 0:
+            raise BadValueError(
+                f"{_shown(value)}: must be more than 0; write for example {'1s' if unit == 'seconds' else '1kB'}"
+            )
+        if count > most:
+            raise BadValueError(f"{_shown(value)} is too large; the most is {shown}")
+        return count
+
+    return read
+
+
+def _amount(unit: Unit | None, currency: str) -> Callable[[object], int]:
+    """The amount of an allowance; money with the currency's own decimals."""
+    if unit != "money":
+        return _units(unit, MAX_AMOUNT)
+
+    def read(value: object) -> int:
+        if currency not in EXPONENTS:
+            return 1
+        micros = _number_or_text(value, lambda text: parse_money(text, currency), "10.00")
+        if micros == 0:
+            raise BadValueError(f"{_shown(value)}: must be more than 0; write for example 10.00")
+        return micros
+
+    return read
+
+
+def _price(currency: str) -> Callable[[object], int]:
+    """Micros of a price or fee; with an unknown currency, which is a fault of its own, the digits are still read."""
+
+    def read(value: object) -> int:
+        known = currency if currency in EXPONENTS else "EUR"
+        micros = _number_or_text(value, lambda text: parse_price_text(text, known), "0.02")
+        if micros > MAX_PRICE_MICROS:
+            raise BadValueError(f"{_shown(value)} is too large; the most is {MAX_PRICE_MICROS // 1_000_000}")
+        return micros
+
+    return read
+
+
+def _rate_bps(value: object) -> int:
+    rate_bps = _number_or_text(value, amounts.parse_rate, "20M")
+    if rate_bps == 0:
+        raise BadValueError("a rate of 0 means 'no limit' to many devices; write at least 1k, or leave the line out")
+    if rate_bps < 1_000:
+        raise BadValueError(f"{_shown(value)} is less than 1 kbit/s; write for example 64k")
+    if rate_bps > MAX_RATE_BPS:
+        raise BadValueError(f"{_shown(value)} is too fast; the most is {amounts.format_rate(MAX_RATE_BPS)}")
+    return rate_bps
+
+
+def _seconds(value: object) -> int:
+    return _number_or_text(value, amounts.parse_seconds, "30m")
+
+
+def _interim_interval(value: object) -> int:
+    seconds = _seconds(value)
+    if seconds < MIN_INTERIM_INTERVAL_SECONDS:
+        raise BadValueError(f"{_shown(value)} is too short for many devices; write 1m or more")
+    if seconds > MAX_INTERIM_INTERVAL_SECONDS:
+        raise BadValueError(f"{_shown(value)} is too long to charge in real time; write 24h or less")
+    return seconds
+
+
+def _timeout(value: object) -> int:
+    seconds = _seconds(value)
+    if not 1 <= seconds <= MAX_TIMEOUT_SECONDS:
+        raise BadValueError(
+            f"{_shown(value)}: a timeout is 1 to {MAX_TIMEOUT_SECONDS} seconds; leave it out for no limit"
+        )
+    return seconds
+
+
+def _validity(value: object) -> Duration:
+    duration = _number_or_text(value, amounts.parse_duration, "30 days")
+    if duration == Duration():
+        raise BadValueError(f"{_shown(value)} is no time at all; write for example 30 days or 1 month")
+    return duration
+
+
+def _vlan(value: object) -> int:
+    return _integer_between(1, 4_094)(value)
+
+
+def _max_sessions(value: object) -> int | None:
+    if value == "unlimited":
+        return None
+    if isinstance(value, str):
+        raise BadValueError(f'{value!r} is not a number of sessions; write for example 2, or "unlimited"')
+    return _integer_between(1, 10_000)(value)
+
+
+def _url(value: object) -> str:
+    text = _text(value)
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    if not usable or " " in text or not text.isascii():
+        raise BadValueError(f"{text!r} is not a web address; write for example https://pay.example.net/")
+    return text
+
+
+def _attribute_values(value: object) -> tuple[str, ...]:
+    """One attribute's values: text or a number, or a list of them for an attribute that is sent several times."""
+    items = value if isinstance(value, list) else [value]
+    return tuple(_text(str(item) if isinstance(item, int) and not isinstance(item, bool) else item) for item in items)
+
+
+def _thresholds(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list):
+        raise BadValueError(f'{_shown(value)} is not a list; write for example ["80%", "95%"]')
+    percents = tuple(
+        item if isinstance(item, int) and not isinstance(item, bool) else amounts.parse_percent(_string(item, '"80%"'))
+        for item in value
+    )
+    for percent in percents:
+        if not 1 <= percent <= 100:
+            raise BadValueError(f"{percent}% is no threshold; write 1% to 100%")
+    if percents != tuple(sorted(set(percents))):
+        right = ", ".join(f'"{percent}%"' for percent in sorted(set(percents)))
+        raise BadValueError(f"thresholds must rise; write [{right}]")
+    return percents
