@@ -301,7 +301,7 @@ def _one_of(value: object, known: tuple[str, ...], what: str, otherwise: str = "
     text = _string(value, f'"{known[0]}"' if known else '"NAME"')
     if text in known:
         return text
-    near = difflib.get_close_matches(text, known, 1, 0.6)
+    near = difflib.get_close_matches(text, known, n=1)
     if near:
         raise BadValueError(f"{text!r} is no {what}; did you mean {near[0]!r}?")
     raise BadValueError(f"{text!r} is no {what}; {otherwise.format(text) or 'write ' + ', '.join(known)}")

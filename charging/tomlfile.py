@@ -174,7 +174,7 @@ class Table:
         """Everything known is taken: what is left is unknown."""
         for key in self.values:
             if key not in self.taken:
-                near = difflib.get_close_matches(key, self.taken, 1, 0.6)
+                near = difflib.get_close_matches(key, self.taken, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"known here are {', '.join(self.taken)}"
                 self.fault(key, f"unknown key; {hint}")
 
