@@ -173,7 +173,7 @@ def compare(folder: Path, plan: Plan, names: tuple[str, ...]) -> dict[str, Any]:
     everything = Results()
     try:
         report["postgresql"] = cluster.settings()
-        kinds_of_server = {"ours": Ours, "freeradius": FreeRadius}
+        kinds_of_server: dict[str, type[Ours | FreeRadius]] = {"ours": Ours, "freeradius": FreeRadius}
         servers: list[Server] = []
         for name in names:
             began = time.monotonic()
@@ -229,9 +229,9 @@ def table(report: dict[str, Any]) -> Table:
             row += (
                 [f"{one['packets_per_second']:,.0f}", f"{one['p50_ms']:.1f}", f"{one['p99_ms']:.1f}"]
                 if one
-                else ["–"] * 3
+                else ["-"] * 3
             )
-        shown.add_row(*row, ratio.get((kind, outstanding), "–"))
+        shown.add_row(*row, ratio.get((kind, outstanding), "-"))
     return shown
 
 
@@ -304,7 +304,7 @@ def main(
         click.echo(f"{name}: " + ", ".join(f"{key} {value}" for key, value in description.items()))
     described = report["machine"]
     click.echo(
-        f"{described['processors']} × {described['processor']}; {described['file_system']}, {described['sync_ms']} ms per synced write"
+        f"{described['processors']} x {described['processor']}; {described['file_system']}, {described['sync_ms']} ms per synced write"
     )
     noisy = [cell for cell in report["cells"] if cell["cpu"]["others_share"] > NOT_QUIET]
     if noisy:

@@ -41,7 +41,7 @@ class Cluster:
     @property
     def pid(self) -> int:
         """The postmaster's."""
-        return int(self._server.get_pid())
+        return int(self._server.get_postmaster_info().pid)
 
     def settle_down(self) -> None:
         """Before a measurement: in every database nothing left to vacuum, analyse or write from what was before."""

@@ -105,7 +105,7 @@ def _transmit(one: socket.socket, packet: bytes) -> None:
     try:
         one.send(packet)
     except (BlockingIOError, ConnectionRefusedError):
-        pass  # as lost as any other datagram: the retransmission brings it
+        return  # as lost as any other datagram: the retransmission brings it
 
 
 @contextmanager
@@ -144,7 +144,7 @@ def drive(  # noqa: C901, PLR0912, PLR0915 - one loop, written out: a call per p
     total = len(packets)
     clock = time.perf_counter
     poller = select.epoll()
-    for at, one in enumerate(sockets):
+    for one in sockets:
         poller.register(one.fileno(), select.EPOLLIN)
     by_descriptor = {one.fileno(): (one, all_places[at]) for at, one in enumerate(sockets)}
     try:
@@ -188,10 +188,10 @@ def drive(  # noqa: C901, PLR0912, PLR0915 - one loop, written out: a call per p
                 now = clock()
                 if not opened_at and now >= opens:
                     opened_at, cpu_opened = now, time.process_time()
-                if opened_at and not closed_at and (now >= closes or following == total):
-                    # the window ends with the sending: what is still under way belongs to no full load
-                    if seconds is not None or not waiting.count:
-                        closed_at, cpu_closed = now, time.process_time()
+                # the window ends with the sending: what is still under way belongs to no full load
+                over = now >= closes or following == total if seconds is not None else not waiting.count
+                if opened_at and not closed_at and over:
+                    closed_at, cpu_closed = now, time.process_time()
                 if now >= next_look:
                     next_look = now + 0.1
                     retransmissions += waiting.retransmit(now)

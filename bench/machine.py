@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 
 def describe(folder: Path) -> dict[str, object]:
     """Processors, memory, and the disk under the database."""
@@ -19,7 +17,7 @@ def describe(folder: Path) -> dict[str, object]:
     return {
         "processors": os.cpu_count(),
         "processor": names[0] if names else platform.machine(),
-        "memory_bytes": psutil.virtual_memory().total,
+        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         "kernel": platform.release(),
         "python": platform.python_version(),
         "file_system": file_system(folder),
@@ -76,27 +74,33 @@ class Cpu:
 
 
 def cpu(server_pid: int, postgresql_pid: int) -> Cpu:
-    """The state of the meters now. Interrupts on behalf of the network count for others."""
-    times = psutil.cpu_times()
+    """The state of the meters now. Interrupts on behalf of nobody are nobody's; waiting and stolen time is not work."""
+    parents, used = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                text = (entry / "stat").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it ended while we looked
+            fields = text.rpartition(")")[2].split()  # from field 3 on, see proc_pid_stat(5)
+            parents[int(entry.name)] = int(fields[1])
+            used[int(entry.name)] = (
+                sum(int(ticks) for ticks in fields[11:15]) / _TICKS
+            )  # own and of children that ended
+    user, nice, system, *_ = (int(ticks) / _TICKS for ticks in Path("/proc/stat").read_text().split(None, 9)[1:9])
     return Cpu(
         at=time.monotonic(),
-        busy=times.user + times.nice + times.system,
-        server=_tree(server_pid),
-        postgresql=_tree(postgresql_pid),
+        busy=user + nice + system,
+        server=_tree(server_pid, parents, used),
+        postgresql=_tree(postgresql_pid, parents, used),
         generator=time.process_time(),
     )
 
 
-def _tree(pid: int) -> float:
-    """Processor seconds of a process, its children now and its children that have ended."""
-    used = 0.0
-    try:
-        parent = psutil.Process(pid)
-        own = parent.cpu_times()
-        used += own.user + own.system + own.children_user + own.children_system
-        for child in parent.children(recursive=True):
-            one = child.cpu_times()
-            used += one.user + one.system
-    except psutil.NoSuchProcess:
-        pass
-    return used
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def _tree(root: int, parents: dict[int, int], used: dict[int, float]) -> float:
+    """Processor seconds of a process and everything below it."""
+    own = used.get(root, 0.0)
+    return own + sum(_tree(pid, parents, used) for pid, parent in parents.items() if parent == root)
