@@ -48,7 +48,7 @@ SINGLE_VALUED: Final = frozenset(
 )
 
 
-class Malformed(Exception):  # noqa: N818 - the word the RFCs use
+class Malformed(Exception):
     """These bytes are no packet we can read. The only exception that leaves this package for bytes from outside.
 
     `reason` is a short constant slug, fit for a counter: `length`, `code`, `attribute-chain`, `attribute-count`,

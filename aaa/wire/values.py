@@ -140,42 +140,37 @@ def _numbers(name: str, standard: str, vendor: str | None, kind: str | None) -> 
 
 def encode_value(name: str, definition: Definition, value: Value) -> bytes:
     """The octets of a value, without tag. ValueError, naming attribute and value, when it does not fit the type."""
+    try:
+        return _encode(definition, value)
+    except _PYRAD_ERRORS as error:
+        shown = "(hidden)" if definition.encryption else repr(value)
+        raise ValueError(f"{name} = {shown}: {error}") from error
+
+
+def _encode(definition: Definition, value: Value) -> bytes:
     datatype = definition.datatype
     if datatype in _NUMBERS:
-        return _encode_number(name, definition, value)
+        number = _number(definition, value)
+        if definition.tagged and not 0 <= number < TAGGED_INTEGER_LIMIT:
+            raise ValueError("a tagged number has 24 bits (RFC 2868)")
+        numeric: bytes = tools.EncodeAttr(datatype, number)
+        return numeric
     if datatype in ("string", "octets"):
         # not through pyrad: it takes octets that begin with "0x" for hexadecimal digits
         if isinstance(value, str):
-            try:
-                return value.encode()
-            except UnicodeEncodeError as error:
-                raise ValueError(f"{name} = {value!r}: {error}") from error
+            return value.encode()
         if isinstance(value, bytes):
             return value
     elif isinstance(value, str):
-        try:
-            encoded: bytes = tools.EncodeAttr(datatype, value)
-        except _PYRAD_ERRORS as error:
-            raise ValueError(f"{name} = {value!r}: {error}") from error
-        return encoded
-    raise ValueError(f"{name} = {value!r}: a value of type {datatype} is no {type(value).__name__}")
+        address: bytes = tools.EncodeAttr(datatype, value)
+        return address
+    raise ValueError(f"a value of type {datatype} is no {type(value).__name__}")
 
 
-def _encode_number(name: str, definition: Definition, value: Value) -> bytes:
-    if isinstance(value, str):
-        number = definition.values.get(value)
-        if number is None:
-            raise ValueError(
-                f"{name} = {value!r}: neither a number nor one of {', '.join(definition.values) or 'none'}"
-            )
-    elif isinstance(value, int):
-        number = value
-    else:
-        raise ValueError(f"{name} = {value!r}: a number is needed")  # noqa: TRY004 - encoding has one error
-    if definition.tagged and not 0 <= number < TAGGED_INTEGER_LIMIT:
-        raise ValueError(f"{name} = {value!r}: a tagged number has 24 bits (RFC 2868)")
-    try:
-        encoded: bytes = tools.EncodeAttr(definition.datatype, number)
-    except _PYRAD_ERRORS as error:
-        raise ValueError(f"{name} = {value!r}: {error}") from error
-    return encoded
+def _number(definition: Definition, value: Value) -> int:
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str) and value in definition.values:
+        return definition.values[value]
+    names = ", ".join(definition.values)
+    raise ValueError(f"neither a number nor one of {names}" if names else "it takes a number")

@@ -9,10 +9,20 @@ import pytest
 from aaa import wire
 
 FOLDER = Path(__file__).resolve().parent.parent / "vectors"
-FIELDS = frozenset(
-    "title secret packet answers malformed authenticator message-authenticator password attributes "
-    "reply reply-attributes reply-packet".split()
-)
+FIELDS = {
+    "title",
+    "secret",
+    "packet",
+    "answers",
+    "malformed",
+    "authenticator",
+    "message-authenticator",
+    "password",
+    "attributes",
+    "reply",
+    "reply-attributes",
+    "reply-packet",
+}
 PORTS = frozenset(wire.Code)
 MESSAGE_AUTHENTICATOR_WORDS = {True: "good", False: "bad", None: "none"}
 

@@ -1,0 +1,1 @@
+"""The tests mirror the source; `stories` and `house` stand beside it."""
