@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -285,6 +286,7 @@ def main(
         subscribers=4_000 if quick else 20_000,
         sessions=2_000 if quick else 4_000,
     )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C does: end the servers, remove the folder
     names = ("ours", "freeradius") if which == "both" else (which,)
     work = Path(tempfile.mkdtemp(prefix="aaa-bench-", dir=folder))
     work.chmod(0o711)  # PostgreSQL runs as another user when root starts it

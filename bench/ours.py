@@ -166,6 +166,7 @@ class Ours:
             f"SELECT sum(seconds) {started}": reports * INTERIM_SECONDS,
             f"SELECT sum(octets_up + octets_down) {started}": octets,
             "SELECT sum(accrued) FROM session_charge WHERE unit = 'octets'": octets,
+            "SELECT sum(octets_up_to - octets_up_from + octets_down_to - octets_down_from) FROM usage_line": octets,
             "SELECT count(*) FROM usage_line WHERE flags LIKE '%suspect%'": 0,
             "SELECT count(*) FROM orphan_report": 0,
         }
