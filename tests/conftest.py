@@ -61,11 +61,12 @@ def url_of(server_uri: str, name: str) -> str:
 
 def upgrade(url: str) -> None:
     """Bring an empty database up to date by the migrations."""
+    import migrations
     from charging import database
 
     engine = database.open_engine(url)
     try:
-        database.upgrade(engine)
+        migrations.upgrade(engine)
     finally:
         engine.dispose()
 
@@ -150,6 +151,7 @@ def empty_database_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     """An engine as the server opens it, on each kind of database."""
+    import migrations
     from charging import database
 
     opened = database.open_engine(database_url)

@@ -1,0 +1,177 @@
+"""Letting a session begin: counted, held and opened in one place, so that two logins at one instant can not both pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from charging.book import Book, Opening
+from charging.buckets import NEVER, read_rated
+from charging.enforcement import hold_next, profile_of
+from charging.plan import Instant, Plan, Profile
+from charging.session import PROVISIONAL_MS, Session, Wanted
+from charging.tariff import quota
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A subscriber whose password was right asks to begin a session."""
+
+    account_id: int
+    subscriber_id: int
+    username: str
+    plan_version_id: int
+    max_sessions: int | None
+    """The subscriber's own limit; None: the plan's."""
+    expires_at: Instant | None
+    nas_id: int
+    nas_address: str
+    device_key: str
+    """Empty where the request says neither port nor calling station."""
+    calling_station: str | None = None
+    nas_port_id: str | None = None
+
+
+class Admitted(NamedTuple):
+    """The session that was opened, and what the NAS is to be told about it."""
+
+    account_id: int
+    session_id: int
+    wanted: Wanted
+    profile: Profile
+    interim_interval_seconds: int
+    session_timeout_seconds: int | None
+
+
+class Refused(NamedTuple):
+    """Why not: suspended, too-many-sessions or exhausted."""
+
+    reason: str
+
+
+def admit(book: Book, login: Login, now: Instant) -> Admitted | Refused:
+    """Open a provisional session with its first hold, or say why not."""
+    plan = book.plans(login.plan_version_id)
+    if book.account.status != "active":
+        return Refused("suspended")
+    known = _waiting(book, login)
+    limit = plan.max_sessions if login.max_sessions is None else login.max_sessions
+    if limit is not None and known is None and len(_others(book, login)) >= limit:
+        return Refused("too-many-sessions")
+    session = known or _open(book, login, plan, now)
+    session.stale_at = now + PROVISIONAL_MS
+    session.last_report_at = session.last_event_at = now
+    session.wanted = "full"
+    if not hold_next(book, session, plan, now):
+        book.release(session)
+        if plan.exhausted.action == "disconnect":
+            if known is None:
+                del book.sessions[session.session_id], book.new_sessions[session.session_id]
+            return Refused("exhausted")
+        session.wanted = "exhausted"
+        # The Accept itself carries the exhausted profile.
+        session.acked_version, session.acked_at = session.wanted_version, now
+    book.changed_sessions.add(session.session_id)
+    profile = profile_of(plan, session)
+    return Admitted(
+        session.account_id,
+        session.session_id,
+        session.wanted,
+        profile,
+        session.interval_seconds,
+        _session_timeout(book, session, plan, profile, login.expires_at, now),
+    )
+
+
+def _waiting(book: Book, login: Login) -> Session | None:
+    """The session of an earlier Accept for the same device that no report has followed: the NAS asks again."""
+    for session in book.live_sessions():
+        if (
+            session.state == "provisional"
+            and session.acct_session_id is None
+            and session.subscriber_id == login.subscriber_id
+            and session.plan_version_id == login.plan_version_id
+            and session.nas_address == login.nas_address
+            and session.device_key == login.device_key != ""
+        ):
+            return session
+    return None
+
+
+def _others(book: Book, login: Login) -> list[Session]:
+    """The subscriber's live sessions on other devices: one from the same device is about to be replaced."""
+    return [
+        s
+        for s in book.live_sessions()
+        if s.subscriber_id == login.subscriber_id
+        and not (s.nas_id == login.nas_id and s.device_key == login.device_key != "")
+    ]
+
+
+def _open(book: Book, login: Login, plan: Plan, now: Instant) -> Session:
+    session_id = book.new_id()
+    interval = plan.profile.interim_interval_seconds
+    return book.add_session(
+        Session(
+            account_id=login.account_id,
+            session_id=session_id,
+            subscriber_id=login.subscriber_id,
+            plan_version_id=login.plan_version_id,
+            nas_id=login.nas_id,
+            nas_address=login.nas_address,
+            root_id=session_id,
+            device_key=login.device_key,
+            session_key=None,
+            acct_session_id=None,
+            created_at=now,
+            closed_at=None,
+            close_reason=None,
+            state="provisional",
+            started_at=None,
+            last_report_at=now,
+            last_event_at=now,
+            stale_at=now + PROVISIONAL_MS,
+            # A little longer for some than for others, or a reconnect storm comes back with every interval.
+            interval_seconds=interval + session_id % (interval // 10 + 1),
+            wanted="full",
+            posted_at=now,
+        ),
+        Opening(login.username, login.nas_port_id, login.calling_station, None),
+    )
+
+
+def _session_timeout(
+    book: Book, session: Session, plan: Plan, profile: Profile, expires_at: Instant | None, now: Instant
+) -> int | None:
+    """The seconds after which the NAS should end the session by itself; never 0, None for no limit.
+
+    Where time is charged: whole charging steps that the balance pays for. Always: the profile's limit and the
+    subscriber's expiry.
+    """
+    limits = [profile.session_timeout_seconds or NEVER]
+    if expires_at is not None:
+        limits.append((expires_at - now) // 1000)
+    if session.wanted == "full" and plan.charges("seconds"):
+        limits.append(_payable_seconds(book, session, plan, now))
+    limit = max(1, min(limits))
+    # RADIUS has 32 bits for it; longer is no limit.
+    return limit if limit < 2**31 else None
+
+
+def _payable_seconds(book: Book, session: Session, plan: Plan, now: Instant) -> int:
+    own = {(c.bucket_id, c.unit): c.held for c in book.charges_of(session)}
+    seconds = 0
+    micros = book.account.credit_limit_micros
+    for bucket in book.usable_buckets(now):
+        available = bucket.balance - bucket.held + own.get((bucket.bucket_id, bucket.unit), 0)
+        if bucket.unit == "seconds":
+            seconds += max(available, 0)
+        elif bucket.unit == "money":
+            micros += available
+    for index, rate in enumerate(plan.rates):
+        if rate.unit == "seconds":
+            before = read_rated(session.rated).get(index)
+            paid = (before.units, before.micros) if before else (0, 0)
+            seconds += max(0, quota(rate, paid[1] + max(micros, 0), plan.rounding) - paid[0])
+            break
+    return seconds

@@ -1,0 +1,333 @@
+"""An account's book: everything that one decision about an account may read and change, held in memory.
+
+`settle` opens a book from the database, the decisions (`admission`, `usage`, `payment`, `enforcement`) work on it,
+and `settle` writes down what they changed. Nothing in here knows of SQL, clocks or sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from charging.buckets import SHORTFALL, Bucket, Usage, cover, read_rated, usable
+from charging.ledger import Transfer, bucket_name, chained
+from charging.plan import Instant, Plan, Unit
+from charging.session import Session, Wanted
+
+CommandAction = Literal["profile", "disconnect"]
+
+#: The name of the bucket that money top-ups go to; every account has one from its beginning.
+MONEY_BUCKET = "money"
+
+
+@dataclass(slots=True)
+class Account:
+    """A row of the account table. `version` is what the database held when the book was opened."""
+
+    account_id: int
+    currency: str
+    kind: str
+    credit_limit_micros: int
+    status: str
+    version: int
+    ledger_seq: int
+    ledger_hash: str
+
+
+@dataclass(slots=True)
+class Charge:
+    """What one session took from one bucket: accrued at once, posted to the ledger later, held for the next interval."""
+
+    account_id: int
+    session_id: int
+    bucket_id: int
+    unit: Unit
+    accrued: int = 0
+    posted: int = 0
+    held: int = 0
+    held_until: Instant = 0
+    live: bool = True
+
+
+class UsageLine(NamedTuple):
+    """A row of the usage_line table: what one report added."""
+
+    account_id: int
+    session_id: int
+    line_no: int
+    recorded_at: Instant
+    event_at: Instant
+    kind: str
+    octets_up_from: int
+    octets_up_to: int
+    octets_down_from: int
+    octets_down_to: int
+    seconds_from: int
+    seconds_to: int
+    amount_micros: int
+    draws: str
+    free_octets: int
+    flags: str
+    raw: str
+
+
+class Command(NamedTuple):
+    """A row of the command table: a CoA or Disconnect that must reach a NAS."""
+
+    account_id: int
+    command_id: int
+    session_id: int
+    nas_id: int
+    action: CommandAction
+    version: int
+    reason: str
+    not_before: Instant
+    created_at: Instant
+
+
+class Notice(NamedTuple):
+    """A row of the notice table: something that a subscriber or an operator should hear of."""
+
+    account_id: int
+    notice_id: int
+    session_id: int | None
+    bucket_id: int | None
+    kind: str
+    detail: str
+    created_at: Instant
+
+
+class Binding(NamedTuple):
+    """What the first report adds to a session that a login opened."""
+
+    account_id: int
+    session_id: int
+    session_key: str
+    acct_session_id: bytes
+    nas_port_id: str | None
+    calling_station: str | None
+    framed_address: str | None
+
+
+class Opening(NamedTuple):
+    """What only the database keeps of a new session."""
+
+    username: str
+    nas_port_id: str | None
+    calling_station: str | None
+    framed_address: str | None
+
+
+@dataclass(slots=True)
+class Book:
+    """One account, its usable buckets, its live sessions, and the closed ones that a report may still speak of."""
+
+    account: Account
+    new_id: Callable[[], int]
+    plans: Callable[[int], Plan]
+    """The plan version of that id; immutable."""
+    buckets: dict[int, Bucket] = field(default_factory=dict)
+    sessions: dict[int, Session] = field(default_factory=dict)
+    charges: dict[tuple[int, int, str], Charge] = field(default_factory=dict)
+
+    # What has changed since the book was opened.
+    changed_buckets: set[int] = field(default_factory=set)
+    changed_sessions: set[int] = field(default_factory=set)
+    changed_charges: set[tuple[int, int, str]] = field(default_factory=set)
+    new_buckets: set[int] = field(default_factory=set)
+    new_sessions: dict[int, Opening] = field(default_factory=dict)
+    new_charges: set[tuple[int, int, str]] = field(default_factory=set)
+    bindings: list[Binding] = field(default_factory=list)
+    usage_lines: list[UsageLine] = field(default_factory=list)
+    transfers: list[Transfer] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    _usable: list[Bucket] | None = None
+
+    def live_sessions(self) -> list[Session]:
+        """Those that are not closed, oldest first."""
+        return sorted((s for s in self.sessions.values() if s.closed_at is None), key=lambda s: s.session_id)
+
+    def usable_buckets(self, now: Instant) -> list[Bucket]:
+        """Those valid now, in draw order."""
+        if self._usable is None:
+            self._usable = usable(list(self.buckets.values()), now)
+        return self._usable
+
+    def add_bucket(self, bucket: Bucket) -> Bucket:
+        """Take a new bucket into the book; its balance comes by `move`."""
+        self.buckets[bucket.bucket_id] = bucket
+        self.new_buckets.add(bucket.bucket_id)
+        self._usable = None
+        return bucket
+
+    def add_session(self, session: Session, opening: Opening) -> Session:
+        """Take a new session into the book."""
+        self.sessions[session.session_id] = session
+        self.new_sessions[session.session_id] = opening
+        return session
+
+    def money_bucket(self) -> Bucket:
+        """The bucket that money top-ups go to."""
+        for bucket in self.buckets.values():
+            if bucket.unit == "money" and bucket.name == MONEY_BUCKET:
+                return bucket
+        raise LookupError(f"account {self.account.account_id} has no money bucket")
+
+    def charge_of(self, session: Session, bucket_id: int, unit: Unit) -> Charge:
+        """The session's charge on a bucket, new or known, marked as changed."""
+        key = (session.session_id, bucket_id, unit)
+        charge = self.charges.get(key)
+        if charge is None:
+            charge = Charge(session.account_id, session.session_id, bucket_id, unit, live=session.closed_at is None)
+            self.charges[key] = charge
+            self.new_charges.add(key)
+        else:
+            self.changed_charges.add(key)
+        return charge
+
+    def charges_of(self, session: Session) -> list[Charge]:
+        """All of a session's charges."""
+        return [c for c in self.charges.values() if c.session_id == session.session_id]
+
+    # --- moving money ---------------------------------------------------------------------------------------------
+
+    def draw(self, session: Session, bucket: Bucket, amount: int) -> None:
+        """Take `amount` from a bucket for a session: the real-time debit. The ledger hears of it at `post`."""
+        bucket.balance -= amount
+        self.changed_buckets.add(bucket.bucket_id)
+        self.charge_of(session, bucket.bucket_id, bucket.unit).accrued += amount
+
+    def move(
+        self, bucket: Bucket, counter_account: str, amount: int, kind: str, reference: str, now: Instant, actor: str
+    ) -> None:
+        """A transfer between a counter-account and a bucket: into the bucket where `amount` > 0, else out of it."""
+        bucket.balance += amount
+        self.changed_buckets.add(bucket.bucket_id)
+        name = bucket_name(bucket.bucket_id)
+        debit, credit = (counter_account, name) if amount > 0 else (name, counter_account)
+        self._append(debit, credit, bucket.unit, abs(amount), kind, reference, None, now, actor)
+
+    def post(self, session: Session, now: Instant) -> None:
+        """Write what a session has accrued since the last time into the ledger, one transfer per bucket."""
+        plan = self.plans(session.plan_version_id)
+        for charge in self.charges_of(session):
+            amount = charge.accrued - charge.posted
+            if amount:
+                source = (
+                    bucket_name(charge.bucket_id)
+                    if charge.bucket_id != SHORTFALL
+                    else f"shortfall:nas-{session.nas_id}"
+                )
+                revenue = f"revenue:{plan.name}"
+                reference = f"session:{session.session_id}:{session.line_no}"
+                self._append(source, revenue, charge.unit, amount, "usage", reference, session.session_id, now, "server")
+                charge.posted = charge.accrued
+                self.changed_charges.add((charge.session_id, charge.bucket_id, charge.unit))
+        session.posted_at = now
+
+    def _append(
+        self,
+        debit: str,
+        credit: str,
+        unit: Unit,
+        amount: int,
+        kind: str,
+        reference: str,
+        session_id: int | None,
+        now: Instant,
+        actor: str,
+    ) -> None:
+        account = self.account
+        account.ledger_seq += 1
+        fields = (
+            account.account_id, account.ledger_seq, debit, credit, unit, amount, kind, reference, session_id, now, now,
+            actor,
+        )  # fmt: skip
+        account.ledger_hash = chained(account.ledger_hash, fields)
+        self.transfers.append(Transfer(*fields, account.ledger_hash))
+
+    # --- holds ----------------------------------------------------------------------------------------------------
+
+    def release(self, session: Session) -> None:
+        """Give back what a session holds."""
+        for charge in self.charges_of(session):
+            if charge.held:
+                bucket = self.buckets.get(charge.bucket_id)
+                if bucket is not None:
+                    bucket.held -= charge.held
+                    self.changed_buckets.add(bucket.bucket_id)
+                charge.held = 0
+                self.changed_charges.add((charge.session_id, charge.bucket_id, charge.unit))
+
+    def hold(self, session: Session, want: Usage, until: Instant, now: Instant) -> Usage:
+        """Reserve as much of `want` as is available, instead of what the session held; the part that nothing covers."""
+        self.release(session)
+        coverage = cover(
+            self.plans(session.plan_version_id),
+            want,
+            self.usable_buckets(now),
+            _unheld,
+            read_rated(session.rated),
+            self.account.credit_limit_micros,
+        )
+        for bucket, amount in coverage.draws:
+            bucket.held += amount
+            self.changed_buckets.add(bucket.bucket_id)
+            charge = self.charge_of(session, bucket.bucket_id, bucket.unit)
+            charge.held += amount
+            charge.held_until = until
+        return coverage.uncovered
+
+    def trim_holds(self) -> list[Session]:
+        """Cut back holds that a bucket no longer covers, youngest session first; the sessions that lost some.
+
+        A session that used more than its own hold has drawn what another one held. The holds must never exceed what
+        is there, or two sessions would be told that the same money is theirs.
+        """
+        trimmed: list[Session] = []
+        for bucket in self.buckets.values():
+            limit = bucket.balance + (self.account.credit_limit_micros if bucket.unit == "money" else 0)
+            if bucket.held <= max(limit, 0):
+                continue
+            held = [c for c in self.charges.values() if c.bucket_id == bucket.bucket_id and c.held]
+            for charge in sorted(held, key=lambda c: -c.session_id):
+                cut = min(charge.held, bucket.held - max(limit, 0))
+                if cut <= 0:
+                    break
+                charge.held -= cut
+                bucket.held -= cut
+                self.changed_buckets.add(bucket.bucket_id)
+                self.changed_charges.add((charge.session_id, charge.bucket_id, charge.unit))
+                trimmed.append(self.sessions[charge.session_id])
+        return trimmed
+
+    # --- what must follow ----------------------------------------------------------------------------------------
+
+    def notify(
+        self, kind: str, detail: str, now: Instant, *, session: Session | None = None, bucket: Bucket | None = None
+    ) -> None:
+        """Write a notice in the transaction that causes it."""
+        session_id = None if session is None else session.session_id
+        bucket_id = None if bucket is None else bucket.bucket_id
+        notice = Notice(self.account.account_id, self.new_id(), session_id, bucket_id, kind, detail, now)
+        self.notices.append(notice)
+
+    def command(self, session: Session, wanted: Wanted, reason: str, now: Instant, *, not_before: Instant = 0) -> None:
+        """Write what the NAS must now apply to a session. Only the latest wanted state matters, so it gets a new
+        version, and commands for older ones are superseded when this is stored."""
+        session.wanted = wanted
+        session.wanted_version += 1
+        self.changed_sessions.add(session.session_id)
+        action: CommandAction = "disconnect" if wanted == "cut" else "profile"
+        self.commands.append(
+            Command(
+                session.account_id, self.new_id(), session.session_id, session.nas_id, action,
+                session.wanted_version, reason, not_before or now, now,
+            )  # fmt: skip
+        )
+
+
+def _unheld(bucket: Bucket) -> int:
+    return bucket.balance - bucket.held

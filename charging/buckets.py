@@ -1,0 +1,202 @@
+"""What is drawn first, and how far it reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from charging.plan import Direction, Instant, Plan, Unit
+from charging.tariff import price, quota
+
+#: Draws past everything that could pay: consumed, but not covered. It is no bucket's number.
+SHORTFALL: Final = 0
+NEVER: Final = 2**63 - 1
+
+
+@dataclass(slots=True)
+class Bucket:
+    """A row of the bucket table. `balance` and `held` are rewritten by every report."""
+
+    account_id: int
+    bucket_id: int
+    name: str
+    unit: Unit
+    direction: Direction
+    balance: int
+    held: int
+    granted: int
+    low_water_marks: str
+    marks_passed: int
+    priority: int
+    blocker: bool
+    source: str
+    valid_from: Instant
+    expires_at: Instant | None
+    created_at: Instant
+
+
+class Usage(NamedTuple):
+    """Octets in both directions and seconds: what was used, or what may be."""
+
+    up: int
+    down: int
+    seconds: int
+
+
+class Rated(NamedTuple):
+    """What a price line has charged in one session so far."""
+
+    units: int
+    micros: int
+
+
+class Coverage(NamedTuple):
+    """What pays for a usage, and what nothing pays for."""
+
+    draws: list[tuple[Bucket, int]]
+    """Buckets in draw order with what each gives, money buckets last."""
+    rated: dict[int, Rated]
+    """Per price line touched: its new totals in this session."""
+    money: int
+    """The part of `draws` that is money, micros."""
+    uncovered: Usage
+
+
+def draw_order(bucket: Bucket) -> tuple[bool, int, Instant, Instant, int]:
+    """Blocker, then priority (lower first), then earlier expiry, then earlier creation; the id breaks a tie."""
+    expires_at = NEVER if bucket.expires_at is None else bucket.expires_at
+    return (not bucket.blocker, bucket.priority, expires_at, bucket.created_at, bucket.bucket_id)
+
+
+def usable(buckets: Sequence[Bucket], now: Instant) -> list[Bucket]:
+    """Those valid now, in draw order."""
+    valid = [b for b in buckets if b.valid_from <= now and (b.expires_at is None or b.expires_at > now)]
+    if len(valid) > 1:
+        valid.sort(key=draw_order)
+    return valid
+
+
+def charged_part(plan: Plan, usage: Usage) -> Usage:
+    """The part of a usage that this plan counts at all."""
+    directions = plan.charged_directions
+    total = "total" in directions
+    return Usage(
+        usage.up if total or "up" in directions else 0,
+        usage.down if total or "down" in directions else 0,
+        usage.seconds if "seconds" in plan.charged_units else 0,
+    )
+
+
+def cover(
+    plan: Plan,
+    usage: Usage,
+    buckets: Sequence[Bucket],
+    available: Callable[[Bucket], int],
+    rated: dict[int, Rated],
+    credit_micros: int,
+) -> Coverage:
+    """Spread `usage` over `buckets` (usable ones, in draw order) and price what they leave by the plan's lines.
+
+    A bucket of the usage's own unit goes before money. `available` says what a bucket may give; `rated` is what this
+    session has been charged per price line so far; `credit_micros` is what the money buckets may go below zero.
+    """
+    up, down, seconds = charged_part(plan, usage)
+    draws: list[tuple[Bucket, int]] = []
+    octets_blocked = seconds_blocked = False
+    for bucket in buckets:
+        unit = bucket.unit
+        if unit == "octets":
+            if octets_blocked:
+                continue
+            octets_blocked = bucket.blocker
+            room = available(bucket)
+            if room <= 0:
+                continue
+            from_down = from_up = 0
+            if bucket.direction != "up":
+                from_down = room if room < down else down
+            if bucket.direction != "down":
+                left = room - from_down
+                from_up = left if left < up else up
+            down -= from_down
+            up -= from_up
+            if from_down + from_up:
+                draws.append((bucket, from_down + from_up))
+        elif unit == "seconds":
+            if seconds_blocked:
+                continue
+            seconds_blocked = bucket.blocker
+            taken = min(max(available(bucket), 0), seconds)
+            if taken:
+                seconds -= taken
+                draws.append((bucket, taken))
+    new_rated: dict[int, Rated] = {}
+    micros = 0
+    if plan.rates and (up or down or seconds):
+        purse = credit_micros + sum(available(b) for b in buckets if b.unit == "money")
+        for index, rate in enumerate(plan.rates):
+            if rate.unit == "octets":
+                if octets_blocked:
+                    continue
+                units = (up if rate.direction != "down" else 0) + (down if rate.direction != "up" else 0)
+            else:
+                units = 0 if seconds_blocked else seconds
+            if not units:
+                continue
+            before = rated.get(index, _NOTHING_RATED)
+            cost = price(rate, before.units + units, plan.rounding) - before.micros
+            if cost > purse:
+                affordable = quota(rate, before.micros + max(purse, 0), plan.rounding) - before.units
+                units = max(0, min(units, affordable))
+                cost = price(rate, before.units + units, plan.rounding) - before.micros if units else 0
+            purse -= cost
+            micros += cost
+            if units:
+                new_rated[index] = Rated(before.units + units, before.micros + cost)
+            if rate.unit == "seconds":
+                seconds -= units
+            else:
+                from_down = min(units, down) if rate.direction != "up" else 0
+                down -= from_down
+                up -= units - from_down
+        if micros:
+            draws += _from_money(buckets, available, micros)
+    return Coverage(draws, new_rated, micros, Usage(up, down, seconds))
+
+
+_NOTHING_RATED: Final = Rated(0, 0)
+
+
+def _from_money(
+    buckets: Sequence[Bucket], available: Callable[[Bucket], int], micros: int
+) -> list[tuple[Bucket, int]]:
+    """`micros` from the money buckets in order; the last one may go below zero, as far as there is credit."""
+    draws: list[tuple[Bucket, int]] = []
+    purses = [b for b in buckets if b.unit == "money"]
+    for purse in purses:
+        taken = min(max(available(purse), 0), micros)
+        if taken:
+            draws.append((purse, taken))
+            micros -= taken
+    if micros:
+        # Only the credit limit lets a price through that the buckets do not hold.
+        last = purses[-1]
+        if draws and draws[-1][0] is last:
+            draws[-1] = (last, draws[-1][1] + micros)
+        else:
+            draws.append((last, micros))
+    return draws
+
+
+def read_rated(text: str) -> dict[int, Rated]:
+    """`line:units:micros` separated by spaces, as the session row keeps it."""
+    if not text:
+        return {}
+    parts = (part.split(":") for part in text.split(" "))
+    return {int(line): Rated(int(units), int(micros)) for line, units, micros in parts}
+
+
+def write_rated(rated: dict[int, Rated]) -> str:
+    """The inverse of `read_rated`."""
+    return " ".join(f"{line}:{r.units}:{r.micros}" for line, r in sorted(rated.items()))

@@ -1,0 +1,125 @@
+"""What comes in: top-ups and plan allowances, each a transfer, and what they set free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from charging.book import MONEY_BUCKET, Book
+from charging.buckets import Bucket
+from charging.enforcement import reconsider
+from charging.money import MAX_AMOUNT
+from charging.plan import Allowance, Instant, Plan, Unit
+
+TOP_UP_BUCKET = "top-up"
+
+
+@dataclass(frozen=True, slots=True)
+class TopUp:
+    """A row of the billing inbox, read and found good: micros, octets or seconds for an account."""
+
+    account_id: int
+    top_up_id: int
+    unit: Unit
+    amount: int
+    reference: str
+    """`<source>:<external_ref>`"""
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A plan's allowances for a new subscriber."""
+
+    account_id: int
+    plan_version_id: int
+    reference: str
+    actor: str
+
+
+class Applied(NamedTuple):
+    """Money came in; the account's balance in that unit afterwards."""
+
+    balance: int
+
+
+class NotApplied(NamedTuple):
+    """Why a top-up was not taken."""
+
+    reason: str
+
+
+def top_up(book: Book, payment: TopUp, now: Instant) -> Applied | NotApplied:
+    """Book a payment and restore what it can restore."""
+    bucket = _bucket_for(book, payment.unit, now)
+    if bucket.balance + payment.amount > MAX_AMOUNT:
+        return NotApplied("amount: the balance would be larger than 2^63")
+    book.move(bucket, "cash", payment.amount, "top-up", payment.reference, now, payment.actor)
+    reset_marks(bucket)
+    reconsider(book, "top-up", now)
+    return Applied(sum(b.balance for b in book.usable_buckets(now) if b.unit == payment.unit))
+
+
+def grant(book: Book, item: Grant, now: Instant) -> Applied:
+    """Fill a bucket for each of the plan's allowances."""
+    plan = book.plans(item.plan_version_id)
+    for allowance in plan.allowances:
+        bucket = book.add_bucket(_allowance_bucket(book, plan, allowance, now))
+        book.move(bucket, f"grant:{plan.name}", allowance.amount, "grant", item.reference, now, item.actor)
+    reconsider(book, "grant", now)
+    return Applied(0)
+
+
+def money_bucket(account_id: int, bucket_id: int, now: Instant) -> Bucket:
+    """The bucket that an account begins with."""
+    return _empty(account_id, bucket_id, MONEY_BUCKET, "money", now)
+
+
+def reset_marks(bucket: Bucket) -> None:
+    """After a balance rose, marks below it may be crossed again."""
+    if bucket.low_water_marks:
+        bucket.marks_passed = sum(1 for mark in bucket.low_water_marks.split(" ") if bucket.balance <= int(mark))
+
+
+def _bucket_for(book: Book, unit: Unit, now: Instant) -> Bucket:
+    if unit == "money":
+        return book.money_bucket()
+    for bucket in book.buckets.values():
+        if bucket.unit == unit and bucket.name == TOP_UP_BUCKET and bucket.expires_at is None:
+            return bucket
+    return book.add_bucket(_empty(book.account.account_id, book.new_id(), TOP_UP_BUCKET, unit, now))
+
+
+def _empty(account_id: int, bucket_id: int, name: str, unit: Unit, now: Instant) -> Bucket:
+    return Bucket(
+        account_id=account_id,
+        bucket_id=bucket_id,
+        name=name,
+        unit=unit,
+        direction="total",
+        balance=0,
+        held=0,
+        granted=0,
+        low_water_marks="",
+        marks_passed=0,
+        priority=0,
+        blocker=False,
+        source="top-up",
+        valid_from=now,
+        expires_at=None,
+        created_at=now,
+    )
+
+
+def _allowance_bucket(book: Book, plan: Plan, allowance: Allowance, now: Instant) -> Bucket:
+    left = (allowance.amount * (100 - percent) // 100 for percent in sorted(plan.thresholds_percent))
+    bucket = _empty(book.account.account_id, book.new_id(), allowance.name, allowance.unit, now)
+    bucket.direction = allowance.direction
+    bucket.granted = allowance.amount
+    bucket.low_water_marks = " ".join(str(mark) for mark in left)
+    bucket.priority = allowance.priority
+    bucket.blocker = allowance.blocker
+    bucket.source = f"allowance:{plan.name}"
+    if allowance.validity is not None:
+        bucket.expires_at = allowance.validity.after(now, plan.time_zone)
+    return bucket

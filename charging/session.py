@@ -1,0 +1,265 @@
+"""A session's meter and its states: what one report adds to what is already known.
+
+Counters are cumulative, so what a report adds is the difference from the high-water mark, and a mark never falls.
+A duplicate, a late interim, a retransmission or a replay therefore adds nothing; there is no other protection
+against charging twice and none is needed.
+
+The marks count from the session's beginning, whatever the NAS's counters do: an offset per counter takes the
+NAS's number to ours. A wrap raises the offset by 2^32, a reset begins a new epoch whose offset is the mark, and a
+Start that carries octets begins below zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+from charging.plan import Instant
+
+Kind = Literal["start", "interim", "stop", "other"]
+State = Literal["provisional", "open", "closed"]
+Wanted = Literal["full", "exhausted", "cut"]
+
+WRAP: Final = 2**32
+#: What a line may carry beyond its nominal rate before a report is called suspect: a quarter, and 10 MB.
+LINE_SLACK_OCTETS: Final = 10_000_000
+#: NAS and server need not agree on the second in which a counter began.
+CLOCK_SLACK_MS: Final = 5_000
+#: A session that reports every few seconds is not given up after a few seconds.
+STALE_FLOOR_MS: Final = 180_000
+#: A login that no report follows.
+PROVISIONAL_MS: Final = 120_000
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a NAS says about one session at one moment. None means that the NAS did not say it: missing is not zero."""
+
+    kind: Kind
+    nas_id: int
+    nas_address: str
+    username: str
+    acct_session_id: bytes
+    session_key: str
+    """Names the session for reports that carry no token: a digest of NAS, user, Acct-Session-Id and port."""
+    device_key: str
+    """Names the subscriber's attachment: a digest of NAS, port and calling station."""
+    token: tuple[int, int] | None
+    """(account_id, session_id) given out at login and brought back unforged."""
+    octets_up: int | None
+    octets_down: int | None
+    seconds: int | None
+    gigawords: bool
+    """The NAS sent the upper 32 bits, so its counters do not wrap."""
+    event_at: Instant
+    event_exact: bool
+    """`event_at` is the NAS's own time; otherwise it was worked out from the arrival."""
+    received_at: Instant
+    packet: bytes
+    """Kept when nobody is known who could pay for it."""
+    calling_station: str | None = None
+    nas_port_id: str | None = None
+    framed_address: str | None = None
+
+
+@dataclass(slots=True)
+class Session:
+    """A row of the session table, as far as decisions read it; the fields of `SESSION_REWRITTEN` are written back."""
+
+    account_id: int
+    session_id: int
+    subscriber_id: int
+    plan_version_id: int
+    nas_id: int
+    nas_address: str
+    root_id: int
+    device_key: str
+    session_key: str | None
+    acct_session_id: bytes | None
+    created_at: Instant
+    closed_at: Instant | None
+    close_reason: str | None
+    state: State
+    started_at: Instant | None
+    last_report_at: Instant
+    last_event_at: Instant
+    stale_at: Instant
+    interval_seconds: int
+    wanted: Wanted
+    posted_at: Instant
+    octets_up: int = 0
+    octets_down: int = 0
+    seconds: int = 0
+    offset_up: int = 0
+    offset_down: int = 0
+    offset_seconds: int = 0
+    epoch: int = 0
+    epoch_seconds: int = 0
+    gigawords_seen: bool = False
+    rated: str = ""
+    line_no: int = 0
+    leaked_octets: int = 0
+    wanted_version: int = 0
+    failed_commands: int = 0
+    acked_version: int = 0
+    acked_at: Instant | None = None
+
+
+class Advance(NamedTuple):
+    """Where a report moves the meter. `flags` and `raw` are empty for a report that was taken as it stood."""
+
+    octets_up: int
+    octets_down: int
+    seconds: int
+    offset_up: int
+    offset_down: int
+    offset_seconds: int
+    epoch: int
+    epoch_seconds: int
+    flags: str
+    raw: str
+
+
+def advance(session: Session, report: Report, max_up: int | None, max_down: int | None) -> Advance:
+    """The meter after `report`. `max_up`, `max_down`: what the line can carry, octets/s; None: unknown.
+
+    Marks never fall. A lower counter later in the session is a 32-bit wrap where that is possible, else a reset;
+    earlier in the session it is an old report. A delta that the line can not have carried is charged up to what it
+    can, and flagged; the NAS's own figure is kept in `raw`.
+    """
+    mark_up, mark_down, mark_seconds = session.octets_up, session.octets_down, session.seconds
+    offset_up, offset_down, offset_seconds = session.offset_up, session.offset_down, session.offset_seconds
+    epoch, epoch_seconds = session.epoch, session.epoch_seconds
+    flags = ""
+
+    if report.kind == "start":
+        if session.line_no or mark_up or mark_down or mark_seconds:
+            return _unmoved(session)
+        # Some routers count on through a reconnect: what they had counted before is not this session's.
+        offset_up, offset_down = -(report.octets_up or 0), -(report.octets_down or 0)
+        offset_seconds = -(report.seconds or 0)
+        flags = "baseline" if offset_up or offset_down else ""
+        return Advance(0, 0, 0, offset_up, offset_down, offset_seconds, epoch, epoch_seconds, flags, "")
+
+    up = mark_up if report.octets_up is None else report.octets_up + offset_up
+    down = mark_down if report.octets_down is None else report.octets_down + offset_down
+    seconds = mark_seconds if report.seconds is None else report.seconds + offset_seconds
+
+    elapsed = max((report.event_at - session.last_event_at) // 1000, seconds - mark_seconds, 1)
+    if epoch and report.seconds is not None and seconds <= epoch_seconds and not _restarted(session, report):
+        return _unmoved(session)  # counted in an epoch that is over
+    if up < mark_up or down < mark_down:
+        if seconds > mark_seconds:
+            wrap_up = up < mark_up and _wraps(session, report, mark_up - offset_up, up - mark_up, max_up, elapsed)
+            wrap_down = down < mark_down and _wraps(
+                session, report, mark_down - offset_down, down - mark_down, max_down, elapsed
+            )
+            if (wrap_up or up >= mark_up) and (wrap_down or down >= mark_down):
+                flags = "wrap"
+                if wrap_up:
+                    offset_up += WRAP
+                    up += WRAP
+                if wrap_down:
+                    offset_down += WRAP
+                    down += WRAP
+            else:
+                flags = "reset"
+                epoch, epoch_seconds = epoch + 1, mark_seconds
+                offset_up, offset_down = mark_up, mark_down
+                up, down = mark_up + (report.octets_up or 0), mark_down + (report.octets_down or 0)
+        elif _restarted(session, report):
+            flags = "reset"
+            epoch, epoch_seconds = epoch + 1, mark_seconds
+            offset_up, offset_down, offset_seconds = mark_up, mark_down, mark_seconds
+            up, down = mark_up + (report.octets_up or 0), mark_down + (report.octets_down or 0)
+            seconds = mark_seconds + (report.seconds or 0)
+            elapsed = max((report.event_at - session.last_event_at) // 1000, report.seconds or 0, 1)
+
+    over_up = 0 if max_up is None else up - mark_up - possible_octets(max_up, elapsed)
+    over_down = 0 if max_down is None else down - mark_down - possible_octets(max_down, elapsed)
+    raw = ""
+    if over_up > 0 or over_down > 0:
+        flags = f"{flags} suspect".lstrip()
+        if over_up > 0:
+            up, offset_up = up - over_up, offset_up - over_up
+        if over_down > 0:
+            down, offset_down = down - over_down, offset_down - over_down
+    if flags:
+        raw = f"up={report.octets_up} down={report.octets_down} seconds={report.seconds}"
+    return Advance(
+        up if up > mark_up else mark_up,
+        down if down > mark_down else mark_down,
+        seconds if seconds > mark_seconds else mark_seconds,
+        offset_up,
+        offset_down,
+        offset_seconds,
+        epoch,
+        epoch_seconds,
+        flags,
+        raw,
+    )
+
+
+def possible_octets(octets_per_second: int, seconds: int) -> int:
+    """What a line of this rate can have carried at most: its rate and a quarter, and a burst."""
+    return octets_per_second * seconds * 5 // 4 + LINE_SLACK_OCTETS
+
+
+def _unmoved(session: Session) -> Advance:
+    return Advance(
+        session.octets_up,
+        session.octets_down,
+        session.seconds,
+        session.offset_up,
+        session.offset_down,
+        session.offset_seconds,
+        session.epoch,
+        session.epoch_seconds,
+        "",
+        "",
+    )
+
+
+def _wraps(session: Session, report: Report, counter: int, fall: int, line: int | None, elapsed: int) -> bool:
+    """Is this lower counter a 32-bit wrap? `counter`: the NAS's last number; `fall`: new minus old, negative."""
+    if session.gigawords_seen or report.gigawords or counter % WRAP <= WRAP // 2:
+        return False
+    risen = fall + WRAP
+    return risen <= (possible_octets(line, elapsed) if line is not None else WRAP // 2)
+
+
+def _restarted(session: Session, report: Report) -> bool:
+    """Did the NAS begin counting anew, time included, after the last report that we have of this session?"""
+    if not report.event_exact or report.seconds is None:
+        return False
+    return report.event_at - report.seconds * 1000 >= session.last_event_at - CLOCK_SLACK_MS and (
+        report.event_at > session.last_event_at + CLOCK_SLACK_MS
+    )
+
+
+def interval_seen(session: Session, report: Report) -> int:
+    """The reporting interval that a NAS really keeps, in seconds: up at once, down by degrees."""
+    seen = (report.event_at - session.last_event_at) // 1000
+    known = session.interval_seconds
+    if report.kind != "interim" or seen <= 0:
+        return known
+    return seen if seen > known else (known * 3 + seen) // 4
+
+
+def stale_at(now: Instant, interval_seconds: int) -> Instant:
+    """When a session that says nothing more is given up: three times its interval."""
+    return now + max(3_000 * interval_seconds, STALE_FLOOR_MS)
+
+
+#: (state, kind of report) → state afterwards. Closed is final.
+NEXT_STATE: Final[dict[tuple[State, Kind], State]] = {
+    ("provisional", "start"): "open",
+    ("provisional", "interim"): "open",
+    ("provisional", "stop"): "closed",
+    ("open", "start"): "open",
+    ("open", "interim"): "open",
+    ("open", "stop"): "closed",
+    ("closed", "start"): "closed",
+    ("closed", "interim"): "closed",
+    ("closed", "stop"): "closed",
+}

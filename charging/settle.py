@@ -1,0 +1,416 @@
+"""settle(): the only code that moves money in SQL.
+
+One transaction for a batch of items of many accounts: read the accounts' books, let the pure functions decide, write
+down what changed. The account's version is moved on by compare-and-set; where another node was faster, nothing of the
+batch is written and it is run again. No item is ever refused because of that.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from hashlib import sha256
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Connection
+
+from charging import tables
+from charging.admission import Admitted, Login, Refused, admit
+from charging.book import Account, Binding, Book, Charge, Command, Notice, Opening, UsageLine
+from charging.buckets import Bucket
+from charging.bulk import Sets, sets
+from charging.enforcement import command_failed
+from charging.ledger import Transfer
+from charging.payment import Applied, Grant, NotApplied, TopUp, grant, top_up
+from charging.plan import Instant, Plan, from_json
+from charging.session import Report, Session
+from charging.usage import Orphan, Recorded, close, report
+
+#: The beginning of our own count of milliseconds: an id is 41 bits of time and 22 of chance.
+_ID_EPOCH_MS: Final = 1_735_689_600_000
+#: Plan versions never change, so they are kept; more than this many and the memory is begun anew.
+_MOST_PLANS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End a session without a Stop: stale, nas-restart, gone."""
+
+    account_id: int
+    session_id: int
+    reason: str
+    unless_reported_after: Instant
+    """A report that came later proves the session alive; then nothing happens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Disconnect live sessions: of one subscriber, or one session (the other is None)."""
+
+    account_id: int
+    subscriber_id: int | None
+    session_id: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandFailed:
+    """A NAS refused a command or never answered."""
+
+    account_id: int
+    session_id: int
+    version: int
+    answer: str
+
+
+class Done(NamedTuple):
+    """Close, Cut, CommandFailed: how many sessions it concerned."""
+
+    sessions: int
+
+
+class Settled(NamedTuple):
+    """What a batch came to: one outcome per item, in order, and whether a NAS must now be told something."""
+
+    outcomes: list[Outcome]
+    commands: bool
+
+
+Item = Report | Login | TopUp | Grant | Close | Cut | CommandFailed
+Outcome = Recorded | Orphan | Admitted | Refused | Applied | NotApplied | Done
+
+
+class Conflict(Exception):
+    """Another node changed one of the accounts first. Nothing was written; run the batch again."""
+
+
+class Plans:
+    """Plan versions by id, read once: they are immutable."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Plan] = {}
+
+    def __call__(self, plan_version_id: int) -> Plan:
+        """The plan; KeyError unless `read` was asked for it before."""
+        return self._known[plan_version_id]
+
+    def read(self, to: Sets, plan_version_ids: Iterable[int]) -> None:
+        """Make sure that these are known."""
+        missing = [i for i in set(plan_version_ids) if i not in self._known]
+        if not missing:
+            return
+        if len(self._known) + len(missing) > _MOST_PLANS:
+            self._known.clear()
+            missing = list(set(plan_version_ids))
+        rows = to.select(tables.plan_version, ("plan_version_id", "content"), "plan_version_id {any}", missing)
+        self._known.update((plan_version_id, from_json(content)) for plan_version_id, content in rows.fetchall())
+
+
+def settle(
+    connection: Connection, items: Sequence[Item], now: Instant, plans: Plans, chance: random.Random
+) -> Settled:
+    """Book `items` in order, in the transaction that `connection` has open; the caller commits or rolls back.
+
+    Raises Conflict where another node was faster, and the driver's own errors; nothing may then be kept.
+    """
+    to = sets(connection)
+    work = _open(to, items, now, plans, _ids(now, chance))
+    outcomes = [_decide(work, item, now) for item in items]
+    changed = [book for book in work.books.values() if book.changed_sessions or book.changed_buckets or book.commands]
+    _store(to, changed, now)
+    _store_orphans(to, work, items, outcomes)
+    _store_top_ups(to, items, outcomes, now)
+    return Settled(outcomes, any(book.commands for book in changed))
+
+
+# --- opening -------------------------------------------------------------------------------------------------------
+
+
+class _Work(NamedTuple):
+    books: dict[int, Book]
+    owners: dict[str, tuple[int, int]]
+    """User name → (account_id, subscriber_id), for reports without a token."""
+    pending_top_ups: set[int]
+
+
+_ACCOUNT: Final = tuple(f.name for f in fields(Account))
+_BUCKET: Final = tuple(f.name for f in fields(Bucket))
+_SESSION: Final = tuple(f.name for f in fields(Session))
+_CHARGE: Final = tuple(f.name for f in fields(Charge))
+
+
+def _open(to: Sets, items: Sequence[Item], now: Instant, plans: Plans, new_id: Any) -> _Work:
+    usernames = [item.username for item in items if isinstance(item, Report) and item.token is None]
+    owners = _owners(to, usernames) if usernames else {}
+    account_ids = sorted({a for item in items if (a := _account_of(item, owners)) is not None})
+    with to.pipeline():
+        # The account goes first: what is read after it can only be newer, and then its version gives it away.
+        accounts = to.select(tables.account, _ACCOUNT, "account_id {any}", account_ids)
+        buckets = to.select(
+            tables.bucket, _BUCKET, f"account_id {{any}} AND (expires_at IS NULL OR expires_at > {now:d} OR held > 0)",
+            account_ids,
+        )  # fmt: skip
+        sessions = to.select(tables.session, _SESSION, "account_id {any} AND closed_at IS NULL", account_ids)
+        charges = to.select(tables.session_charge, _CHARGE, "account_id {any} AND live", account_ids)
+    books = {row[0]: Book(Account(*row), new_id, plans) for row in accounts.fetchall()}
+    for row in buckets.fetchall():
+        books[row[0]].buckets[row[1]] = Bucket(*row)
+    for row in sessions.fetchall():
+        books[row[0]].sessions[row[1]] = Session(*row)
+    for row in charges.fetchall():
+        books[row[0]].charges[row[1], row[2], row[3]] = Charge(*row)
+    _open_closed(to, items, books, owners)
+    plans.read(
+        to,
+        [s.plan_version_id for book in books.values() for s in book.sessions.values()]
+        + [item.plan_version_id for item in items if isinstance(item, Login | Grant)],
+    )
+    top_ups = [item.top_up_id for item in items if isinstance(item, TopUp)]
+    pending: set[int] = set()
+    if top_ups:
+        rows = to.select(tables.billing_top_up, ("top_up_id",), "top_up_id {any} AND status = 'pending'", top_ups)
+        pending = {row[0] for row in rows.fetchall()}
+    return _Work(books, owners, pending)
+
+
+def _open_closed(to: Sets, items: Sequence[Item], books: dict[int, Book], owners: dict[str, tuple[int, int]]) -> None:
+    """Add the closed sessions that reports of this batch may mean: a late packet, or a Start after a Stop."""
+    roots: dict[int, set[int]] = {}
+    keys: set[str] = set()
+    for item in items:
+        if not isinstance(item, Report):
+            continue
+        if item.token is not None:
+            account_id, root_id = item.token
+            if account_id in books and _live_root(books[account_id], item) is None:
+                roots.setdefault(account_id, set()).add(root_id)
+        elif item.username in owners:
+            keys.add(item.session_key)
+    found: list[tuple[Any, ...]] = []
+    if roots:
+        wanted = sorted({root for family in roots.values() for root in family})
+        rows = to.select(tables.session, _SESSION, "account_id {any} AND root_id {any}", sorted(roots), wanted)
+        found += rows.fetchall()
+    if keys:
+        found += to.select(tables.session, _SESSION, "session_key {any}", sorted(keys)).fetchall()
+    closed: dict[int, set[int]] = {}
+    for row in found:
+        if row[0] in books and row[1] not in books[row[0]].sessions:
+            books[row[0]].sessions[row[1]] = Session(*row)
+            closed.setdefault(row[0], set()).add(row[1])
+    if closed:
+        session_ids = sorted({s for group in closed.values() for s in group})
+        rows = to.select(
+            tables.session_charge, _CHARGE, "account_id {any} AND session_id {any}", sorted(closed), session_ids
+        )
+        for row in rows.fetchall():
+            if row[1] in closed.get(row[0], ()):
+                books[row[0]].charges[row[1], row[2], row[3]] = Charge(*row)
+
+
+def _live_root(book: Book, item: Report) -> Session | None:
+    assert item.token is not None
+    session = book.sessions.get(item.token[1])
+    if session is not None and session.acct_session_id in {None, item.acct_session_id}:
+        return session
+    return None
+
+
+def _owners(to: Sets, usernames: list[str]) -> dict[str, tuple[int, int]]:
+    rows = to.select(
+        tables.subscriber, ("username", "account_id", "subscriber_id"), "username {any}", sorted(set(usernames))
+    )
+    return {username: (account_id, subscriber_id) for username, account_id, subscriber_id in rows.fetchall()}
+
+
+def _account_of(item: Item, owners: dict[str, tuple[int, int]]) -> int | None:
+    if not isinstance(item, Report):
+        return item.account_id
+    if item.token is not None:
+        return item.token[0]
+    owner = owners.get(item.username)
+    return None if owner is None else owner[0]
+
+
+def _ids(now: Instant, chance: random.Random) -> Any:
+    """Ids that grow with time, so that new rows stand together; unique within an account."""
+    prefix = (now - _ID_EPOCH_MS) << 22
+    return lambda: prefix | chance.getrandbits(22)
+
+
+# --- deciding ------------------------------------------------------------------------------------------------------
+
+
+def _decide(work: _Work, item: Item, now: Instant) -> Outcome:
+    account_id = _account_of(item, work.owners)
+    book = None if account_id is None else work.books.get(account_id)
+    if book is None:
+        return Orphan("unknown-user") if isinstance(item, Report) else _no_account(item)
+    match item:
+        case Report():
+            subscriber_id = work.owners[item.username][1] if item.token is None else None
+            return report(book, item, subscriber_id, now)
+        case Login():
+            return admit(book, item, now)
+        case TopUp():
+            if item.top_up_id not in work.pending_top_ups:
+                return NotApplied("already-settled")
+            return top_up(book, item, now)
+        case Grant():
+            return grant(book, item, now)
+        case Close():
+            session = book.sessions.get(item.session_id)
+            if session is None or session.closed_at is not None or session.last_report_at > item.unless_reported_after:
+                return Done(0)
+            close(book, session, item.reason, now)
+            return Done(1)
+        case Cut():
+            return Done(_cut(book, item, now))
+        case CommandFailed():
+            session = book.sessions.get(item.session_id)
+            if session is None:
+                return Done(0)
+            command_failed(book, session, item.version, item.answer, now)
+            return Done(1)
+
+
+def _no_account(item: Login | TopUp | Grant | Close | Cut | CommandFailed) -> Outcome:
+    match item:
+        case Login():
+            return Refused("no-account")
+        case TopUp() | Grant():
+            return NotApplied("no-account")
+        case _:
+            return Done(0)
+
+
+def _cut(book: Book, item: Cut, now: Instant) -> int:
+    sessions = [
+        s
+        for s in book.live_sessions()
+        if (item.session_id is None or s.session_id == item.session_id)
+        and (item.subscriber_id is None or s.subscriber_id == item.subscriber_id)
+    ]
+    for session in sessions:
+        if session.wanted != "cut":
+            book.release(session)
+            book.command(session, "cut", item.reason, now)
+    return len(sessions)
+
+
+# --- storing -------------------------------------------------------------------------------------------------------
+
+_BUCKET_KEY: Final = ("account_id", "bucket_id")
+_BUCKET_REWRITTEN: Final = ("balance", "held", "marks_passed")
+_SESSION_KEY: Final = ("account_id", "session_id")
+_SESSION_REWRITTEN: Final = (
+    "state", "closed_at", "close_reason", "started_at", "last_report_at", "last_event_at", "stale_at",
+    "interval_seconds", "wanted", "posted_at", "octets_up", "octets_down", "seconds", "offset_up", "offset_down",
+    "offset_seconds", "epoch", "epoch_seconds", "gigawords_seen", "rated", "line_no", "leaked_octets",
+    "wanted_version", "failed_commands",
+)  # fmt: skip
+_SESSION_BOUND: Final = ("session_key", "acct_session_id", "nas_port_id", "calling_station", "framed_address")
+_CHARGE_KEY: Final = ("account_id", "session_id", "bucket_id", "unit")
+_CHARGE_REWRITTEN: Final = ("accrued", "posted", "held", "held_until", "live")
+
+_bucket_update = attrgetter(*_BUCKET_KEY, *_BUCKET_REWRITTEN)
+_bucket_row = attrgetter(*_BUCKET)
+_session_update = attrgetter(*_SESSION_KEY, *_SESSION_REWRITTEN)
+_session_row = attrgetter(*_SESSION)
+_charge_update = attrgetter(*_CHARGE_KEY, *_CHARGE_REWRITTEN)
+_charge_row = attrgetter(*_CHARGE)
+
+
+def _store(to: Sets, books: list[Book], now: Instant) -> None:
+    """Write what the books changed: accounts first, by compare-and-set; everything sorted, so that two nodes that
+    write the same accounts wait for each other in the same order."""
+    books.sort(key=lambda book: book.account.account_id)
+    accounts = [(b.account.account_id, b.account.version, b.account.ledger_seq, b.account.ledger_hash) for b in books]
+    if not accounts:
+        return
+    new_sessions = [
+        (*_session_row(b.sessions[i]), *opening) for b in books for i, opening in b.new_sessions.items()
+    ]
+    changed_sessions = [
+        _session_update(b.sessions[i]) for b in books for i in sorted(b.changed_sessions) if i not in b.new_sessions
+    ]
+    new_buckets = [_bucket_row(b.buckets[i]) for b in books for i in sorted(b.new_buckets)]
+    changed_buckets = [
+        _bucket_update(b.buckets[i]) for b in books for i in sorted(b.changed_buckets) if i not in b.new_buckets
+    ]
+    new_charges = [_charge_row(b.charges[k]) for b in books for k in sorted(b.new_charges)]
+    changed_charges = [
+        _charge_update(b.charges[k]) for b in books for k in sorted(b.changed_charges - b.new_charges)
+    ]
+    commands = [c for b in books for c in b.commands]
+    with to.pipeline():
+        written = to.update(
+            tables.account,
+            ("account_id", "version"),
+            ("ledger_seq", "ledger_hash"),
+            accounts,
+            "version = {t}version + 1",
+        )
+        if new_sessions:
+            to.insert(tables.session, _SESSION + Opening._fields, new_sessions)
+        if changed_sessions:
+            to.update(tables.session, _SESSION_KEY, _SESSION_REWRITTEN, changed_sessions)
+        bindings = [binding for b in books for binding in b.bindings if binding.session_id not in b.new_sessions]
+        if bindings:
+            to.update(tables.session, _SESSION_KEY, _SESSION_BOUND, bindings)
+        if new_buckets:
+            to.insert(tables.bucket, _BUCKET, new_buckets)
+        if changed_buckets:
+            to.update(tables.bucket, _BUCKET_KEY, _BUCKET_REWRITTEN, changed_buckets)
+        if new_charges:
+            to.insert(tables.session_charge, _CHARGE, new_charges)
+        if changed_charges:
+            to.update(tables.session_charge, _CHARGE_KEY, _CHARGE_REWRITTEN, changed_charges)
+        for table, kind, rows in (
+            (tables.usage_line, UsageLine, [line for b in books for line in b.usage_lines]),
+            (tables.transfer, Transfer, [t for b in books for t in b.transfers]),
+            (tables.notice, Notice, [n for b in books for n in b.notices]),
+        ):
+            if rows:
+                to.insert(table, kind._fields, rows)
+        if commands:
+            # Only the latest wanted state of a session matters.
+            to.update(tables.command, ("account_id", "session_id", "state"), ("finished_at",),
+                      [(c.account_id, c.session_id, "pending", now) for c in commands], "state = 'superseded'")
+            newest = {(c.account_id, c.session_id): c for c in commands}
+            to.insert(tables.command, Command._fields, list(newest.values()))
+    if written.rowcount != len(accounts):
+        raise Conflict
+
+
+def _store_orphans(to: Sets, work: _Work, items: Sequence[Item], outcomes: list[Outcome]) -> None:
+    rows = [
+        (
+            sha256(b"%d %s " % (item.nas_id, item.nas_address.encode()) + item.packet).hexdigest(),
+            item.nas_id, item.nas_address, item.username, item.acct_session_id, outcome.reason, item.packet,
+            item.received_at,
+        )
+        for item, outcome in zip(items, outcomes, strict=True)
+        if isinstance(outcome, Orphan) and isinstance(item, Report)
+    ]  # fmt: skip
+    if rows:
+        to.insert(tables.orphan_report, tuple(tables.orphan_report.c.keys()), rows, "ON CONFLICT DO NOTHING")
+
+
+def _store_top_ups(to: Sets, items: Sequence[Item], outcomes: list[Outcome], now: Instant) -> None:
+    """The inbox row is answered in the transaction that moves the money. Only a row that is still pending is."""
+    applied_at = datetime.fromtimestamp(now / 1000, UTC).isoformat(sep=" ")
+    rows = [
+        (item.top_up_id, "pending", applied_at)
+        for item, outcome in zip(items, outcomes, strict=True)
+        if isinstance(item, TopUp) and isinstance(outcome, Applied)
+    ]
+    if rows:
+        written = to.update(
+            tables.billing_top_up, ("top_up_id", "status"), ("applied_at",), rows, "status = 'applied'"
+        )
+        if written.rowcount != len(rows):
+            raise Conflict

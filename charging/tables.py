@@ -1,0 +1,387 @@
+"""The tables of both floors, in one MetaData.
+
+Conventions:
+
+* An instant (`*_at`) is an integer: milliseconds since the epoch, UTC. Only the billing inbox, which other
+  people's SQL reads and writes, has SQL timestamps.
+* Every row that belongs to an account begins its primary key with `account_id`, so that PostgreSQL with Citus
+  can keep an account on one machine. `account.version` is the one lock: who changes anything of an account
+  moves it on by compare-and-set.
+* Amounts are integers; what they count is the row's `unit`: octets, seconds, or money in micros (10^-6 of the currency).
+* `up` is from the subscriber (RADIUS Input), `down` is to the subscriber (RADIUS Output).
+* No index covers a column that every report changes: PostgreSQL then updates those rows in place (HOT).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only for the exact type INTEGER.
+_RowId = BigInteger().with_variant(Integer, "sqlite")
+
+#: Rows that every report rewrites keep room on their page for the next version of themselves.
+_REWRITTEN = {"fillfactor": "70"}
+
+
+def _number(name: str) -> Column[int]:
+    """A count that starts at zero."""
+    return Column(name, BigInteger, nullable=False, server_default=text("0"))
+
+
+# --- reference tables: small, read by every node, changed by operators -------------------------------------------
+
+nas = Table(
+    "nas",
+    metadata,
+    Column("nas_id", _RowId, Identity(), primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("network", Text, nullable=False, unique=True, comment="the packets' source: an address or a prefix"),
+    Column("secret_sealed", LargeBinary, nullable=False),
+    Column("previous_secret_sealed", LargeBinary, comment="accepted too while a secret is being changed"),
+    Column("dialect", Text, nullable=False),
+    Column("coa_address", Text, comment="where CoA goes; null: to the source of the session's packets"),
+    Column("coa_port", Integer, comment="null: the dialect's port; 0: this NAS takes no CoA"),
+    Column("require_message_authenticator", Text, nullable=False, comment="yes, learn or no"),
+    Column("limit_proxy_state", Boolean, nullable=False),
+    Column("counters_reversed", Boolean, comment="Input means download here; null: as the dialect says"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revised_at", BigInteger, nullable=False, comment="moves on with every change; nodes watch the newest"),
+    CheckConstraint("require_message_authenticator IN ('yes', 'learn', 'no')", name="require_ma"),
+)
+
+plan = Table(
+    "plan",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("plan_version_id", BigInteger, nullable=False, comment="the version that new sessions begin with"),
+)
+
+plan_version = Table(
+    "plan_version",
+    metadata,
+    Column("plan_version_id", _RowId, Identity(), primary_key=True),
+    Column("plan_name", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("content", Text, nullable=False, comment="the whole plan as JSON, profiles included; never changed"),
+    Column("digest", Text, nullable=False),
+    Column("loaded_at", BigInteger, nullable=False),
+    UniqueConstraint("plan_name", "number"),
+)
+
+subscriber = Table(
+    "subscriber",
+    metadata,
+    Column("subscriber_id", _RowId, Identity(), primary_key=True),
+    Column("account_id", BigInteger, ForeignKey("account.account_id"), nullable=False, index=True),
+    Column("username", Text, nullable=False, unique=True),
+    Column("plan_name", Text, ForeignKey("plan.name"), nullable=False),
+    Column("status", Text, nullable=False, server_default="active"),
+    Column("expires_at", BigInteger),
+    Column("max_sessions", Integer, comment="null: as the plan says"),
+    Column("password_argon2", Text, comment="PAP only; there is no way back to the clear text"),
+    Column("password_sealed", LargeBinary, comment="encrypted clear text, for CHAP"),
+    Column("created_at", BigInteger, nullable=False),
+    CheckConstraint("status IN ('active', 'suspended')", name="status"),
+    CheckConstraint("(password_argon2 IS NULL) <> (password_sealed IS NULL)", name="one_password"),
+)
+
+# --- what belongs to an account ----------------------------------------------------------------------------------
+
+account = Table(
+    "account",
+    metadata,
+    Column("account_id", _RowId, Identity(), primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("currency", Text, nullable=False),
+    Column("kind", Text, nullable=False, server_default="prepaid"),
+    _number("credit_limit_micros"),
+    Column("status", Text, nullable=False, server_default="active"),
+    _number("version"),
+    _number("ledger_seq"),
+    Column("ledger_hash", Text, nullable=False, server_default="", comment="the newest transfer's hash"),
+    Column("created_at", BigInteger, nullable=False),
+    CheckConstraint("kind IN ('prepaid', 'postpaid')", name="kind"),
+    CheckConstraint("status IN ('active', 'suspended')", name="status"),
+    CheckConstraint("credit_limit_micros >= 0", name="credit_limit"),
+    postgresql_with=_REWRITTEN,
+)
+
+bucket = Table(
+    "bucket",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("bucket_id", BigInteger, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("direction", Text, nullable=False, server_default="total"),
+    _number("balance"),
+    _number("held"),
+    Column("granted", BigInteger, nullable=False, server_default="0", comment="what thresholds are shares of"),
+    Column("low_water_marks", Text, nullable=False, server_default="", comment="balances that cause a notice, falling"),
+    _number("marks_passed"),
+    _number("priority"),
+    Column("blocker", Boolean, nullable=False, server_default=text("false")),
+    Column("source", Text, nullable=False, comment="allowance:<plan> or top-up"),
+    Column("valid_from", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    CheckConstraint("unit IN ('octets', 'seconds', 'money')", name="unit"),
+    CheckConstraint("direction IN ('total', 'down', 'up')", name="direction"),
+    CheckConstraint("held >= 0", name="held"),
+    postgresql_with=_REWRITTEN,
+)
+
+session = Table(
+    "session",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("session_id", BigInteger, primary_key=True),
+    # who and where; written at login, completed by the first report
+    Column("subscriber_id", BigInteger, nullable=False),
+    Column("username", Text, nullable=False),
+    Column("plan_version_id", BigInteger, nullable=False, comment="pinned: every charge can be computed again"),
+    Column("nas_id", BigInteger, nullable=False),
+    Column("nas_address", Text, nullable=False, comment="source of its packets; where CoA goes"),
+    Column("root_id", BigInteger, nullable=False, comment="the session that the Class token names; itself, unless it came later"),
+    Column("device_key", Text, nullable=False, comment="NAS, port and calling station: meets a Start that has no Class"),
+    Column("session_key", Text, comment="NAS, user, Acct-Session-Id, port: finds later reports that have no Class"),
+    Column("acct_session_id", LargeBinary, comment="byte for byte, as CoA must repeat it"),
+    Column("calling_station", Text),
+    Column("nas_port_id", Text),
+    Column("framed_address", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("closed_at", BigInteger),
+    Column("close_reason", Text),
+    # rewritten by reports
+    Column("state", Text, nullable=False),
+    Column("started_at", BigInteger),
+    Column("last_report_at", BigInteger, nullable=False, comment="when a report arrived, or the login"),
+    Column("last_event_at", BigInteger, nullable=False, comment="when the newest report was true at the NAS"),
+    Column("stale_at", BigInteger, nullable=False, comment="silent until then: closed as stale"),
+    _number("interval_seconds"),
+    _number("octets_up"),
+    _number("octets_down"),
+    _number("seconds"),
+    _number("offset_up"),
+    _number("offset_down"),
+    _number("offset_seconds"),
+    _number("epoch"),
+    _number("epoch_seconds"),
+    Column("gigawords_seen", Boolean, nullable=False, server_default=text("false")),
+    Column("rated", Text, nullable=False, server_default="", comment="per price line: units rated, micros booked"),
+    _number("line_no"),
+    Column("posted_at", BigInteger, nullable=False),
+    _number("leaked_octets"),
+    Column("wanted", Text, nullable=False, comment="what the NAS should apply: full, exhausted or cut"),
+    _number("wanted_version"),
+    Column("failed_commands", Integer, nullable=False, server_default="0"),
+    # written by the command runner only
+    _number("acked_version"),
+    Column("acked_at", BigInteger),
+    CheckConstraint("state IN ('provisional', 'open', 'closed')", name="state"),
+    CheckConstraint("wanted IN ('full', 'exhausted', 'cut')", name="wanted"),
+    postgresql_with=_REWRITTEN,
+)
+Index(
+    "ix_session_live",
+    session.c.account_id,
+    session.c.session_id,
+    postgresql_where=session.c.closed_at.is_(None),
+    sqlite_where=session.c.closed_at.is_(None),
+)
+Index("ix_session_root", session.c.account_id, session.c.root_id)
+Index("ix_session_key", session.c.session_key)
+
+session_charge = Table(
+    "session_charge",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("session_id", BigInteger, primary_key=True),
+    Column("bucket_id", BigInteger, primary_key=True, comment="0: shortfall, consumed with nothing left to draw from"),
+    Column("unit", Text, primary_key=True),
+    _number("accrued"),
+    _number("posted"),
+    _number("held"),
+    Column("held_until", BigInteger, nullable=False, server_default="0"),
+    Column("live", Boolean, nullable=False, server_default=text("true"), comment="its session is not closed"),
+    CheckConstraint("held >= 0", name="held"),
+    postgresql_with=_REWRITTEN,
+)
+Index(
+    "ix_session_charge_live",
+    session_charge.c.account_id,
+    session_charge.c.session_id,
+    postgresql_where=text("live"),
+    sqlite_where=text("live"),
+)
+
+usage_line = Table(
+    "usage_line",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("session_id", BigInteger, primary_key=True),
+    Column("line_no", BigInteger, primary_key=True),
+    Column("recorded_at", BigInteger, nullable=False),
+    Column("event_at", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("octets_up_from", BigInteger, nullable=False),
+    Column("octets_up_to", BigInteger, nullable=False),
+    Column("octets_down_from", BigInteger, nullable=False),
+    Column("octets_down_to", BigInteger, nullable=False),
+    Column("seconds_from", BigInteger, nullable=False),
+    Column("seconds_to", BigInteger, nullable=False),
+    Column("amount_micros", BigInteger, nullable=False),
+    Column("draws", Text, nullable=False, comment="JSON: [[bucket_id, unit, amount], ...]; bucket 0 is shortfall"),
+    Column("free_octets", BigInteger, nullable=False, comment="used at the exhausted profile's speed: not charged"),
+    Column("flags", Text, nullable=False, comment="suspect, wrap, reset, baseline"),
+    Column("raw", Text, nullable=False, comment="what the NAS said, where it was not taken as it stood"),
+)
+
+transfer = Table(
+    "transfer",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("debit", Text, nullable=False),
+    Column("credit", Text, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("reference", Text, nullable=False),
+    Column("session_id", BigInteger),
+    Column("effective_at", BigInteger, nullable=False),
+    Column("recorded_at", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("hash", Text, nullable=False, comment="over this row and the account's previous hash"),
+    CheckConstraint("amount > 0", name="amount"),
+)
+
+notice = Table(
+    "notice",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("notice_id", BigInteger, primary_key=True),
+    Column("session_id", BigInteger),
+    Column("bucket_id", BigInteger),
+    Column("kind", Text, nullable=False, comment="threshold, exhausted, restored, enforcement-failed"),
+    Column("detail", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+command = Table(
+    "command",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("command_id", BigInteger, primary_key=True),
+    Column("session_id", BigInteger, nullable=False),
+    Column("nas_id", BigInteger, nullable=False),
+    Column("action", Text, nullable=False, comment="profile or disconnect"),
+    Column("version", BigInteger, nullable=False, comment="the session's wanted_version that it brings about"),
+    Column("reason", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="pending"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("not_before", BigInteger, nullable=False),
+    Column("lease_node", Text),
+    _number("lease_epoch"),
+    Column("lease_until", BigInteger, nullable=False, server_default="0"),
+    Column("answer", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("sent_at", BigInteger),
+    Column("finished_at", BigInteger),
+    CheckConstraint("state IN ('pending', 'acked', 'failed', 'superseded')", name="state"),
+    CheckConstraint("action IN ('profile', 'disconnect')", name="action"),
+)
+Index(
+    "ix_command_pending",
+    command.c.not_before,
+    postgresql_where=command.c.state == text("'pending'"),
+    sqlite_where=command.c.state == text("'pending'"),
+)
+Index("ix_command_session", command.c.account_id, command.c.session_id)
+
+# --- inboxes -----------------------------------------------------------------------------------------------------
+
+billing_top_up = Table(
+    "billing_top_up",
+    metadata,
+    Column("top_up_id", _RowId, Identity(), primary_key=True),
+    Column("source", Text, nullable=False, comment="the billing system that writes"),
+    Column("external_ref", Text, nullable=False, comment="its own number for this payment"),
+    Column("account", Text, nullable=False, comment="the account's name"),
+    Column("unit", Text, nullable=False, server_default="money", comment="money, octets or seconds"),
+    Column("amount", Text, nullable=False, comment="10.00, 5GB, 2h"),
+    Column("currency", Text, comment="null: the account's own"),
+    Column("comment", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.current_timestamp()),
+    Column("status", Text, nullable=False, server_default="pending"),
+    Column("error", Text),
+    Column("applied_at", DateTime(timezone=True)),
+    CheckConstraint("status IN ('pending', 'applied', 'duplicate', 'error')", name="status"),
+)
+Index(
+    "ix_billing_top_up_pending",
+    billing_top_up.c.top_up_id,
+    postgresql_where=billing_top_up.c.status == text("'pending'"),
+    sqlite_where=billing_top_up.c.status == text("'pending'"),
+)
+# The last word against paying a reference twice is the database's, whatever the server believes.
+Index(
+    "uq_billing_top_up_applied",
+    billing_top_up.c.source,
+    billing_top_up.c.external_ref,
+    unique=True,
+    postgresql_where=billing_top_up.c.status == text("'applied'"),
+    sqlite_where=billing_top_up.c.status == text("'applied'"),
+)
+
+orphan_report = Table(
+    "orphan_report",
+    metadata,
+    Column("digest", Text, primary_key=True, comment="of the packet and its NAS: a retransmission is the same orphan"),
+    Column("nas_id", BigInteger, nullable=False),
+    Column("nas_address", Text, nullable=False),
+    Column("username", Text, nullable=False),
+    Column("acct_session_id", LargeBinary),
+    Column("reason", Text, nullable=False),
+    Column("packet", LargeBinary, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+)
+Index("ix_orphan_report_received_at", orphan_report.c.received_at)
+
+nas_restart = Table(
+    "nas_restart",
+    metadata,
+    Column("nas_id", BigInteger, primary_key=True),
+    Column("nas_address", Text, primary_key=True),
+    Column("event_at", BigInteger, primary_key=True, comment="Accounting-On or -Off: older sessions are gone"),
+    Column("kind", Text, nullable=False),
+    Column("recorded_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger, comment="when the last of its sessions was closed"),
+)

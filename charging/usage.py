@@ -1,0 +1,253 @@
+"""What one report does to an account: find its session, move the meter, charge, hold the next slice."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from charging.book import Binding, Book, Opening, UsageLine
+from charging.buckets import SHORTFALL, Bucket, Usage, cover, read_rated, write_rated
+from charging.enforcement import check_applied, exhaust, free_octets, hold_next, reconsider
+from charging.plan import Instant, Plan
+from charging.session import NEXT_STATE, Report, Session, advance, interval_seen, stale_at
+
+#: Accrued charges of a session that stays open go to the ledger this often.
+POSTING_MS: Final = 3_600_000
+
+
+class Recorded(NamedTuple):
+    """A report that is in the database. `used` is what it added."""
+
+    account_id: int
+    session_id: int
+    used: Usage
+    micros: int
+    flags: str
+
+
+class Orphan(NamedTuple):
+    """A report that nobody authorised; it is kept as it came, and not charged."""
+
+    reason: str
+
+
+def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) -> Recorded | Orphan:
+    """Book one report. `subscriber_id`: who the report's user name names; None where it carries a token instead."""
+    if report.kind == "other":
+        return Orphan("unknown-status-type")
+    session = _session_of(book, report, subscriber_id, now)
+    if session is None:
+        return Orphan("unknown-session")
+    plan = book.plans(session.plan_version_id)
+    step = advance(session, report, plan.max_up_octets_per_second, plan.max_down_octets_per_second)
+    used = Usage(
+        step.octets_up - session.octets_up,
+        step.octets_down - session.octets_down,
+        step.seconds - session.seconds,
+    )
+    micros, draws, free = 0, "[]", 0
+    if session.closed_at is None and session.wanted != "full":
+        check_applied(book, session, plan, used, report.event_at, now)
+    if used.up or used.down or used.seconds:
+        micros, draws, free = _charge(book, session, plan, used, report.event_at, now)
+    if used.up or used.down or used.seconds or step.flags:
+        session.line_no += 1
+        book.usage_lines.append(
+            UsageLine(
+                session.account_id, session.session_id, session.line_no, now, report.event_at, report.kind,
+                session.octets_up, step.octets_up, session.octets_down, step.octets_down,
+                session.seconds, step.seconds, micros, draws, free, step.flags, step.raw,
+            )  # fmt: skip
+        )
+    (
+        session.octets_up, session.octets_down, session.seconds,
+        session.offset_up, session.offset_down, session.offset_seconds,
+        session.epoch, session.epoch_seconds, _, _,
+    ) = step  # fmt: skip
+    session.gigawords_seen = session.gigawords_seen or report.gigawords
+    book.changed_sessions.add(session.session_id)
+    if session.closed_at is not None:
+        book.post(session, now)
+        return Recorded(session.account_id, session.session_id, used, micros, step.flags)
+    session.interval_seconds = interval_seen(session, report)
+    session.last_report_at = now
+    session.last_event_at = max(session.last_event_at, report.event_at)
+    session.stale_at = stale_at(now, session.interval_seconds)
+    session.state = NEXT_STATE[session.state, report.kind]
+    if session.started_at is None:
+        session.started_at = report.event_at
+    if session.state == "closed":
+        close(book, session, "stop", now)
+    else:
+        if session.wanted == "full" and not hold_next(book, session, plan, now):
+            exhaust(book, session, plan, now)
+        for other in book.trim_holds():
+            if other.wanted == "full" and not any(c.held for c in book.charges_of(other)):
+                exhaust(book, other, book.plans(other.plan_version_id), now)
+        if now - session.posted_at >= POSTING_MS:
+            book.post(session, now)
+    return Recorded(session.account_id, session.session_id, used, micros, step.flags)
+
+
+def close(book: Book, session: Session, reason: str, now: Instant) -> None:
+    """End a session: its holds go back, what it used is posted, others may have what it leaves. Closed is final."""
+    book.release(session)
+    session.state = "closed"
+    session.closed_at = now
+    session.close_reason = reason
+    book.changed_sessions.add(session.session_id)
+    book.post(session, now)
+    for charge in book.charges_of(session):
+        charge.live = False
+        book.changed_charges.add((charge.session_id, charge.bucket_id, charge.unit))
+    reconsider(book, "released", now)
+
+
+def _charge(
+    book: Book, session: Session, plan: Plan, used: Usage, event_at: Instant, now: Instant
+) -> tuple[int, str, int]:
+    """Draw what was used from the buckets; micros charged, the draws as JSON, octets that were free.
+
+    What was consumed is always booked: what no bucket covers goes to shortfall, in its own unit.
+    """
+    rated = read_rated(session.rated)
+    coverage = cover(plan, used, book.usable_buckets(now), _balance, rated, book.account.credit_limit_micros)
+    parts: list[str] = []
+    for bucket, amount in coverage.draws:
+        book.draw(session, bucket, amount)
+        if bucket.low_water_marks:
+            _pass_marks(book, session, bucket, now)
+        parts.append(f'[{bucket.bucket_id},"{bucket.unit}",{amount}]')
+    if coverage.rated:
+        session.rated = write_rated({**rated, **coverage.rated})
+    uncovered = coverage.uncovered
+    free = 0
+    if uncovered.up or uncovered.down:
+        free = free_octets(session, plan, uncovered, event_at)
+        leaked = uncovered.up + uncovered.down - free
+        if leaked:
+            book.charge_of(session, SHORTFALL, "octets").accrued += leaked
+            session.leaked_octets += leaked
+            parts.append(f'[{SHORTFALL},"octets",{leaked}]')
+    if uncovered.seconds and session.wanted != "exhausted":
+        book.charge_of(session, SHORTFALL, "seconds").accrued += uncovered.seconds
+        parts.append(f'[{SHORTFALL},"seconds",{uncovered.seconds}]')
+    return coverage.money, f"[{','.join(parts)}]", free
+
+
+def _balance(bucket: Bucket) -> int:
+    return bucket.balance
+
+
+def _pass_marks(book: Book, session: Session, bucket: Bucket, now: Instant) -> None:
+    """A notice for each low-water mark that this draw went below, once per crossing."""
+    marks = bucket.low_water_marks.split(" ")
+    while bucket.marks_passed < len(marks) and bucket.balance <= int(marks[bucket.marks_passed]):
+        bucket.marks_passed += 1
+        book.notify("threshold", f"{bucket.name}: {bucket.balance} {bucket.unit} left", now, session=session, bucket=bucket)
+
+
+# --- whose report is it? -------------------------------------------------------------------------------------------
+
+
+def _session_of(book: Book, report: Report, subscriber_id: int | None, now: Instant) -> Session | None:
+    """The session that a report belongs to, bound or opened anew where that is what the report means."""
+    session = _named(book, report, subscriber_id)
+    if session is None:
+        return None
+    if session.acct_session_id is None:
+        _bind(book, session, report)
+        return session
+    if session.acct_session_id != report.acct_session_id:
+        return _successor(book, session, report, now)
+    if session.closed_at is not None:
+        started_again = (
+            report.kind == "start"
+            and report.event_at > session.last_event_at
+            and report.event_at != session.started_at
+        )
+        if started_again:
+            return _successor(book, session, report, now)
+        if session.close_reason == "stale" and report.kind == "interim":
+            # It was only silent. Closed is final, so a new one goes on where the old one's counters were left.
+            successor = _successor(book, session, report, now)
+            successor.offset_up = session.offset_up - session.octets_up
+            successor.offset_down = session.offset_down - session.octets_down
+            successor.offset_seconds = session.offset_seconds - session.seconds
+            successor.last_event_at = session.last_event_at
+            return successor
+    return session
+
+
+def _named(book: Book, report: Report, subscriber_id: int | None) -> Session | None:
+    """The newest session that the report's names fit; a token's own word goes before any other."""
+    sessions = book.sessions
+    if report.token is not None:
+        root = sessions.get(report.token[1])
+        if (
+            root is not None
+            and root.closed_at is None
+            and root.acct_session_id == report.acct_session_id
+            and root.nas_id == report.nas_id
+        ):
+            return root
+        family = [s for s in sessions.values() if s.root_id == report.token[1] and s.nas_id == report.nas_id]
+        same_id = [s for s in family if s.acct_session_id == report.acct_session_id]
+        unbound = [s for s in family if s.acct_session_id is None and s.closed_at is None]
+        candidates = same_id or unbound or family
+    else:
+        candidates = [s for s in sessions.values() if s.session_key == report.session_key]
+        if not candidates:
+            # The login knew the device, not yet the accounting session: the oldest login still waiting there.
+            waiting = [
+                s
+                for s in book.live_sessions()
+                if s.acct_session_id is None
+                and s.subscriber_id == subscriber_id
+                and s.nas_id == report.nas_id
+                and s.nas_address == report.nas_address
+            ]
+            return next((s for s in waiting if s.device_key == report.device_key), None)
+    return max(candidates, key=lambda s: (s.closed_at is None, s.session_id), default=None)
+
+
+def _bind(book: Book, session: Session, report: Report) -> None:
+    session.acct_session_id = report.acct_session_id
+    session.session_key = report.session_key
+    book.bindings.append(
+        Binding(
+            session.account_id, session.session_id, report.session_key, report.acct_session_id,
+            report.nas_port_id, report.calling_station, report.framed_address,
+        )  # fmt: skip
+    )
+
+
+def _successor(book: Book, session: Session, report: Report, now: Instant) -> Session:
+    """A new session under the authority of the login that opened `session`."""
+    successor = Session(
+        account_id=session.account_id,
+        session_id=book.new_id(),
+        subscriber_id=session.subscriber_id,
+        plan_version_id=session.plan_version_id,
+        nas_id=session.nas_id,
+        nas_address=report.nas_address,
+        root_id=session.root_id,
+        device_key=report.device_key,
+        session_key=report.session_key,
+        acct_session_id=report.acct_session_id,
+        created_at=now,
+        closed_at=None,
+        close_reason=None,
+        state="provisional",
+        started_at=None,
+        last_report_at=now,
+        last_event_at=session.last_event_at,
+        stale_at=stale_at(now, session.interval_seconds),
+        interval_seconds=session.interval_seconds,
+        wanted=session.wanted if session.wanted != "cut" else "full",
+        posted_at=now,
+        wanted_version=session.wanted_version,
+        acked_version=session.acked_version,
+        acked_at=session.acked_at,
+    )
+    opening = Opening(report.username, report.nas_port_id, report.calling_station, report.framed_address)
+    return book.add_session(successor, opening)

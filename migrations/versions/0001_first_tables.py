@@ -1,0 +1,526 @@
+"""first tables"""
+
+import re
+
+import sqlalchemy as sa
+from alembic import op
+
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "account",
+        sa.Column(
+            "account_id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            sa.Identity(always=False),
+            nullable=False,
+        ),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), server_default="prepaid", nullable=False),
+        sa.Column("credit_limit_micros", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("status", sa.Text(), server_default="active", nullable=False),
+        sa.Column("version", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("ledger_seq", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("ledger_hash", sa.Text(), server_default="", nullable=False, comment="the newest transfer's hash"),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("kind IN ('prepaid', 'postpaid')", name=op.f("ck_account_kind")),
+        sa.CheckConstraint("status IN ('active', 'suspended')", name=op.f("ck_account_status")),
+        sa.CheckConstraint("credit_limit_micros >= 0", name=op.f("ck_account_credit_limit")),
+        sa.PrimaryKeyConstraint("account_id", name=op.f("pk_account")),
+        sa.UniqueConstraint("name", name=op.f("uq_account_name")),
+        postgresql_with={"fillfactor": "70"},
+    )
+    op.create_table(
+        "billing_top_up",
+        sa.Column(
+            "top_up_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), sa.Identity(always=False), nullable=False
+        ),
+        sa.Column("source", sa.Text(), nullable=False, comment="the billing system that writes"),
+        sa.Column("external_ref", sa.Text(), nullable=False, comment="its own number for this payment"),
+        sa.Column("account", sa.Text(), nullable=False, comment="the account's name"),
+        sa.Column("unit", sa.Text(), server_default="money", nullable=False, comment="money, octets or seconds"),
+        sa.Column("amount", sa.Text(), nullable=False, comment="10.00, 5GB, 2h"),
+        sa.Column("currency", sa.Text(), nullable=True, comment="null: the account's own"),
+        sa.Column("comment", sa.Text(), nullable=True),
+        sa.Column(
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("(CURRENT_TIMESTAMP)"), nullable=False
+        ),
+        sa.Column("status", sa.Text(), server_default="pending", nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("applied_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "status IN ('pending', 'applied', 'duplicate', 'error')", name=op.f("ck_billing_top_up_status")
+        ),
+        sa.PrimaryKeyConstraint("top_up_id", name=op.f("pk_billing_top_up")),
+    )
+    with op.batch_alter_table("billing_top_up", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_billing_top_up_pending",
+            ["top_up_id"],
+            unique=False,
+            postgresql_where=sa.text("status = 'pending'"),
+            sqlite_where=sa.text("status = 'pending'"),
+        )
+        batch_op.create_index(
+            "uq_billing_top_up_applied",
+            ["source", "external_ref"],
+            unique=True,
+            postgresql_where=sa.text("status = 'applied'"),
+            sqlite_where=sa.text("status = 'applied'"),
+        )
+
+    op.create_table(
+        "bucket",
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("bucket_id", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("unit", sa.Text(), nullable=False),
+        sa.Column("direction", sa.Text(), server_default="total", nullable=False),
+        sa.Column("balance", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("held", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column(
+            "granted", sa.BigInteger(), server_default="0", nullable=False, comment="what thresholds are shares of"
+        ),
+        sa.Column(
+            "low_water_marks",
+            sa.Text(),
+            server_default="",
+            nullable=False,
+            comment="balances that cause a notice, falling",
+        ),
+        sa.Column("marks_passed", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("priority", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("blocker", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False, comment="allowance:<plan> or top-up"),
+        sa.Column("valid_from", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("direction IN ('total', 'down', 'up')", name=op.f("ck_bucket_direction")),
+        sa.CheckConstraint("unit IN ('octets', 'seconds', 'money')", name=op.f("ck_bucket_unit")),
+        sa.CheckConstraint("held >= 0", name=op.f("ck_bucket_held")),
+        sa.PrimaryKeyConstraint("account_id", "bucket_id", name=op.f("pk_bucket")),
+        postgresql_with={"fillfactor": "70"},
+    )
+    op.create_table(
+        "command",
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("command_id", sa.BigInteger(), nullable=False),
+        sa.Column("session_id", sa.BigInteger(), nullable=False),
+        sa.Column("nas_id", sa.BigInteger(), nullable=False),
+        sa.Column("action", sa.Text(), nullable=False, comment="profile or disconnect"),
+        sa.Column(
+            "version", sa.BigInteger(), nullable=False, comment="the session's wanted_version that it brings about"
+        ),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), server_default="pending", nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("not_before", sa.BigInteger(), nullable=False),
+        sa.Column("lease_node", sa.Text(), nullable=True),
+        sa.Column("lease_epoch", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("lease_until", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("answer", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("sent_at", sa.BigInteger(), nullable=True),
+        sa.Column("finished_at", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint("action IN ('profile', 'disconnect')", name=op.f("ck_command_action")),
+        sa.CheckConstraint("state IN ('pending', 'acked', 'failed', 'superseded')", name=op.f("ck_command_state")),
+        sa.PrimaryKeyConstraint("account_id", "command_id", name=op.f("pk_command")),
+    )
+    with op.batch_alter_table("command", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_command_pending",
+            ["not_before"],
+            unique=False,
+            postgresql_where=sa.text("state = 'pending'"),
+            sqlite_where=sa.text("state = 'pending'"),
+        )
+        batch_op.create_index("ix_command_session", ["account_id", "session_id"], unique=False)
+
+    op.create_table(
+        "nas",
+        sa.Column(
+            "nas_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), sa.Identity(always=False), nullable=False
+        ),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("network", sa.Text(), nullable=False, comment="the packets' source: an address or a prefix"),
+        sa.Column("secret_sealed", sa.LargeBinary(), nullable=False),
+        sa.Column(
+            "previous_secret_sealed",
+            sa.LargeBinary(),
+            nullable=True,
+            comment="accepted too while a secret is being changed",
+        ),
+        sa.Column("dialect", sa.Text(), nullable=False),
+        sa.Column(
+            "coa_address",
+            sa.Text(),
+            nullable=True,
+            comment="where CoA goes; null: to the source of the session's packets",
+        ),
+        sa.Column(
+            "coa_port", sa.Integer(), nullable=True, comment="null: the dialect's port; 0: this NAS takes no CoA"
+        ),
+        sa.Column("require_message_authenticator", sa.Text(), nullable=False, comment="yes, learn or no"),
+        sa.Column("limit_proxy_state", sa.Boolean(), nullable=False),
+        sa.Column(
+            "counters_reversed",
+            sa.Boolean(),
+            nullable=True,
+            comment="Input means download here; null: as the dialect says",
+        ),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "revised_at", sa.BigInteger(), nullable=False, comment="moves on with every change; nodes watch the newest"
+        ),
+        sa.CheckConstraint("require_message_authenticator IN ('yes', 'learn', 'no')", name=op.f("ck_nas_require_ma")),
+        sa.PrimaryKeyConstraint("nas_id", name=op.f("pk_nas")),
+        sa.UniqueConstraint("name", name=op.f("uq_nas_name")),
+        sa.UniqueConstraint("network", name=op.f("uq_nas_network")),
+    )
+    op.create_table(
+        "nas_restart",
+        sa.Column("nas_id", sa.BigInteger(), nullable=False),
+        sa.Column("nas_address", sa.Text(), nullable=False),
+        sa.Column(
+            "event_at", sa.BigInteger(), nullable=False, comment="Accounting-On or -Off: older sessions are gone"
+        ),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("recorded_at", sa.BigInteger(), nullable=False),
+        sa.Column("finished_at", sa.BigInteger(), nullable=True, comment="when the last of its sessions was closed"),
+        sa.PrimaryKeyConstraint("nas_id", "nas_address", "event_at", name=op.f("pk_nas_restart")),
+    )
+    op.create_table(
+        "notice",
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("notice_id", sa.BigInteger(), nullable=False),
+        sa.Column("session_id", sa.BigInteger(), nullable=True),
+        sa.Column("bucket_id", sa.BigInteger(), nullable=True),
+        sa.Column("kind", sa.Text(), nullable=False, comment="threshold, exhausted, restored, enforcement-failed"),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "notice_id", name=op.f("pk_notice")),
+    )
+    op.create_table(
+        "orphan_report",
+        sa.Column(
+            "digest",
+            sa.Text(),
+            nullable=False,
+            comment="of the packet and its NAS: a retransmission is the same orphan",
+        ),
+        sa.Column("nas_id", sa.BigInteger(), nullable=False),
+        sa.Column("nas_address", sa.Text(), nullable=False),
+        sa.Column("username", sa.Text(), nullable=False),
+        sa.Column("acct_session_id", sa.LargeBinary(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("packet", sa.LargeBinary(), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_orphan_report")),
+    )
+    with op.batch_alter_table("orphan_report", schema=None) as batch_op:
+        batch_op.create_index("ix_orphan_report_received_at", ["received_at"], unique=False)
+
+    op.create_table(
+        "plan",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column(
+            "plan_version_id", sa.BigInteger(), nullable=False, comment="the version that new sessions begin with"
+        ),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_plan")),
+    )
+    op.create_table(
+        "plan_version",
+        sa.Column(
+            "plan_version_id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            sa.Identity(always=False),
+            nullable=False,
+        ),
+        sa.Column("plan_name", sa.Text(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column(
+            "content", sa.Text(), nullable=False, comment="the whole plan as JSON, profiles included; never changed"
+        ),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("loaded_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("plan_version_id", name=op.f("pk_plan_version")),
+        sa.UniqueConstraint("plan_name", "number", name=op.f("uq_plan_version_plan_name_number")),
+    )
+    op.create_table(
+        "session",
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("session_id", sa.BigInteger(), nullable=False),
+        sa.Column("subscriber_id", sa.BigInteger(), nullable=False),
+        sa.Column("username", sa.Text(), nullable=False),
+        sa.Column(
+            "plan_version_id", sa.BigInteger(), nullable=False, comment="pinned: every charge can be computed again"
+        ),
+        sa.Column("nas_id", sa.BigInteger(), nullable=False),
+        sa.Column("nas_address", sa.Text(), nullable=False, comment="source of its packets; where CoA goes"),
+        sa.Column(
+            "root_id",
+            sa.BigInteger(),
+            nullable=False,
+            comment="the session that the Class token names; itself, unless it came later",
+        ),
+        sa.Column(
+            "device_key",
+            sa.Text(),
+            nullable=False,
+            comment="NAS, port and calling station: meets a Start that has no Class",
+        ),
+        sa.Column(
+            "session_key",
+            sa.Text(),
+            nullable=True,
+            comment="NAS, user, Acct-Session-Id, port: finds later reports that have no Class",
+        ),
+        sa.Column("acct_session_id", sa.LargeBinary(), nullable=True, comment="byte for byte, as CoA must repeat it"),
+        sa.Column("calling_station", sa.Text(), nullable=True),
+        sa.Column("nas_port_id", sa.Text(), nullable=True),
+        sa.Column("framed_address", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("closed_at", sa.BigInteger(), nullable=True),
+        sa.Column("close_reason", sa.Text(), nullable=True),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_report_at", sa.BigInteger(), nullable=False, comment="when a report arrived, or the login"),
+        sa.Column(
+            "last_event_at", sa.BigInteger(), nullable=False, comment="when the newest report was true at the NAS"
+        ),
+        sa.Column("stale_at", sa.BigInteger(), nullable=False, comment="silent until then: closed as stale"),
+        sa.Column("interval_seconds", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("octets_up", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("octets_down", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("seconds", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("offset_up", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("offset_down", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("offset_seconds", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("epoch", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("epoch_seconds", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("gigawords_seen", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
+        sa.Column(
+            "rated", sa.Text(), server_default="", nullable=False, comment="per price line: units rated, micros booked"
+        ),
+        sa.Column("line_no", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("posted_at", sa.BigInteger(), nullable=False),
+        sa.Column("leaked_octets", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("wanted", sa.Text(), nullable=False, comment="what the NAS should apply: full, exhausted or cut"),
+        sa.Column("wanted_version", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("failed_commands", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("acked_version", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("acked_at", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint("state IN ('provisional', 'open', 'closed')", name=op.f("ck_session_state")),
+        sa.CheckConstraint("wanted IN ('full', 'exhausted', 'cut')", name=op.f("ck_session_wanted")),
+        sa.PrimaryKeyConstraint("account_id", "session_id", name=op.f("pk_session")),
+        postgresql_with={"fillfactor": "70"},
+    )
+    with op.batch_alter_table("session", schema=None) as batch_op:
+        batch_op.create_index("ix_session_key", ["session_key"], unique=False)
+        batch_op.create_index(
+            "ix_session_live",
+            ["account_id", "session_id"],
+            unique=False,
+            postgresql_where=sa.text("closed_at IS NULL"),
+            sqlite_where=sa.text("closed_at IS NULL"),
+        )
+        batch_op.create_index("ix_session_root", ["account_id", "root_id"], unique=False)
+
+    op.create_table(
+        "session_charge",
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("session_id", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "bucket_id",
+            sa.BigInteger(),
+            nullable=False,
+            comment="0: shortfall, consumed with nothing left to draw from",
+        ),
+        sa.Column("unit", sa.Text(), nullable=False),
+        sa.Column("accrued", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("posted", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("held", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("held_until", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column(
+            "live", sa.Boolean(), server_default=sa.text("(true)"), nullable=False, comment="its session is not closed"
+        ),
+        sa.CheckConstraint("held >= 0", name=op.f("ck_session_charge_held")),
+        sa.PrimaryKeyConstraint("account_id", "session_id", "bucket_id", "unit", name=op.f("pk_session_charge")),
+        postgresql_with={"fillfactor": "70"},
+    )
+    with op.batch_alter_table("session_charge", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_session_charge_live",
+            ["account_id", "session_id"],
+            unique=False,
+            postgresql_where=sa.text("live"),
+            sqlite_where=sa.text("live"),
+        )
+
+    op.create_table(
+        "transfer",
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("debit", sa.Text(), nullable=False),
+        sa.Column("credit", sa.Text(), nullable=False),
+        sa.Column("unit", sa.Text(), nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("reference", sa.Text(), nullable=False),
+        sa.Column("session_id", sa.BigInteger(), nullable=True),
+        sa.Column("effective_at", sa.BigInteger(), nullable=False),
+        sa.Column("recorded_at", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("hash", sa.Text(), nullable=False, comment="over this row and the account's previous hash"),
+        sa.CheckConstraint("amount > 0", name=op.f("ck_transfer_amount")),
+        sa.PrimaryKeyConstraint("account_id", "seq", name=op.f("pk_transfer")),
+    )
+    op.create_table(
+        "usage_line",
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("session_id", sa.BigInteger(), nullable=False),
+        sa.Column("line_no", sa.BigInteger(), nullable=False),
+        sa.Column("recorded_at", sa.BigInteger(), nullable=False),
+        sa.Column("event_at", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("octets_up_from", sa.BigInteger(), nullable=False),
+        sa.Column("octets_up_to", sa.BigInteger(), nullable=False),
+        sa.Column("octets_down_from", sa.BigInteger(), nullable=False),
+        sa.Column("octets_down_to", sa.BigInteger(), nullable=False),
+        sa.Column("seconds_from", sa.BigInteger(), nullable=False),
+        sa.Column("seconds_to", sa.BigInteger(), nullable=False),
+        sa.Column("amount_micros", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "draws", sa.Text(), nullable=False, comment="JSON: [[bucket_id, unit, amount], ...]; bucket 0 is shortfall"
+        ),
+        sa.Column(
+            "free_octets", sa.BigInteger(), nullable=False, comment="used at the exhausted profile's speed: not charged"
+        ),
+        sa.Column("flags", sa.Text(), nullable=False, comment="suspect, wrap, reset, baseline"),
+        sa.Column("raw", sa.Text(), nullable=False, comment="what the NAS said, where it was not taken as it stood"),
+        sa.PrimaryKeyConstraint("account_id", "session_id", "line_no", name=op.f("pk_usage_line")),
+    )
+    op.create_table(
+        "subscriber",
+        sa.Column(
+            "subscriber_id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            sa.Identity(always=False),
+            nullable=False,
+        ),
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("username", sa.Text(), nullable=False),
+        sa.Column("plan_name", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), server_default="active", nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.Column("max_sessions", sa.Integer(), nullable=True, comment="null: as the plan says"),
+        sa.Column(
+            "password_argon2", sa.Text(), nullable=True, comment="PAP only; there is no way back to the clear text"
+        ),
+        sa.Column("password_sealed", sa.LargeBinary(), nullable=True, comment="encrypted clear text, for CHAP"),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("status IN ('active', 'suspended')", name=op.f("ck_subscriber_status")),
+        sa.CheckConstraint(
+            "(password_argon2 IS NULL) <> (password_sealed IS NULL)", name=op.f("ck_subscriber_one_password")
+        ),
+        sa.ForeignKeyConstraint(["account_id"], ["account.account_id"], name=op.f("fk_subscriber_account_id_account")),
+        sa.ForeignKeyConstraint(["plan_name"], ["plan.name"], name=op.f("fk_subscriber_plan_name_plan")),
+        sa.PrimaryKeyConstraint("subscriber_id", name=op.f("pk_subscriber")),
+        sa.UniqueConstraint("username", name=op.f("uq_subscriber_username")),
+    )
+    with op.batch_alter_table("subscriber", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_subscriber_account_id"), ["account_id"], unique=False)
+    dialect = op.get_bind().dialect.name
+    _make_views(dialect)
+    _forbid_changes(dialect)
+
+
+_VIEWS = {
+    "billing_account": """
+        SELECT a.name AS account, a.kind, a.status, a.currency, a.credit_limit_micros,
+               coalesce(sum(CASE WHEN b.unit = 'money' THEN b.balance END), 0) AS money_micros,
+               coalesce(sum(CASE WHEN b.unit = 'money' THEN b.held END), 0) AS money_held_micros,
+               coalesce(sum(CASE WHEN b.unit = 'octets' THEN b.balance END), 0) AS octets,
+               coalesce(sum(CASE WHEN b.unit = 'seconds' THEN b.balance END), 0) AS seconds,
+               (SELECT count(*) FROM session AS s
+                WHERE s.account_id = a.account_id AND s.closed_at IS NULL) AS live_sessions,
+               {a.created_at} AS created_at
+        FROM account AS a
+        LEFT JOIN bucket AS b ON b.account_id = a.account_id AND (b.expires_at IS NULL OR b.expires_at > {now})
+        GROUP BY a.account_id, a.name, a.kind, a.status, a.currency, a.credit_limit_micros, a.created_at""",
+    "billing_bucket": """
+        SELECT a.name AS account, b.bucket_id, b.name, b.unit, b.direction, b.balance, b.held,
+               b.balance - b.held AS available, b.granted, b.priority, b.blocker, b.source,
+               {b.valid_from} AS valid_from, {b.expires_at} AS expires_at
+        FROM bucket AS b JOIN account AS a ON a.account_id = b.account_id""",
+    "billing_session": """
+        SELECT a.name AS account, s.username, s.session_id, {text:s.acct_session_id} AS acct_session_id, n.name AS nas,
+               s.nas_address, s.nas_port_id, s.calling_station, s.framed_address, p.plan_name AS plan,
+               p.number AS plan_version, s.state, {s.created_at} AS created_at, {s.started_at} AS started_at,
+               {s.last_report_at} AS last_report_at, {s.closed_at} AS closed_at, s.close_reason,
+               s.octets_up, s.octets_down, s.seconds,
+               (SELECT coalesce(sum(c.accrued), 0) FROM session_charge AS c
+                WHERE c.account_id = s.account_id AND c.session_id = s.session_id AND c.unit = 'money') AS amount_micros,
+               s.leaked_octets, s.wanted, s.wanted_version, s.acked_version
+        FROM session AS s JOIN account AS a ON a.account_id = s.account_id
+        JOIN plan_version AS p ON p.plan_version_id = s.plan_version_id
+        LEFT JOIN nas AS n ON n.nas_id = s.nas_id""",
+    "billing_usage": """
+        SELECT a.name AS account, s.username, u.session_id, u.line_no, u.kind, {u.event_at} AS event_at,
+               {u.recorded_at} AS recorded_at, u.octets_up_from, u.octets_up_to, u.octets_down_from, u.octets_down_to,
+               u.seconds_from, u.seconds_to, u.octets_up_to - u.octets_up_from AS octets_up,
+               u.octets_down_to - u.octets_down_from AS octets_down, u.seconds_to - u.seconds_from AS seconds,
+               u.amount_micros, u.draws, u.free_octets, u.flags
+        FROM usage_line AS u JOIN account AS a ON a.account_id = u.account_id
+        JOIN session AS s ON s.account_id = u.account_id AND s.session_id = u.session_id""",
+    "billing_ledger": """
+        SELECT a.name AS account, t.seq, t.debit, t.credit, t.unit, t.amount, t.kind, t.reference, t.session_id,
+               {t.effective_at} AS effective_at, {t.recorded_at} AS recorded_at, t.actor, t.hash
+        FROM transfer AS t JOIN account AS a ON a.account_id = t.account_id""",
+}
+
+# The ledger and the usage lines are written once.
+_WRITTEN_ONCE = ("transfer", "usage_line", "plan_version")
+
+
+def _make_views(dialect: str) -> None:
+    def of(field: str) -> str:
+        if dialect == "sqlite":
+            return {
+                "now": "unixepoch() * 1000",
+                "text:s.acct_session_id": "CAST(s.acct_session_id AS TEXT)",
+            }.get(field, f"strftime('%Y-%m-%d %H:%M:%f+00:00', {field} / 1000.0, 'unixepoch')")
+        return {
+            "now": "(extract(epoch FROM now()) * 1000)",
+            "text:s.acct_session_id": "encode(s.acct_session_id, 'escape')",
+        }.get(field, f"to_timestamp({field} / 1000.0)")
+
+    for name, query in _VIEWS.items():
+        op.execute(f"CREATE VIEW {name} AS" + re.sub(r"\{([^}]+)\}", lambda found: of(found[1]), query))
+
+
+def _forbid_changes(dialect: str) -> None:
+    if dialect == "postgresql":
+        op.execute(
+            "CREATE FUNCTION written_once() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'rows of % are never changed', TG_TABLE_NAME; END $$"
+        )
+    for table in _WRITTEN_ONCE:
+        if dialect == "postgresql":
+            op.execute(
+                f"CREATE TRIGGER {table}_written_once BEFORE UPDATE OR DELETE ON {table} "
+                "FOR EACH ROW EXECUTE FUNCTION written_once()"
+            )
+            continue
+        for event in ("UPDATE", "DELETE"):
+            op.execute(
+                f"CREATE TRIGGER {table}_no_{event.lower()} BEFORE {event} ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, 'rows of {table} are never changed'); END"
+            )
