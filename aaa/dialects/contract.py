@@ -1,0 +1,182 @@
+"""What a dialect is, and the words that all of them have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from aaa.wire import Attribute
+from aaa.wire.values import encode_value, find
+from charging.plan import Profile
+
+Capability = Literal["rate", "disconnect"]
+
+_HIGHEST_INTEGER: Final = 2**32 - 1
+_NUMBERS: Final = frozenset({"integer", "date", "signed", "short", "byte", "integer64"})
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What a kind of NAS understands. Attribute names are the dictionary's."""
+
+    name: str
+    about: str
+    """One line for `aaa nas add --help`."""
+    capability: Capability
+    """`rate`: a CoA changes a running session's speed. `disconnect`: it can only be ended, and logs in again."""
+    profile: Callable[[Profile], tuple[Attribute, ...]]
+    """A profile in this vendor's words, for Accept and CoA alike: rates, filter, redirect. ValueError: rate 0."""
+    identification: tuple[str, ...]
+    """What names a session in CoA and Disconnect, and nothing else: some refuse any further attribute."""
+    reduced_identification: tuple[str, ...]
+    """A smaller set, tried when the first is answered with 401, 402, 403, 404 or 407. Equal to it: there is none
+    that could not mean another session."""
+    unlimited: tuple[Attribute, ...] = ()
+    """What takes an earlier rate back; in a CoA it stands for what the profile leaves unsaid."""
+    lasting: frozenset[str] = frozenset()
+    """Attributes that a CoA can replace but not take back: a session that must lose one logs in again."""
+    redirect_by_coa: bool = True
+    """A CoA brings a running session into the walled garden; where not, it logs in again and lands there."""
+    coa_replaces_all: bool = False
+    """A CoA forgets all that the Accept said and it does not repeat."""
+    coa_port: int = 3799
+    message_authenticator: bool = True
+    """Whether CoA and Disconnect carry one."""
+    event_timestamp: bool = False
+    """Whether CoA and Disconnect carry one."""
+    counters_reversed: bool = False
+    session_timeout_extendable: bool = True
+    """A Session-Timeout in the Accept can be moved later; where not, one for the balance's sake would outlive a top-up."""
+    one_in_flight: bool = False
+    """A second request for a session while one is unanswered is lost."""
+    proof_of_ack: bool = True
+    """False: it acknowledges what it does not do; only its next report tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """By what a NAS may know a session; None: it never told us."""
+
+    username: str
+    acct_session_id: bytes
+    framed_address: str | None
+    calling_station: str | None
+    nas_port_id: str | None
+
+
+def accept(dialect: Dialect, profile: Profile) -> tuple[Attribute, ...]:
+    """A profile as an Access-Accept says it: the vendor's words, what only a login can set, then the raw attributes.
+
+    Session-Timeout, Acct-Interim-Interval and Class are not among them: they depend on more than the profile.
+    ValueError for a rate of 0, or a raw attribute that its dictionary does not have or whose value does not fit.
+    """
+    said = dialect.profile(profile)
+    return (*said, *_unsaid(said, _login_words(profile)), *raw_attributes(profile))
+
+
+def change(
+    dialect: Dialect, profile: Profile, previous: Profile | None, *, redirect: bool
+) -> tuple[Attribute, ...] | None:
+    """A profile as a CoA says it to a running session; None when only a new login can bring it about.
+
+    `previous`: what the NAS may be applying now. `redirect`: this is the way into the walled garden, or out of it.
+    A CoA is absolute: it means the same whatever was said before. ValueError as for `accept`.
+    """
+    if dialect.capability == "disconnect" or (redirect and not dialect.redirect_by_coa):
+        return None
+    raw = raw_attributes(profile)
+    said = dialect.profile(profile)
+    if previous is not None:
+        kept = dialect.lasting & {name for name, _ in (*dialect.profile(previous), *raw_attributes(previous))}
+        if kept - {name for name, _ in (*said, *raw)}:
+            return None
+    if dialect.coa_replaces_all:
+        said = (*said, *_unsaid(said, _running_words(profile)))
+    return (*said, *_unsaid((*said, *raw), dialect.unlimited), *raw)
+
+
+def identify(names: tuple[str, ...], identity: Identity) -> tuple[Attribute, ...]:
+    """The attributes of these names that we know of a session, in their order."""
+    framed = identity.framed_address
+    known: dict[str, str | bytes | None] = {
+        "User-Name": identity.username,
+        "Acct-Session-Id": identity.acct_session_id,
+        "Framed-IP-Address": None if framed is None or ":" in framed else framed,
+        "Calling-Station-Id": identity.calling_station,
+        "NAS-Port-Id": identity.nas_port_id,
+    }
+    return tuple((name, value) for name in names if (value := known[name]))
+
+
+def rate_bps(profile: Profile) -> tuple[int, int] | None:
+    """(up, down) in bit/s where the profile limits one of them; 0 stands for the direction that it leaves free.
+
+    ValueError where the profile itself says 0: that would lift the limit it means to set.
+    """
+    for rate in (profile.rate_up_bps, profile.rate_down_bps, profile.burst_up_bps, profile.burst_down_bps):
+        if rate is not None and rate <= 0:
+            raise ValueError(f"profile {profile.name}: a rate of {rate} bit/s would mean no limit")
+    if profile.rate_up_bps is None and profile.rate_down_bps is None:
+        return None
+    return profile.rate_up_bps or 0, profile.rate_down_bps or 0
+
+
+def wispr_rate(profile: Profile) -> tuple[Attribute, ...]:
+    """WISPr-Bandwidth-Max-*, in bit/s; 4.29 Gbit/s is the most that they can say."""
+    up, down = rate_bps(profile) or (0, 0)
+    said = (("WISPr-Bandwidth-Max-Up", up), ("WISPr-Bandwidth-Max-Down", down))
+    return tuple((name, min(bps, _HIGHEST_INTEGER)) for name, bps in said if bps)
+
+
+def raw_attributes(profile: Profile) -> tuple[Attribute, ...]:
+    """The profile's own attributes, their text read by the dictionary's type: numbers, the names of numbers, and
+    octets as `0x…`. ValueError, naming profile and attribute, for what no dictionary knows or does not fit."""
+    return tuple(_read(profile, name, text) for name, text in profile.attributes)
+
+
+def _read(profile: Profile, name: str, text: str) -> Attribute:
+    try:
+        definition = find(name)[3]
+        value: int | str | bytes = text
+        if definition is None or definition.datatype == "octets":
+            value = bytes.fromhex(text[2:]) if text[:2] in {"0x", "0X"} else text.encode()
+        elif definition.datatype in _NUMBERS and text not in definition.values and text.strip().isdecimal():
+            value = int(text)
+        if definition is not None:
+            encode_value(name, definition, value)
+    except ValueError as error:
+        raise ValueError(f"profile {profile.name}: {name} = {text!r}: {error}") from error
+    return name, value
+
+
+def _login_words(profile: Profile) -> tuple[Attribute, ...]:
+    words: list[Attribute] = []
+    if profile.pool is not None:
+        words.append(("Framed-Pool", profile.pool))
+    if profile.filter is not None:
+        words.append(("Filter-Id", profile.filter))
+    if profile.idle_timeout_seconds is not None:
+        words.append(("Idle-Timeout", profile.idle_timeout_seconds))
+    if profile.vlan is not None:  # RFC 3580 3.31
+        words.append(("Tunnel-Type:1", "VLAN"))
+        words.append(("Tunnel-Medium-Type:1", "IEEE-802"))
+        words.append(("Tunnel-Private-Group-Id:1", str(profile.vlan)))
+    return tuple(words)
+
+
+def _running_words(profile: Profile) -> tuple[Attribute, ...]:
+    """What an Accept says that a session would lose when a CoA does not repeat it."""
+    words: list[Attribute] = [("Acct-Interim-Interval", profile.interim_interval_seconds)]
+    if profile.session_timeout_seconds is not None:
+        words.append(("Session-Timeout", profile.session_timeout_seconds))
+    if profile.idle_timeout_seconds is not None:
+        words.append(("Idle-Timeout", profile.idle_timeout_seconds))
+    if profile.filter is not None:
+        words.append(("Filter-Id", profile.filter))
+    return tuple(words)
+
+
+def _unsaid(said: tuple[Attribute, ...], words: tuple[Attribute, ...]) -> tuple[Attribute, ...]:
+    names = {name for name, _ in said}
+    return tuple(word for word in words if word[0] not in names)
