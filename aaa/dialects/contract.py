@@ -140,14 +140,23 @@ def _read(profile: Profile, name: str, text: str) -> Attribute:
         definition = find(name)[3]
         value: int | str | bytes = text
         if definition is None or definition.datatype == "octets":
-            value = bytes.fromhex(text[2:]) if text[:2] in {"0x", "0X"} else text.encode()
-        elif definition.datatype in _NUMBERS and text not in definition.values and text.strip().isdecimal():
+            value = _octets(name, text)
+        elif definition.datatype in _NUMBERS and text not in definition.values and text.isdecimal():
             value = int(text)
         if definition is not None:
             encode_value(name, definition, value)
     except ValueError as error:
-        raise ValueError(f"profile {profile.name}: {name} = {text!r}: {error}") from error
+        raise ValueError(f"profile {profile.name}: {error}") from error
     return name, value
+
+
+def _octets(name: str, text: str) -> bytes:
+    if not text.startswith("0x"):
+        return text.encode()
+    try:
+        return bytes.fromhex(text[2:])
+    except ValueError:
+        raise ValueError(f"{name} = {text!r}: behind 0x stand pairs of hexadecimal digits") from None
 
 
 def _login_words(profile: Profile) -> tuple[Attribute, ...]:
