@@ -270,6 +270,14 @@ def test_salted_keys_by_the_words_of_rfc_2868() -> None:
     assert bytes(a ^ b for a, b in zip(value[2:], mask, strict=True)) == b"\x03key" + bytes(12)
 
 
+def test_a_salted_key_that_says_it_is_longer_than_it_can_be() -> None:
+    salt = b"\x80\x00"
+    mask = md5(SECRET + bytes(16) + salt).digest()
+    with pytest.raises(wire.Malformed, match=r"^attribute-value: "):
+        wire.reveal_salted(salt + bytes((mask[0] ^ 16,)) + mask[1:], SECRET, bytes(16))
+    assert wire.reveal_salted(salt + bytes((mask[0] ^ 15,)) + mask[1:], SECRET, bytes(16)) == bytes(15)
+
+
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_salted_key_or_malformed(hidden: bytes) -> None:
     with contextlib.suppress(wire.Malformed):
