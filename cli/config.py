@@ -1,0 +1,188 @@
+"""What the operator decided once: the configuration file, the environment, the options; and what follows from them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+import click
+
+from charging.tomlfile import BadValueError, TomlFileError, parse
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from aaa.keyring import KeyRing
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "json", "text"]
+
+DEFAULT_DATABASE: Final = "sqlite:///aaa.db"
+DEFAULT_KEYS_FILE: Final = Path("aaa.keys")
+
+
+class ConfigError(TomlFileError):
+    """A configuration file with faults."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The keys of the configuration file, by their own names."""
+
+    database: str = DEFAULT_DATABASE
+    """sqlite:///FILE or postgresql://…"""
+    keys_file: Path | None = None
+    """None: beside a SQLite database, else ./aaa.keys."""
+    listen: tuple[str, ...] = ("0.0.0.0",)  # noqa: S104  NASes are other machines
+    auth_port: int = 1812
+    acct_port: int = 1813
+    node: str = ""
+    """This server's name among several on one database; empty: the machine's."""
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "auto"
+    """auto: text on a terminal, else JSON."""
+
+    @property
+    def node_name(self) -> str:
+        """The configured name of this node, or the machine's."""
+        return self.node or socket.gethostname()
+
+
+def load(text: str, name: str) -> Config:
+    """The configuration that a TOML text gives. ConfigError lists every fault with its line and what would be right."""
+    try:
+        top = parse(text, name)
+    except TomlFileError as error:
+        raise ConfigError(error.problems) from None
+    default = Config()
+    config = Config(
+        database=top.take("database", _text("sqlite:///aaa.db"), default.database),
+        keys_file=top.take("keys_file", _path, None),
+        listen=top.take("listen", _addresses, default.listen),
+        auth_port=top.take("auth_port", _port, default.auth_port),
+        acct_port=top.take("acct_port", _port, default.acct_port),
+        node=top.take("node", _text("radius-1"), default.node),
+        log_level=top.take("log_level", _one_of(get_args(LogLevel)), default.log_level),  # type: ignore[arg-type]  # one of its own
+        log_format=top.take("log_format", _one_of(get_args(LogFormat)), default.log_format),  # type: ignore[arg-type]  # one of its own
+    )
+    top.finish()
+    if top.faults.found:
+        raise ConfigError(tuple(top.faults.in_file_order()))
+    return config
+
+
+def _text(example: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if not isinstance(value, str) or not value or not value.isprintable():
+            raise BadValueError(f'{value!r} is not a text; write for example "{example}"')
+        return value
+
+    return read
+
+
+def _path(value: object) -> Path:
+    return Path(_text("/etc/aaa/aaa.keys")(value)).expanduser()
+
+
+def _port(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 65535:
+        raise BadValueError(f"{value!r} is not a port; write a number from 1 to 65535, without quotes")
+    return value
+
+
+def _one_of(known: tuple[str, ...]) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if not isinstance(value, str) or value not in known:
+            raise BadValueError(f"{value!r} is unknown; write one of {', '.join(known)}")
+        return value
+
+    return read
+
+
+def _addresses(value: object) -> tuple[str, ...]:
+    from ipaddress import ip_address
+
+    found = [value] if isinstance(value, str) else value
+    if not isinstance(found, list) or not found:
+        raise BadValueError(f'{value!r} is no address; write "0.0.0.0", or ["0.0.0.0", "::"]')
+    try:
+        return tuple(str(ip_address(_text("::")(address))) for address in found)
+    except ValueError as error:
+        raise BadValueError(f'{error}; write "0.0.0.0", or ["0.0.0.0", "::"]') from None
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a command stands on: the configuration, and what is opened from it when it is first asked for."""
+
+    config: Config
+
+    @cached_property
+    def _engine(self) -> Engine:
+        from charging.database import open_engine
+
+        return open_engine(self.config.database)
+
+    def unchecked_engine(self) -> Engine:
+        """The database as it is, for `aaa db`. DatabaseUrlError where the URL names nothing we can open."""
+        return self._engine
+
+    def engine(self) -> Engine:
+        """The database, up to date: NotUpToDate says which command to run where it is not."""
+        return self._current_engine
+
+    @cached_property
+    def _current_engine(self) -> Engine:
+        import migrations
+        from charging.database import file_of
+
+        file = file_of(self._engine)
+        if file and file != ":memory:" and not Path(file).exists():
+            # Looking into it would make it.
+            raise migrations.NotUpToDate(f"there is no database {file} yet; run: aaa db upgrade")
+        migrations.require_current(self._engine)
+        return self._engine
+
+    def keys_file(self) -> Path:
+        """Where the keys are: as configured, else beside the SQLite database, else in the working folder."""
+        from charging.database import file_of
+
+        if self.config.keys_file is not None:
+            return self.config.keys_file
+        file = file_of(self._engine)
+        return Path(f"{file}.keys") if file else DEFAULT_KEYS_FILE
+
+    def key_ring(self) -> KeyRing:
+        """The keys that secrets are sealed with. The first one is made where nothing is sealed yet; KeyRingError says
+        which file is missing otherwise."""
+        return self._key_ring
+
+    @cached_property
+    def _key_ring(self) -> KeyRing:
+        from aaa import keyring, registry
+        from charging.database import reading
+
+        path = self.keys_file()
+        if path.exists():
+            return keyring.load(path)
+        with reading(self.engine()) as connection:
+            if registry.anything_sealed(connection):
+                raise keyring.KeyRingError(
+                    f"the key file {path} is missing, and this database holds secrets sealed with it; "
+                    "put it back, or name it: keys_file in the configuration, or AAA_KEYS"
+                )
+        keys = keyring.create(path)
+        click.echo(f"made the key file {path}: keep a copy, nothing sealed can be read without it", err=True)
+        return keys
+
+    def close(self) -> None:
+        """Give back the database's connections."""
+        if "_engine" in self.__dict__:
+            self._engine.dispose()
+
+
+pass_setup = click.make_pass_decorator(Setup)
