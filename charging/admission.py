@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from charging.book import Book, Opening
-from charging.buckets import NEVER, read_rated
+from charging.buckets import Rated, read_rated
 from charging.enforcement import hold_next, profile_of
 from charging.plan import Instant, Plan, Profile
 from charging.session import PROVISIONAL_MS, Session, Wanted
@@ -40,7 +40,10 @@ class Admitted(NamedTuple):
     wanted: Wanted
     profile: Profile
     interim_interval_seconds: int
-    session_timeout_seconds: int | None
+    time_limit_seconds: int | None
+    """When the session must end whatever is paid: the profile's limit, the subscriber's expiry."""
+    paid_seconds: int | None
+    """Where time is charged: how long the balance lasts, in whole charging steps."""
 
 
 class Refused(NamedTuple):
@@ -79,7 +82,8 @@ def admit(book: Book, login: Login, now: Instant) -> Admitted | Refused:
         session.wanted,
         profile,
         session.interval_seconds,
-        _session_timeout(book, session, plan, profile, login.expires_at, now),
+        _time_limit(profile, login.expires_at, now),
+        _paid_seconds(book, session, plan, now),
     )
 
 
@@ -140,25 +144,16 @@ def _open(book: Book, login: Login, plan: Plan, now: Instant) -> Session:
     )
 
 
-def _session_timeout(
-    book: Book, session: Session, plan: Plan, profile: Profile, expires_at: Instant | None, now: Instant
-) -> int | None:
-    """The seconds after which the NAS should end the session by itself; never 0, None for no limit.
-
-    Where time is charged: whole charging steps that the balance pays for. Always: the profile's limit and the
-    subscriber's expiry.
-    """
-    limits = [profile.session_timeout_seconds or NEVER]
+def _time_limit(profile: Profile, expires_at: Instant | None, now: Instant) -> int | None:
+    limits = [] if profile.session_timeout_seconds is None else [profile.session_timeout_seconds]
     if expires_at is not None:
-        limits.append((expires_at - now) // 1000)
-    if session.wanted == "full" and plan.charges("seconds"):
-        limits.append(_payable_seconds(book, session, plan, now))
-    limit = max(1, min(limits))
-    # RADIUS has 32 bits for it; longer is no limit.
-    return limit if limit < 2**31 else None
+        limits.append(max(1, (expires_at - now) // 1000))
+    return min(limits, default=None)
 
 
-def _payable_seconds(book: Book, session: Session, plan: Plan, now: Instant) -> int:
+def _paid_seconds(book: Book, session: Session, plan: Plan, now: Instant) -> int | None:
+    if session.wanted != "full" or not plan.charges("seconds"):
+        return None
     own = {(c.bucket_id, c.unit): c.held for c in book.charges_of(session)}
     seconds = 0
     micros = book.account.credit_limit_micros
@@ -170,8 +165,7 @@ def _payable_seconds(book: Book, session: Session, plan: Plan, now: Instant) -> 
             micros += available
     for index, rate in enumerate(plan.rates):
         if rate.unit == "seconds":
-            before = read_rated(session.rated).get(index)
-            paid = (before.units, before.micros) if before else (0, 0)
-            seconds += max(0, quota(rate, paid[1] + max(micros, 0), plan.rounding) - paid[0])
+            before = read_rated(session.rated).get(index, Rated(0, 0))
+            seconds += max(0, quota(rate, before.micros + max(micros, 0), plan.rounding) - before.units)
             break
-    return seconds
+    return max(1, seconds)

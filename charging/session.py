@@ -12,6 +12,7 @@ Start that carries octets begins below zero.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Final, Literal, NamedTuple
 
 from charging.plan import Instant
@@ -40,10 +41,6 @@ class Report:
     nas_address: str
     username: str
     acct_session_id: bytes
-    session_key: str
-    """Names the session for reports that carry no token: a digest of NAS, user, Acct-Session-Id and port."""
-    device_key: str
-    """Names the subscriber's attachment: a digest of NAS, port and calling station."""
     token: tuple[int, int] | None
     """(account_id, session_id) given out at login and brought back unforged."""
     octets_up: int | None
@@ -59,7 +56,37 @@ class Report:
     """Kept when nobody is known who could pay for it."""
     calling_station: str | None = None
     nas_port_id: str | None = None
+    """NAS-Port-Id, or the number of NAS-Port where there is none."""
     framed_address: str | None = None
+
+    @property
+    def session_key(self) -> str:
+        """Names the session for reports that carry no token. Acct-Session-Id alone is no name: routers repeat them."""
+        return _digest(
+            str(self.nas_id),
+            self.nas_address,
+            self.username,
+            self.acct_session_id.hex(),
+            self.nas_port_id or "",
+            self.calling_station or "",
+        )
+
+    @property
+    def device_key(self) -> str:
+        """Names the subscriber's attachment, as at login."""
+        return device_key(self.nas_id, self.nas_address, self.nas_port_id, self.calling_station)
+
+
+def device_key(nas_id: int, nas_address: str, nas_port_id: str | None, calling_station: str | None) -> str:
+    """A digest of NAS, port and calling station; empty where neither port nor station is said."""
+    if not nas_port_id and not calling_station:
+        return ""
+    return _digest(str(nas_id), nas_address, nas_port_id or "", calling_station or "")
+
+
+def _digest(*names: str) -> str:
+    text = "".join(f"{len(name)}:{name}" for name in names)
+    return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 @dataclass(slots=True)

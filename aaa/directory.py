@@ -1,0 +1,170 @@
+"""Who is who: NASes, watched live, and subscribers, read as they come.
+
+NASes are few and asked for with every packet, so all of them are in memory and the table's newest revision is looked
+at once a second. Subscribers are many and asked for at login, so they are read from the database, many at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import Connection, Engine, func, select, update
+
+from aaa.dialects import dialect
+from aaa.keyring import KeyRing, KeyRingError, nas_secret, subscriber_password
+from aaa.nas import Nas
+from aaa.passwords import Credential
+from aaa.subscriber import Subscriber
+from charging.batching import Batches, Run
+from charging.database import reading
+from charging.plan import Instant
+from charging.tables import nas, plan, subscriber
+
+#: Addresses remembered for prefixes; a prefix may be large.
+_MOST_ADDRESSES: Final = 65_536
+MOST_WAITING_LOOKUPS: Final = 8192
+MOST_IN_LOOKUP: Final = 256
+
+_log = structlog.get_logger("aaa.directory")
+
+
+class NasDirectory:
+    """All NASes, by source address. `refresh` is called in a thread, everything else in the reactor's."""
+
+    def __init__(self, engine: Engine, keys: KeyRing) -> None:
+        self._engine = engine
+        self._keys = keys
+        self._revision: tuple[int, int] | None = None
+        self._by_id: dict[int, Nas] = {}
+        self._networks: list[tuple[IPv4Network | IPv6Network, Nas]] = []
+        self._by_address: dict[str, Nas | None] = {}
+
+    def at(self, address: str) -> Nas | None:
+        """The NAS whose packets come from this address: the longest prefix wins."""
+        try:
+            return self._by_address[address]
+        except KeyError:
+            found = self._search(address)
+            if len(self._by_address) >= _MOST_ADDRESSES:
+                self._by_address.clear()
+            self._by_address[address] = found
+            return found
+
+    def nas(self, nas_id: int) -> Nas | None:
+        """The NAS of that id, unless it was removed."""
+        return self._by_id.get(nas_id)
+
+    def refresh(self) -> None:
+        """Read the table again if it has changed. A row that can not be used is logged and left out."""
+        with reading(self._engine) as connection:
+            count, newest = connection.execute(
+                select(func.count(), func.coalesce(func.max(nas.c.revised_at), 0)).select_from(nas)
+            ).one()
+            if self._revision == (count, newest):
+                return
+            rows = connection.execute(select(nas)).all()
+        known = [found for row in rows if (found := self._nas_of(row)) is not None]
+        networks = [(ip_network(each.network), each) for each in known]
+        networks.sort(key=lambda entry: -entry[0].prefixlen)
+        # Rebinding is atomic: a packet sees the old directory or the new one.
+        self._networks = networks
+        self._by_id = {each.nas_id: each for each in known}
+        self._by_address = {}
+        self._revision = (count, newest)
+        _log.info("nas-directory-read", nas_count=len(known))
+
+    def require_message_authenticator(self, nas_id: int, now: Instant) -> None:
+        """What `learn` has learnt: from now on this NAS's Access-Requests must carry one. In a thread."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(nas)
+                .where(nas.c.nas_id == nas_id, nas.c.require_message_authenticator == "learn")
+                .values(require_message_authenticator="yes", revised_at=now)
+            )
+
+    def _search(self, address: str) -> Nas | None:
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return None
+        return next((each for network, each in self._networks if parsed in network), None)
+
+    def _nas_of(self, row: Any) -> Nas | None:
+        try:
+            speaks = dialect(row.dialect)
+            sealed = [row.secret_sealed, row.previous_secret_sealed]
+            return Nas(
+                nas_id=row.nas_id,
+                name=row.name,
+                network=row.network,
+                secrets=tuple(self._keys.open(nas_secret(row.name), each) for each in sealed if each is not None),
+                dialect=row.dialect,
+                coa_address=row.coa_address,
+                coa_port=speaks.coa_port if row.coa_port is None else row.coa_port,
+                require_message_authenticator=row.require_message_authenticator,
+                limit_proxy_state=row.limit_proxy_state,
+                counters_reversed=speaks.counters_reversed if row.counters_reversed is None else row.counters_reversed,
+            )
+        except (KeyRingError, ValueError) as error:
+            _log.error("nas-unusable", nas=row.name, problem=str(error))  # noqa: TRY400  the problem is the row's
+            return None
+
+
+class SubscriberDirectory:
+    """Subscribers by user name, many lookups in one query."""
+
+    def __init__(self, engine: Engine, keys: KeyRing, run: Run) -> None:
+        self._engine = engine
+        self._keys = keys
+        self._lookups: Batches[str, Subscriber | None] = Batches(
+            self._read, run, most_queued=MOST_WAITING_LOOKUPS, most_in_batch=MOST_IN_LOOKUP
+        )
+
+    async def subscriber(self, username: str) -> Subscriber | None:
+        """The subscriber of that name as he is now. QueueFull, or the database's error."""
+        return await self._lookups.submit(username)
+
+    def _read(self, usernames: Sequence[str]) -> list[Subscriber | None | Exception]:
+        with reading(self._engine) as connection:
+            found = _rows(connection, sorted(set(usernames)))
+        return [None if row is None else self._subscriber_of(row) for row in map(found.get, usernames)]
+
+    def _subscriber_of(self, row: Any) -> Subscriber | Exception:
+        try:
+            clear = None
+            if row.password_sealed is not None:
+                clear = self._keys.open(subscriber_password(row.username), row.password_sealed)
+        except KeyRingError as error:
+            return error
+        return Subscriber(
+            subscriber_id=row.subscriber_id,
+            account_id=row.account_id,
+            username=row.username,
+            plan_version_id=row.plan_version_id,
+            status=row.status,
+            expires_at=row.expires_at,
+            max_sessions=row.max_sessions,
+            credential=Credential(row.password_argon2, clear),
+        )
+
+
+_SUBSCRIBERS: Final = select(
+    subscriber.c.subscriber_id,
+    subscriber.c.account_id,
+    subscriber.c.username,
+    plan.c.plan_version_id,
+    subscriber.c.status,
+    subscriber.c.expires_at,
+    subscriber.c.max_sessions,
+    subscriber.c.password_argon2,
+    subscriber.c.password_sealed,
+).join(plan, plan.c.name == subscriber.c.plan_name)
+
+
+def _rows(connection: Connection, usernames: list[str]) -> dict[str, Any]:
+    rows = connection.execute(_SUBSCRIBERS.where(subscriber.c.username.in_(usernames)))
+    return {row.username: row for row in rows}
+

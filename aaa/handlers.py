@@ -1,0 +1,281 @@
+"""The two stories: what becomes of an Access-Request and of an Accounting-Request.
+
+Each is a coroutine from a datagram to the bytes of its answer, or to None for silence. A database that is down, a
+full queue or a bug of ours is silence: the NAS tries again, or another node. It is never a Reject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from aaa import access
+from aaa.accounting import Restart, report_of
+from aaa.dialects import dialect
+from aaa.directory import NasDirectory, SubscriberDirectory
+from aaa.drops import Drops
+from aaa.messages import EAP_MESSAGE, AccessRequest, access_request
+from aaa.nas import Nas
+from aaa.passwords import Pap, Verdict, verify
+from aaa.passwords.credential import UNKNOWN_USER
+from aaa.replies import Answered, InProgress, Key, ReplyCache
+from aaa.subscriber import Subscriber
+from aaa.tokens import token
+from aaa.verifier import Verifier
+from aaa.wire import Code, Malformed, Packet, message_authenticator, parse, reply, verify_request
+from charging.admission import Admitted, Login, Refused
+from charging.batching import QueueFull
+from charging.plan import Instant
+from charging.restarts import record_restart
+from charging.session import device_key
+from charging.usage import Orphan, Recorded
+from charging.writer import DatabaseUnavailable, DiskFailed, Writer
+
+_PROXY_STATE: Final = 33
+_ACCESS_CODES: Final = frozenset({Code.ACCESS_REQUEST, Code.STATUS_SERVER})
+_ACCOUNTING_CODES: Final = frozenset({Code.ACCOUNTING_REQUEST, Code.STATUS_SERVER})
+#: A Reject leaves no earlier than this after its request, so that guessing is slow and its time tells nothing.
+REJECT_DELAY_MS: Final = 1_000
+#: Rejects that wait; beyond this they are silence, and a flood of wrong passwords costs no more memory.
+MOST_WAITING_REJECTS: Final = 10_000
+
+#: Failures of ours and what is logged of them. The NAS sees silence in every case and asks again, or elsewhere.
+#: Whether the same packet is then taken as new is decided by `ReplyCache.forget`.
+OUR_FAILURES: Final[dict[type[Exception], str]] = {
+    QueueFull: "queue-full",
+    DatabaseUnavailable: "database-unavailable",
+    DiskFailed: "disk-failed",
+    SQLAlchemyError: "database-unavailable",
+}
+
+_log = structlog.get_logger("aaa")
+
+
+class Datagram(NamedTuple):
+    """What came in, from where, through which socket."""
+
+    octets: bytes
+    address: str
+    port: int
+    listener: str
+
+
+class Services(NamedTuple):
+    """Everything that a story needs besides its datagram."""
+
+    engine: Engine
+    nases: NasDirectory
+    subscribers: SubscriberDirectory
+    verifier: Verifier
+    writer: Writer
+    replies: ReplyCache
+    drops: Drops
+    token_keys: list[bytes]
+    now: Callable[[], Instant]
+    wait_until: Callable[[Instant], Awaitable[None]]
+    in_thread: Callable[[Callable[[], Any]], Awaitable[Any]]
+
+
+class Rejects:
+    """How many Rejects wait for their time."""
+
+    waiting = 0
+
+
+async def accounting(services: Services, datagram: Datagram) -> bytes | None:
+    """Record a report, then answer it: the answer means that it is durable."""
+    return await _answer(services, datagram, _ACCOUNTING_CODES, _record)
+
+
+async def authentication(services: Services, datagram: Datagram) -> bytes | None:
+    """Let a subscriber in, or not."""
+    return await _answer(services, datagram, _ACCESS_CODES, _admit)
+
+
+_Story = Callable[[Services, Packet, Nas, bytes, Instant, Datagram], Awaitable[bytes | None]]
+
+
+async def _answer(services: Services, datagram: Datagram, codes: frozenset[Code], story: _Story) -> bytes | None:
+    """What both stories begin with: who speaks, does he prove it, was he answered already?"""
+    received_at = services.now()
+    address = datagram.address
+    nas = services.nases.at(address)
+    if nas is None:
+        return _drop(services, "unknown-nas", datagram, received_at)
+    try:
+        packet = parse(datagram.octets, codes)
+        secret = _proven_secret(packet, nas)
+    except Malformed as problem:
+        return _drop(services, problem.reason, datagram, received_at, problem.detail)
+    if secret is None:
+        return _drop(services, "bad-authenticator", datagram, received_at)
+    key = Key(datagram.listener, address, datagram.port, packet.code, packet.identifier, packet.authenticator)
+    seen = services.replies.begin(key, received_at)
+    if isinstance(seen, Answered):
+        return seen.reply
+    if isinstance(seen, InProgress):
+        return None
+    answer = None
+    try:
+        if packet.code == Code.STATUS_SERVER:
+            answer = await _status(services, packet, secret, codes)
+        else:
+            answer = await story(services, packet, nas, secret, received_at, datagram)
+    except Malformed as problem:
+        _drop(services, problem.reason, datagram, received_at, problem.detail)
+    except tuple(OUR_FAILURES) as problem:
+        reason = next(text for kind, text in OUR_FAILURES.items() if isinstance(problem, kind))
+        _drop(services, reason, datagram, received_at, str(problem))
+    except Exception:
+        _log.exception("bug", nas=nas.name, code=packet.code, identifier=packet.identifier)
+    finally:
+        if answer is None:
+            services.replies.forget(key)
+        else:
+            services.replies.answer(key, answer, services.now())
+    return answer
+
+
+def _proven_secret(packet: Packet, nas: Nas) -> bytes | None:
+    """The secret of this NAS that the packet was signed with; None when it proves none."""
+    for secret in nas.secrets:
+        if verify_request(packet, secret) and message_authenticator(packet, secret) is not False:
+            return secret
+    return None
+
+
+def _drop(services: Services, reason: str, datagram: Datagram, now: Instant, detail: str = "") -> None:
+    services.drops.drop(reason, datagram.address, now, detail)
+
+
+# --- Accounting-Request --------------------------------------------------------------------------------------------
+
+
+async def _record(
+    services: Services, packet: Packet, nas: Nas, secret: bytes, received_at: Instant, datagram: Datagram
+) -> bytes | None:
+    report = report_of(packet, nas, datagram.address, received_at, services.token_keys)
+    if isinstance(report, Restart):
+        await services.in_thread(
+            lambda: record_restart(
+                services.engine, report.nas_id, report.nas_address, report.kind, report.event_at, received_at
+            )
+        )
+        _log.info("nas-restart", nas=nas.name, source=report.nas_address, kind=report.kind)
+    else:
+        outcome = await services.writer.submit(report)
+        if isinstance(outcome, Orphan):
+            _log.warning(
+                "orphan-report", nas=nas.name, username=report.username, kind=report.kind, reason=outcome.reason
+            )
+        elif isinstance(outcome, Recorded):
+            _log.debug(
+                "accounting", nas=nas.name, kind=report.kind, account_id=outcome.account_id,
+                session_id=outcome.session_id, up=outcome.used.up, down=outcome.used.down,
+                seconds=outcome.used.seconds, micros=outcome.micros, flags=outcome.flags,
+            )  # fmt: skip
+    return reply(Code.ACCOUNTING_RESPONSE, packet, (), secret, message_authenticator=False)
+
+
+# --- Access-Request ------------------------------------------------------------------------------------------------
+
+
+async def _admit(
+    services: Services, packet: Packet, nas: Nas, secret: bytes, received_at: Instant, datagram: Datagram
+) -> bytes | None:
+    if not _signed_enough(services, packet, nas, secret, datagram, received_at):
+        return None
+    request = access_request(packet, secret)
+    subscriber = await services.subscribers.subscriber(request.username)
+    verdict = await _verdict(services, request, subscriber, received_at)
+    refusal = access.decide(subscriber, verdict, received_at)
+    if refusal is None:
+        assert subscriber is not None
+        outcome = await services.writer.submit(_login(request, subscriber, nas, datagram.address))
+        if isinstance(outcome, Admitted):
+            class_token = token(outcome.account_id, outcome.session_id, services.token_keys[0])
+            attributes = access.accept(outcome, dialect(nas.dialect), class_token)
+            _log.info(
+                "access-accept", nas=nas.name, username=request.username, session_id=outcome.session_id,
+                profile=outcome.profile.name, milliseconds=services.now() - received_at,
+            )  # fmt: skip
+            return reply(Code.ACCESS_ACCEPT, packet, attributes, secret, message_authenticator=True)
+        assert isinstance(outcome, Refused)
+        refusal = access.rejection(outcome.reason)
+    _log.info(
+        "access-reject", nas=nas.name, username=request.username, reason=refusal.reason,
+        method=type(request.method).__name__,
+    )  # fmt: skip
+    if Rejects.waiting >= MOST_WAITING_REJECTS:
+        return _drop(services, "too-many-rejects", datagram, received_at)
+    Rejects.waiting += 1
+    try:
+        await services.wait_until(received_at + REJECT_DELAY_MS)
+    finally:
+        Rejects.waiting -= 1
+    return reply(Code.ACCESS_REJECT, packet, access.reject(refusal), secret, message_authenticator=True)
+
+
+def _signed_enough(
+    services: Services, packet: Packet, nas: Nas, secret: bytes, datagram: Datagram, now: Instant
+) -> bool:
+    """BlastRADIUS: does this Access-Request carry the Message-Authenticator that we ask of this NAS?"""
+    signed = message_authenticator(packet, secret) is True
+    has_eap = packet.first(EAP_MESSAGE) is not None
+    if signed:
+        if nas.require_message_authenticator == "learn" and not has_eap:
+            services.in_thread(lambda: services.nases.require_message_authenticator(nas.nas_id, now))
+        return True
+    if nas.require_message_authenticator == "yes" or has_eap:
+        _drop(services, "message-authenticator-missing", datagram, now)
+        return False
+    if nas.limit_proxy_state and packet.first(_PROXY_STATE) is not None:
+        _drop(services, "proxy-state-unsigned", datagram, now)
+        return False
+    return True
+
+
+async def _verdict(
+    services: Services, request: AccessRequest, subscriber: Subscriber | None, now: Instant
+) -> Verdict:
+    """Is the password right? Somebody unknown costs as much time as somebody who is wrong."""
+    credential = UNKNOWN_USER if subscriber is None else subscriber.credential
+    verdict = verify(request.method, credential)
+    if verdict == "slow":
+        assert isinstance(request.method, Pap)
+        assert credential.argon2 is not None
+        right = await services.verifier.verify(credential.argon2, request.method.password, now)
+        return "right" if right else "wrong"
+    return verdict
+
+
+def _login(request: AccessRequest, subscriber: Subscriber, nas: Nas, source: str) -> Login:
+    return Login(
+        account_id=subscriber.account_id,
+        subscriber_id=subscriber.subscriber_id,
+        username=subscriber.username,
+        plan_version_id=subscriber.plan_version_id,
+        max_sessions=subscriber.max_sessions,
+        expires_at=subscriber.expires_at,
+        nas_id=nas.nas_id,
+        nas_address=source,
+        device_key=device_key(nas.nas_id, source, request.nas_port_id, request.calling_station),
+        calling_station=request.calling_station,
+        nas_port_id=request.nas_port_id,
+    )
+
+
+# --- Status-Server -------------------------------------------------------------------------------------------------
+
+
+async def _status(services: Services, packet: Packet, secret: bytes, codes: frozenset[Code]) -> bytes | None:
+    """RFC 5997: an answer says that a request would be served now, so it asks the database."""
+    if message_authenticator(packet, secret) is not True:
+        raise Malformed("message-authenticator", "a Status-Server without Message-Authenticator")
+    await services.subscribers.subscriber("")
+    code = Code.ACCOUNTING_RESPONSE if codes is _ACCOUNTING_CODES else Code.ACCESS_ACCEPT
+    return reply(code, packet, (), secret, message_authenticator=True)

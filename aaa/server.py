@@ -1,0 +1,57 @@
+"""UDP ports: a datagram in, the answer of its story out."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort, IReactorUDP
+from twisted.internet.protocol import DatagramProtocol
+
+from aaa.handlers import Datagram, Services, accounting, authentication
+
+#: What the kernel keeps for us while a batch commits; with the default of 200 kB it drops the 500th packet.
+RECEIVE_BUFFER_OCTETS: Final = 4 * 2**20
+LARGEST_DATAGRAM_OCTETS: Final = 8192
+
+Story = Callable[[Services, Datagram], Coroutine[Any, Any, bytes | None]]
+
+
+class RadiusPort(DatagramProtocol):
+    """One UDP socket and the story that its requests get."""
+
+    def __init__(self, services: Services, story: Story, name: str) -> None:
+        self._services = services
+        self._story = story
+        self._name = name
+
+    def startProtocol(self) -> None:  # noqa: N802  Twisted's name
+        """Give the socket room for bursts."""
+        handle: socket.socket = self.transport.getHandle()
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_OCTETS)
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:  # noqa: N802  Twisted's name
+        """Begin the story; its answer goes back where the datagram came from."""
+        address = addr[0]
+        if address.startswith("::ffff:"):
+            address = address[7:]  # an IPv4 client on a socket for both
+        story = self._story(self._services, Datagram(datagram, address, addr[1], self._name))
+        Deferred.fromCoroutine(story).addCallback(self._write, addr)
+
+    def _write(self, answer: bytes | None, addr: Any) -> None:
+        if answer is not None and self.transport is not None:
+            self.transport.write(answer, addr)
+
+
+def listen(
+    reactor: IReactorUDP, services: Services, addresses: tuple[str, ...], auth_port: int, acct_port: int
+) -> list[IListeningPort]:
+    """Open both ports on every address. Port 0 takes any free one. Raises CannotListenError."""
+    ports = []
+    for address in addresses:
+        for name, port, story in (("auth", auth_port, authentication), ("acct", acct_port, accounting)):
+            protocol = RadiusPort(services, story, f"{name} {address}")
+            ports.append(reactor.listenUDP(port, protocol, address, LARGEST_DATAGRAM_OCTETS))
+    return ports

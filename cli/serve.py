@@ -1,0 +1,144 @@
+"""`aaa serve`: the composition root. Everything that lives in the server is made here, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import click
+
+from cli.config import Setup, pass_setup
+
+T = TypeVar("T")
+
+
+@click.command(epilog="Example: aaa serve --listen 127.0.0.1 --auth-port 1812 --acct-port 1813")
+@click.option("--listen", "addresses", multiple=True, metavar="ADDR", help="Address to listen on; may be repeated.")
+@click.option("--auth-port", type=click.IntRange(0, 65535), help="Authentication port; 0 takes a free one.")
+@click.option("--acct-port", type=click.IntRange(0, 65535), help="Accounting port; 0 takes a free one.")
+@click.option("--node", metavar="NAME", help="This server's name among several on one database.")
+@pass_setup
+def serve(
+    setup: Setup, addresses: tuple[str, ...], auth_port: int | None, acct_port: int | None, node: str | None
+) -> None:
+    """Run the RADIUS server until it is told to stop (SIGTERM or Ctrl-C).
+
+    NASes, plans, subscribers and top-ups may change while it runs; it sees them within a second.
+    """
+    from cli import log
+
+    config = setup.config
+    config = replace(
+        config,
+        listen=addresses or config.listen,
+        auth_port=config.auth_port if auth_port is None else auth_port,
+        acct_port=config.acct_port if acct_port is None else acct_port,
+        node=node or config.node,
+    )
+    engine, keys = setup.engine(), setup.key_ring()
+    log.configure(config.log_level, config.log_format)
+    code = _run(config, engine, keys)
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+def _run(config: Any, engine: Any, keys: Any) -> int:
+    """Build the server and run the reactor; the process's exit code."""
+    import structlog
+    from twisted.internet import reactor as installed_reactor
+    from twisted.internet import task
+    from twisted.internet.defer import Deferred
+    from twisted.internet.error import CannotListenError
+    from twisted.internet.threads import deferToThreadPool
+    from twisted.python.threadpool import ThreadPool
+
+    from aaa.directory import NasDirectory, SubscriberDirectory
+    from aaa.drops import Drops
+    from aaa.dynauth import Ports
+    from aaa.handlers import Services
+    from aaa.replies import ReplyCache
+    from aaa.runner import Runner
+    from aaa.server import listen
+    from aaa.verifier import Verifier
+    from charging.jobs import Jobs
+    from charging.writer import Writer
+    from cli.clock import now
+
+    reactor: Any = installed_reactor
+    log = structlog.get_logger("aaa.serve")
+    pools: list[ThreadPool] = []
+    exit_codes: list[int] = []
+
+    def in_pool(name: str, threads: int) -> Callable[[Callable[[], T]], Deferred[T]]:
+        pool = ThreadPool(minthreads=1, maxthreads=threads, name=name)
+        pool.start()
+        pools.append(pool)
+        return lambda work: deferToThreadPool(reactor, pool, work)
+
+    def disk_failed() -> None:
+        log.critical("disk-failed", advice="the database file can not be trusted any more; check the disk")
+        exit_codes.append(1)
+        reactor.stop()
+
+    chores = in_pool("chores", 2)
+    writer = Writer(engine, in_pool("writer", 1), now, on_disk_failed=disk_failed)
+    nases = NasDirectory(engine, keys)
+    nases.refresh()
+    ports = Ports(reactor)
+    runner = Runner(engine, writer, nases, ports, in_pool("commands", 1), reactor, config.node_name, now)
+    writer.on_commands = runner.wake
+    jobs = Jobs(engine, writer, in_pool("jobs", 1), reactor, now)
+
+    async def wait_until(instant: int) -> None:
+        await task.deferLater(reactor, max(0, instant - now()) / 1000)
+
+    services = Services(
+        engine=engine,
+        nases=nases,
+        subscribers=SubscriberDirectory(engine, keys, in_pool("lookups", 1)),
+        verifier=Verifier(in_pool("passwords", os.cpu_count() or 1)),
+        writer=writer,
+        replies=ReplyCache(),
+        drops=Drops(),
+        token_keys=keys.token_keys,
+        now=now,
+        wait_until=wait_until,
+        in_thread=chores,
+    )
+
+    def refresh() -> Any:
+        return chores(nases.refresh).addErrback(lambda failure: log.warning("nas-directory", problem=str(failure.value)))
+
+    try:
+        listening = listen(reactor, services, config.listen, config.auth_port, config.acct_port)
+    except CannotListenError as error:
+        for pool in pools:
+            pool.stop()
+        raise click.ClickException(f"{error.socketError}: {error.interface} port {error.port}") from error
+
+    watching = task.LoopingCall(refresh)
+    watching.clock = reactor
+    watching.start(1.0, now=False)
+    jobs.start()
+    runner.start()
+
+    async def shut_down() -> None:
+        # No new packet comes in; what is under way is settled, answered by nobody, and asked again by its NAS.
+        watching.stop()
+        for port in listening:
+            await port.stopListening()
+        await jobs.stop()
+        await runner.stop()
+        await writer.idle()
+        log.info("stopped", dropped=dict(services.drops.counts))
+
+    reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(shut_down()))
+    reactor.addSystemEventTrigger("after", "shutdown", lambda: [pool.stop() for pool in pools])
+    log.info(
+        "serving", node=config.node_name, database=engine.url.render_as_string(),
+        ports=[f"{port.getHost().host}:{port.getHost().port}" for port in listening],
+    )  # fmt: skip
+    reactor.run()
+    return exit_codes[0] if exit_codes else 0
