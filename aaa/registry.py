@@ -2,12 +2,425 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, exists, select
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any, Final, Literal, NamedTuple
 
-from charging.tables import nas, subscriber
+from sqlalchemy import Connection, Row, Select, delete, exists, func, insert, select, update
+
+from aaa.dialects import names as dialect_names
+from aaa.keyring import KeyRing, nas_secret, subscriber_password
+from aaa.nas import RequireMessageAuthenticator
+from charging import catalogue
+from charging.catalogue import NewAccount, Status, in_parts
+from charging.payment import Grant
+from charging.plan import Instant
+from charging.settle import Cut
+from charging.tables import account, nas, session, subscriber
+from charging.transaction import settle_in
+
+#: Any word list of an attacker begins with these.
+KNOWN_SECRETS: Final = frozenset(
+    {
+        "12345678", "123456789", "admin", "changeme", "cisco", "default", "letmein", "mikrotik", "mysecret", "pass",
+        "passwd", "password", "private", "public", "qwerty", "radius", "radiussecret", "radsec", "secret", "shared",
+        "sharedsecret", "test", "test123", "testing", "testing123", "whatever",
+    }
+)  # fmt: skip
+STRONG_SECRET_CHARACTERS: Final = 16
+MOST_SECRET_CHARACTERS: Final = 128
+
+
+class RegistryError(Exception):
+    """A NAS or a subscriber that is not there, is there already, or is not right; the text says what would be."""
 
 
 def anything_sealed(connection: Connection) -> bool:
     """Does the database hold a secret that needs its key file?"""
     sealed = exists(select(nas.c.nas_id)) | exists(select(1).where(subscriber.c.password_sealed.is_not(None)))
     return bool(connection.execute(select(sealed)).scalar_one())
+
+
+# --- NASes ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NasSettings:
+    """What an operator decides about a NAS, without its secret."""
+
+    name: str
+    network: str
+    """As `canonical_network` writes it."""
+    dialect: str = dialect_names()[0]
+    coa_address: str | None = None
+    coa_port: int | None = None
+    """None: the dialect's; 0: this NAS takes no CoA."""
+    require_message_authenticator: RequireMessageAuthenticator = "yes"
+    limit_proxy_state: bool = True
+    counters_reversed: bool | None = None
+    """None: as the dialect says."""
+
+
+class NasLine(NamedTuple):
+    """A NAS as the table has it, its secrets still sealed."""
+
+    nas_id: int
+    settings: NasSettings
+    secret_sealed: bytes
+    previous_secret_sealed: bytes | None
+    created_at: Instant
+    revised_at: Instant
+    live_sessions: int
+
+
+def canonical_network(text: str) -> str:
+    """The source of a NAS's packets in its one spelling: `192.0.2.1`, `192.0.2.0/24`, `2001:db8::1`.
+
+    RegistryError where it is no address or prefix.
+    """
+    example = "write for example 192.0.2.1, 192.0.2.0/24 or 2001:db8::/48"
+    address_text, slash, _ = text.partition("/")
+    try:
+        address = ip_address(address_text)
+    except ValueError:
+        raise RegistryError(f"{text!r} is not an address; {example}") from None
+    if isinstance(address, IPv6Address):
+        if address.scope_id is not None:
+            raise RegistryError(f"{text!r} names an interface; write the address without '%{address.scope_id}'")
+        if address.ipv4_mapped is not None:
+            mapped = address.ipv4_mapped
+            raise RegistryError(f"{text!r} is an IPv4 address in IPv6 clothes; write {mapped}")
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        raise RegistryError(f"{text!r} has no such prefix length; {example}") from None
+    if slash and network.network_address != address:
+        raise RegistryError(f"{text!r} has bits beyond its prefix; write {network}, or {address} for one machine")
+    return _network_text(network)
+
+
+def canonical_address(text: str) -> str:
+    """One address in its one spelling; RegistryError where it is none."""
+    found = canonical_network(text)
+    if "/" in found:
+        raise RegistryError(f"{text!r} is a prefix; write one address")
+    return found
+
+
+def _network_text(network: IPv4Network | IPv6Network) -> str:
+    return str(network.network_address) if network.num_addresses == 1 else str(network)
+
+
+def secret_weakness(secret: str) -> str | None:
+    """Why a shared secret is weak; None where it is not. It protects every password on the way from NAS to server."""
+    if secret.casefold() in KNOWN_SECRETS:
+        return "a known default"
+    if len(secret) < STRONG_SECRET_CHARACTERS:
+        return f"only {len(secret)} characters, fewer than {STRONG_SECRET_CHARACTERS}"
+    if len(set(secret)) < STRONG_SECRET_CHARACTERS // 2:
+        return f"only {len(set(secret))} different characters"
+    return None
+
+
+def add_nas(connection: Connection, keys: KeyRing, settings: NasSettings, secret: str, now: Instant) -> None:
+    """Write down a NAS; running servers see it within a second. RegistryError where its name or network is taken."""
+    if connection.execute(select(nas.c.nas_id).where(nas.c.name == settings.name)).first() is not None:
+        raise RegistryError(f"there is a NAS {settings.name!r} already; change it with: aaa nas set {settings.name}")
+    _network_is_free(connection, settings)
+    row = _nas_values(settings) | {
+        "secret_sealed": keys.seal(nas_secret(settings.name), secret.encode()),
+        "created_at": now,
+        "revised_at": _next_revision(connection, now),
+    }
+    connection.execute(insert(nas).values(row))
+
+
+def change_nas(
+    connection: Connection,
+    keys: KeyRing | None,
+    settings: NasSettings,
+    now: Instant,
+    *,
+    secret: str | None,
+    forget_previous: bool,
+) -> None:
+    """Write down what has changed of the NAS of that name. With a new `secret` (which needs `keys`) the one before stays
+    accepted, until a later change says `forget_previous`."""
+    before = nas_named(connection, settings.name)
+    _network_is_free(connection, settings)
+    values = _nas_values(settings) | {"revised_at": _next_revision(connection, now)}
+    if secret is not None:
+        assert keys is not None
+        values["previous_secret_sealed"] = before.secret_sealed
+        values["secret_sealed"] = keys.seal(nas_secret(settings.name), secret.encode())
+    if forget_previous:
+        values["previous_secret_sealed"] = None
+    connection.execute(update(nas).where(nas.c.nas_id == before.nas_id).values(values))
+
+
+def remove_nas(connection: Connection, name: str, *, with_live_sessions: bool) -> None:
+    """Forget a NAS. RegistryError while it has live sessions, which nobody could command any more."""
+    found = nas_named(connection, name)
+    if found.live_sessions and not with_live_sessions:
+        raise RegistryError(f"NAS {name!r} has {found.live_sessions} live sessions; wait for their end, or add --force")
+    connection.execute(delete(nas).where(nas.c.nas_id == found.nas_id))
+
+
+def nas_named(connection: Connection, name: str) -> NasLine:
+    """A NAS; RegistryError, with the name that was meant, where there is none."""
+    row = connection.execute(_nas_lines().where(nas.c.name == name)).first()
+    if row is None:
+        known = connection.execute(select(nas.c.name).order_by(nas.c.name)).scalars().all()
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "see: aaa nas list"
+        raise RegistryError(f"there is no NAS {name!r}; {hint}")
+    return _nas_line(row)
+
+
+def all_nases(connection: Connection) -> list[NasLine]:
+    """Every NAS, by name."""
+    return [_nas_line(row) for row in connection.execute(_nas_lines().order_by(nas.c.name))]
+
+
+def _nas_lines() -> Select[Any]:
+    live = select(func.count()).where(session.c.nas_id == nas.c.nas_id, session.c.closed_at.is_(None))
+    return select(nas, live.scalar_subquery().label("live_sessions"))
+
+
+def _nas_line(row: Row[Any]) -> NasLine:
+    settings = NasSettings(**{name: getattr(row, name) for name in NasSettings.__slots__})
+    return NasLine(
+        row.nas_id, settings, row.secret_sealed, row.previous_secret_sealed, row.created_at, row.revised_at,
+        row.live_sessions,
+    )  # fmt: skip
+
+
+def _nas_values(settings: NasSettings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in NasSettings.__slots__}
+
+
+def _network_is_free(connection: Connection, settings: NasSettings) -> None:
+    taken = select(nas.c.name).where(nas.c.network == settings.network, nas.c.name != settings.name)
+    name = connection.execute(taken).scalar_one_or_none()
+    if name is not None:
+        raise RegistryError(f"{settings.network} is the network of NAS {name!r} already; a packet can be from one only")
+
+
+def _next_revision(connection: Connection, now: Instant) -> Instant:
+    """Later than every revision before, also where another machine's clock is ahead: servers watch the newest."""
+    newest = connection.execute(select(func.max(nas.c.revised_at))).scalar_one()
+    return now if newest is None else max(now, newest + 1)
+
+
+# --- subscribers ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """A subscriber to be written down. One of the two passwords is there: `argon2`, or `clear`, which is sealed."""
+
+    username: str
+    plan_name: str
+    account_name: str
+    """Made, in the plan's currency, where it is not there."""
+    argon2: str | None
+    clear: bytes | None
+    max_sessions: int | None = None
+    expires_at: Instant | None = None
+
+
+class SubscriberLine(NamedTuple):
+    """A subscriber as operators see it."""
+
+    subscriber_id: int
+    account_id: int
+    username: str
+    account_name: str
+    plan_name: str
+    status: Status
+    password: Literal["argon2id", "reversible"]
+    max_sessions: int | None
+    expires_at: Instant | None
+    created_at: Instant
+    live_sessions: int
+
+
+def obstacles(connection: Connection, newcomers: Sequence[Newcomer]) -> list[tuple[int, str]]:
+    """What stands against writing these down: the newcomer's index and what would be right, in their order."""
+    plans = catalogue.current_plans(connection, {each.plan_name for each in newcomers})
+    known_plans = list(plans) if len(plans) == len({n.plan_name for n in newcomers}) else _plan_names(connection)
+    accounts = catalogue.account_currencies(connection, [each.account_name for each in newcomers])
+    taken = _usernames(connection, [each.username for each in newcomers])
+    found: list[tuple[int, str]] = []
+    currency_of = {name: currency for name, (_, currency) in accounts.items()}
+    seen: set[str] = set()
+    for index, each in enumerate(newcomers):
+        if each.username in taken or each.username in seen:
+            found.append((index, f"there is a subscriber {each.username!r} already"))
+        seen.add(each.username)
+        version = plans.get(each.plan_name)
+        if version is None:
+            found.append((index, catalogue.no_plan(each.plan_name, known_plans)))
+            continue
+        currency = currency_of.setdefault(each.account_name, version.plan.currency)
+        if currency != version.plan.currency:
+            clash = (
+                f"account {each.account_name!r} is in {currency}, plan {each.plan_name!r} in {version.plan.currency}"
+            )
+            found.append((index, f"{clash}; choose another account or plan"))
+    return found
+
+
+def enrol(
+    connection: Connection, keys: KeyRing | None, newcomers: Sequence[Newcomer], now: Instant, actor: str
+) -> None:
+    """Write down subscribers, make the accounts that are not there, and grant each the allowances of its plan.
+
+    `keys` are needed where a password is kept in clear. RegistryError where something stands against it.
+    """
+    if found := obstacles(connection, newcomers):
+        raise RegistryError(found[0][1])
+    plans = catalogue.current_plans(connection, {each.plan_name for each in newcomers})
+    accounts = catalogue.account_ids(connection, [each.account_name for each in newcomers])
+    missing = {
+        each.account_name: plans[each.plan_name].plan.currency
+        for each in newcomers
+        if each.account_name not in accounts
+    }
+    accounts |= catalogue.add_accounts(connection, [NewAccount(*each) for each in missing.items()], now)
+    for some in in_parts(newcomers):
+        rows = [_subscriber_values(each, accounts[each.account_name], keys, now) for each in some]
+        connection.execute(insert(subscriber), rows)
+    grants = [
+        grant_of(each.username, accounts[each.account_name], plans[each.plan_name], actor)
+        for each in newcomers
+        if plans[each.plan_name].plan.allowances
+    ]
+    if grants:
+        settle_in(connection, grants, now)
+
+
+def grant_of(username: str, account_id: int, version: catalogue.PlanVersion, actor: str) -> Grant:
+    """The allowances of a plan's version, for a subscriber."""
+    reference = f"subscriber:{username}:{version.plan.name}:{version.number}"
+    return Grant(account_id, version.plan_version_id, reference, actor)
+
+
+def _subscriber_values(each: Newcomer, account_id: int, keys: KeyRing | None, now: Instant) -> dict[str, Any]:
+    return {
+        "account_id": account_id,
+        "username": each.username,
+        "plan_name": each.plan_name,
+        "max_sessions": each.max_sessions,
+        "expires_at": each.expires_at,
+        "created_at": now,
+        **_password_values(each.username, each.argon2, each.clear, keys),
+    }
+
+
+def _password_values(username: str, argon2: str | None, clear: bytes | None, keys: KeyRing | None) -> dict[str, Any]:
+    if clear is None:
+        return {"password_argon2": argon2, "password_sealed": None}
+    assert keys is not None
+    return {"password_argon2": None, "password_sealed": keys.seal(subscriber_password(username), clear)}
+
+
+def change_subscriber(connection: Connection, subscriber_id: int, values: Mapping[str, Any]) -> None:
+    """Set columns of a subscriber: plan_name, max_sessions, expires_at, status."""
+    if values:
+        connection.execute(update(subscriber).where(subscriber.c.subscriber_id == subscriber_id).values(**values))
+
+
+def change_password(
+    connection: Connection, keys: KeyRing | None, found: SubscriberLine, *, argon2: str | None, clear: bytes | None
+) -> None:
+    """Keep another password: its hash, or, for CHAP, itself under the keys."""
+    change_subscriber(connection, found.subscriber_id, _password_values(found.username, argon2, clear, keys))
+
+
+def clear_password(connection: Connection, keys: KeyRing, found: SubscriberLine) -> bytes:
+    """The reversible password of a subscriber who has one."""
+    chosen = select(subscriber.c.password_sealed).where(subscriber.c.subscriber_id == found.subscriber_id)
+    sealed = connection.execute(chosen).scalar_one()
+    return keys.open(subscriber_password(found.username), sealed)
+
+
+def suspend(connection: Connection, found: SubscriberLine, now: Instant) -> int:
+    """Let a subscriber log in no more, and disconnect what is on line; how many sessions that concerned."""
+    change_subscriber(connection, found.subscriber_id, {"status": "suspended"})
+    return cut(connection, found.account_id, found.subscriber_id, now)
+
+
+def cut(connection: Connection, account_id: int, subscriber_id: int | None, now: Instant) -> int:
+    """Disconnect a subscriber's sessions, or with None all of the account's; the running server does it."""
+    done = settle_in(connection, [Cut(account_id, subscriber_id, None, "suspended")], now).outcomes[0]
+    return int(getattr(done, "sessions", 0))
+
+
+def remove_subscriber(connection: Connection, found: SubscriberLine) -> None:
+    """Forget a subscriber; the account, its money and the ledger stay. RegistryError while there are live sessions."""
+    if found.live_sessions:
+        raise RegistryError(
+            f"subscriber {found.username!r} has {found.live_sessions} live sessions; "
+            f"first run: aaa subscriber suspend {found.username}"
+        )
+    connection.execute(delete(subscriber).where(subscriber.c.subscriber_id == found.subscriber_id))
+
+
+def subscriber_named(connection: Connection, username: str) -> SubscriberLine:
+    """A subscriber; RegistryError where there is none of that user name."""
+    row = connection.execute(_subscriber_lines().where(subscriber.c.username == username)).first()
+    if row is None:
+        raise RegistryError(f"there is no subscriber {username!r}; see: aaa subscriber list")
+    return _subscriber_line(row)
+
+
+def subscribers(
+    connection: Connection,
+    *,
+    account_name: str | None = None,
+    plan_name: str | None = None,
+    status: Status | None = None,
+    limit: int,
+) -> list[SubscriberLine]:
+    """Subscribers by user name, at most `limit`."""
+    chosen = _subscriber_lines().order_by(subscriber.c.username).limit(limit)
+    if account_name is not None:
+        chosen = chosen.where(account.c.name == account_name)
+    if plan_name is not None:
+        chosen = chosen.where(subscriber.c.plan_name == plan_name)
+    if status is not None:
+        chosen = chosen.where(subscriber.c.status == status)
+    return [_subscriber_line(row) for row in connection.execute(chosen)]
+
+
+def _subscriber_lines() -> Select[Any]:
+    live = select(func.count()).where(
+        session.c.account_id == subscriber.c.account_id,
+        session.c.subscriber_id == subscriber.c.subscriber_id,
+        session.c.closed_at.is_(None),
+    )
+    c = subscriber.c
+    return select(
+        c.subscriber_id, c.account_id, c.username, account.c.name.label("account_name"), c.plan_name, c.status,
+        c.password_sealed.is_(None).label("password"), c.max_sessions, c.expires_at, c.created_at,
+        live.scalar_subquery().label("live_sessions"),
+    ).join_from(subscriber, account, account.c.account_id == c.account_id)  # fmt: skip
+
+
+def _subscriber_line(row: Row[Any]) -> SubscriberLine:
+    fields = row._asdict()
+    return SubscriberLine(**fields | {"password": "argon2id" if fields["password"] else "reversible"})
+
+
+def _usernames(connection: Connection, names: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    for some in in_parts(sorted(set(names))):
+        found |= set(connection.execute(select(subscriber.c.username).where(subscriber.c.username.in_(some))).scalars())
+    return found
+
+
+def _plan_names(connection: Connection) -> Iterable[str]:
+    return list(catalogue.current_plans(connection))

@@ -179,6 +179,16 @@ class Setup:
         click.echo(f"made the key file {path}: keep a copy, nothing sealed can be read without it", err=True)
         return keys
 
+    @property
+    def actor(self) -> str:
+        """Who gave this command, for the ledger: `operator:` and the name of the user on this machine."""
+        import getpass
+
+        try:
+            return f"operator:{getpass.getuser()}"
+        except (OSError, KeyError):
+            return "operator:unknown"
+
     def close(self) -> None:
         """Give back the database's connections."""
         if "_engine" in self.__dict__:

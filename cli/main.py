@@ -105,17 +105,22 @@ def in_words(error: Exception) -> str | None:
     import sqlalchemy.exc
 
     from aaa.keyring import KeyRingError
+    from aaa.registry import RegistryError
+    from charging.catalogue import CatalogueError
     from charging.database import DatabaseUrlError
     from charging.settle import Conflict
     from charging.tomlfile import TomlFileError
     from migrations import NotUpToDate
 
-    if isinstance(error, DatabaseUrlError | NotUpToDate | KeyRingError | TomlFileError):
+    said = DatabaseUrlError | NotUpToDate | KeyRingError | TomlFileError | CatalogueError | RegistryError
+    if isinstance(error, said):
         return str(error)
     if isinstance(error, Conflict):
         return "other writers kept changing the same account; nothing was changed, try again"
     if isinstance(error, sqlalchemy.exc.DBAPIError) and isinstance(error.orig, Exception):
         error = error.orig
+    if isinstance(error, psycopg.errors.IntegrityError | sqlite3.IntegrityError):
+        return f"somebody else changed the same at this moment; nothing was changed, try again: {_first_line(error)}"
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return f"cannot reach the database: {_first_line(error)}"
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
