@@ -143,7 +143,27 @@ class Book:
     transfers: list[Transfer] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
+    settled_states: dict[int, tuple[object, ...]] = field(default_factory=dict)
+    """Per session: what the database has of the fields that few reports change."""
     _usable: list[Bucket] | None = None
+
+    def turn_page(self) -> None:
+        """Everything that changed is in the database: go on from there, without the sessions that have ended."""
+        if self.changed_sessions or self.changed_buckets or self.commands:
+            self.account.version += 1
+        self._usable = None
+        closed = [s.session_id for s in self.sessions.values() if s.closed_at is not None]
+        for session_id in closed:
+            del self.sessions[session_id]
+            self.settled_states.pop(session_id, None)
+        if closed:
+            self.charges = {key: charge for key, charge in self.charges.items() if key[0] in self.sessions}
+        for changes in (
+            self.changed_buckets, self.changed_sessions, self.changed_charges, self.new_buckets, self.new_sessions,
+            self.new_charges, self.bindings, self.usage_lines, self.transfers, self.commands, self.notices,
+        ):  # fmt: skip
+            if changes:
+                changes.clear()
 
     def live_sessions(self) -> list[Session]:
         """Those that are not closed, oldest first."""

@@ -180,6 +180,10 @@ def _array(values: Sequence[Any]) -> str:
     sample = values[0] if values else 0
     if type(sample) is int and None not in values:
         return f"{{{','.join(map(str, values))}}}"
+    if type(sample) is str and None not in values:
+        text = '","'.join(values)
+        if "\\" not in text and text.count('"') == 2 * (len(values) - 1):
+            return f'{{"{text}"}}'
     return f"{{{','.join(map(_element, values))}}}"
 
 

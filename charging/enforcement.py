@@ -108,6 +108,16 @@ def check_applied(book: Book, session: Session, plan: Plan, used: Usage, event_a
         disconnect_again(book, session, "still-alive", now)
 
 
+def command_acked(book: Book, session: Session, version: int, now: Instant) -> int:
+    """The NAS says that it did what was wanted; its next report will tell. 1 when this was news."""
+    if version <= session.acked_version:
+        return 0
+    session.acked_version = version
+    session.acked_at = now
+    book.changed_sessions.add(session.session_id)
+    return 1
+
+
 def command_failed(book: Book, session: Session, version: int, answer: str, now: Instant) -> None:
     """The NAS refused or never answered: a profile falls down the ladder to Disconnect, a Disconnect is repeated."""
     if version != session.wanted_version or session.closed_at is not None:

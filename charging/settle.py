@@ -8,7 +8,7 @@ batch is written and it is run again. No item is ever refused because of that.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -21,12 +21,13 @@ from charging import tables
 from charging.admission import Admitted, Login, Refused, admit
 from charging.book import Account, Binding, Book, Charge, Command, Notice, Opening, UsageLine
 from charging.buckets import Bucket
-from charging.bulk import Sets, sets
-from charging.enforcement import command_failed
+from charging.bulk import Result, Sets, sets
+from charging.enforcement import command_acked, command_failed
 from charging.ledger import Transfer
 from charging.payment import Applied, Grant, NotApplied, TopUp, grant, top_up
 from charging.plan import Instant, Plan, from_json
 from charging.session import Report, Session
+from charging.shelf import Shelf
 from charging.usage import Orphan, Recorded, close, report
 
 #: The beginning of our own count of milliseconds: an id is 41 bits of time and 22 of chance.
@@ -57,6 +58,15 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
+class CommandAcked:
+    """A NAS acknowledged a command."""
+
+    account_id: int
+    session_id: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class CommandFailed:
     """A NAS refused a command or never answered."""
 
@@ -67,7 +77,7 @@ class CommandFailed:
 
 
 class Done(NamedTuple):
-    """Close, Cut, CommandFailed: how many sessions it concerned."""
+    """Close, Cut, CommandAcked, CommandFailed: how many sessions it concerned."""
 
     sessions: int
 
@@ -77,9 +87,11 @@ class Settled(NamedTuple):
 
     outcomes: list[Outcome]
     commands: bool
+    books: list[Book]
+    """The books that the batch worked on; after the commit they may go on a shelf."""
 
 
-Item = Report | Login | TopUp | Grant | Close | Cut | CommandFailed
+Item = Report | Login | TopUp | Grant | Close | Cut | CommandAcked | CommandFailed
 Outcome = Recorded | Orphan | Admitted | Refused | Applied | NotApplied | Done
 
 
@@ -110,20 +122,28 @@ class Plans:
 
 
 def settle(
-    connection: Connection, items: Sequence[Item], now: Instant, plans: Plans, chance: random.Random
+    connection: Connection,
+    items: Sequence[Item],
+    now: Instant,
+    plans: Plans,
+    chance: random.Random,
+    shelf: Shelf | None = None,
 ) -> Settled:
     """Book `items` in order, in the transaction that `connection` has open; the caller commits or rolls back.
+
+    Books are taken from `shelf` where it has them.
 
     Raises Conflict where another node was faster, and the driver's own errors; nothing may then be kept.
     """
     to = sets(connection)
-    work = _open(to, items, now, plans, _ids(now, chance))
+    work = _open(to, items, now, plans, _ids(now, chance), shelf or Shelf())
     outcomes = [_decide(work, item, now) for item in items]
-    changed = [book for book in work.books.values() if book.changed_sessions or book.changed_buckets or book.commands]
+    books = list(work.books.values())
+    changed = [book for book in books if book.changed_sessions or book.changed_buckets or book.commands]
     _store(to, changed, now)
     _store_orphans(to, work, items, outcomes)
     _store_top_ups(to, items, outcomes, now)
-    return Settled(outcomes, any(book.commands for book in changed))
+    return Settled(outcomes, any(book.commands for book in changed), books)
 
 
 # --- opening -------------------------------------------------------------------------------------------------------
@@ -142,10 +162,40 @@ _SESSION: Final = tuple(f.name for f in fields(Session))
 _CHARGE: Final = tuple(f.name for f in fields(Charge))
 
 
-def _open(to: Sets, items: Sequence[Item], now: Instant, plans: Plans, new_id: Any) -> _Work:
+def _open(
+    to: Sets, items: Sequence[Item], now: Instant, plans: Plans, new_id: Callable[[], int], shelf: Shelf
+) -> _Work:
     usernames = [item.username for item in items if isinstance(item, Report) and item.token is None]
     owners = _owners(to, usernames) if usernames else {}
-    account_ids = sorted({a for item in items if (a := _account_of(item, owners)) is not None})
+    books: dict[int, Book] = {}
+    unread: list[int] = []
+    for account_id in sorted({a for item in items if (a := _account_of(item, owners)) is not None}):
+        book = shelf.take(account_id)
+        if book is None:
+            unread.append(account_id)
+        else:
+            book.new_id = new_id
+            books[account_id] = book
+    if unread:
+        books.update(_read(to, unread, now, plans, new_id))
+    _open_closed(to, items, books, owners)
+    plans.read(
+        to,
+        [s.plan_version_id for account_id in unread if account_id in books for s in books[account_id].sessions.values()]
+        + [item.plan_version_id for item in items if isinstance(item, Login | Grant)],
+    )
+    top_ups = [item.top_up_id for item in items if isinstance(item, TopUp)]
+    pending: set[int] = set()
+    if top_ups:
+        rows = to.select(tables.billing_top_up, ("top_up_id",), "top_up_id {any} AND status = 'pending'", top_ups)
+        pending = {row[0] for row in rows.fetchall()}
+    return _Work(books, owners, pending)
+
+
+def _read(
+    to: Sets, account_ids: list[int], now: Instant, plans: Plans, new_id: Callable[[], int]
+) -> dict[int, Book]:
+    """Books from the database: accounts that exist, with their live sessions."""
     with to.pipeline():
         # The account goes first: what is read after it can only be newer, and then its version gives it away.
         accounts = to.select(tables.account, _ACCOUNT, "account_id {any}", account_ids)
@@ -159,21 +209,15 @@ def _open(to: Sets, items: Sequence[Item], now: Instant, plans: Plans, new_id: A
     for row in buckets.fetchall():
         books[row[0]].buckets[row[1]] = Bucket(*row)
     for row in sessions.fetchall():
-        books[row[0]].sessions[row[1]] = Session(*row)
+        _add_session(books[row[0]], row)
     for row in charges.fetchall():
         books[row[0]].charges[row[1], row[2], row[3]] = Charge(*row)
-    _open_closed(to, items, books, owners)
-    plans.read(
-        to,
-        [s.plan_version_id for book in books.values() for s in book.sessions.values()]
-        + [item.plan_version_id for item in items if isinstance(item, Login | Grant)],
-    )
-    top_ups = [item.top_up_id for item in items if isinstance(item, TopUp)]
-    pending: set[int] = set()
-    if top_ups:
-        rows = to.select(tables.billing_top_up, ("top_up_id",), "top_up_id {any} AND status = 'pending'", top_ups)
-        pending = {row[0] for row in rows.fetchall()}
-    return _Work(books, owners, pending)
+    return books
+
+
+def _add_session(book: Book, row: tuple[Any, ...]) -> None:
+    session = book.sessions[row[1]] = Session(*row)
+    book.settled_states[row[1]] = _session_state(session)
 
 
 def _open_closed(to: Sets, items: Sequence[Item], books: dict[int, Book], owners: dict[str, tuple[int, int]]) -> None:
@@ -199,7 +243,7 @@ def _open_closed(to: Sets, items: Sequence[Item], books: dict[int, Book], owners
     closed: dict[int, set[int]] = {}
     for row in found:
         if row[0] in books and row[1] not in books[row[0]].sessions:
-            books[row[0]].sessions[row[1]] = Session(*row)
+            _add_session(books[row[0]], row)
             closed.setdefault(row[0], set()).add(row[1])
     if closed:
         session_ids = sorted({s for group in closed.values() for s in group})
@@ -235,7 +279,7 @@ def _account_of(item: Item, owners: dict[str, tuple[int, int]]) -> int | None:
     return None if owner is None else owner[0]
 
 
-def _ids(now: Instant, chance: random.Random) -> Any:
+def _ids(now: Instant, chance: random.Random) -> Callable[[], int]:
     """Ids that grow with time, so that new rows stand together; unique within an account."""
     prefix = (now - _ID_EPOCH_MS) << 22
     return lambda: prefix | chance.getrandbits(22)
@@ -269,6 +313,9 @@ def _decide(work: _Work, item: Item, now: Instant) -> Outcome:
             return Done(1)
         case Cut():
             return Done(_cut(book, item, now))
+        case CommandAcked():
+            session = book.sessions.get(item.session_id)
+            return Done(0 if session is None else command_acked(book, session, item.version, now))
         case CommandFailed():
             session = book.sessions.get(item.session_id)
             if session is None:
@@ -277,7 +324,7 @@ def _decide(work: _Work, item: Item, now: Instant) -> Outcome:
             return Done(1)
 
 
-def _no_account(item: Login | TopUp | Grant | Close | Cut | CommandFailed) -> Outcome:
+def _no_account(item: Login | TopUp | Grant | Close | Cut | CommandAcked | CommandFailed) -> Outcome:
     match item:
         case Login():
             return Refused("no-account")
@@ -306,11 +353,16 @@ def _cut(book: Book, item: Cut, now: Instant) -> int:
 _BUCKET_KEY: Final = ("account_id", "bucket_id")
 _BUCKET_REWRITTEN: Final = ("balance", "held", "marks_passed")
 _SESSION_KEY: Final = ("account_id", "session_id")
-_SESSION_REWRITTEN: Final = (
-    "state", "closed_at", "close_reason", "started_at", "last_report_at", "last_event_at", "stale_at",
-    "interval_seconds", "wanted", "posted_at", "octets_up", "octets_down", "seconds", "offset_up", "offset_down",
-    "offset_seconds", "epoch", "epoch_seconds", "gigawords_seen", "rated", "line_no", "leaked_octets",
-    "wanted_version", "failed_commands",
+#: What every report rewrites.
+_SESSION_METER: Final = (
+    "last_report_at", "last_event_at", "stale_at", "interval_seconds", "octets_up", "octets_down", "seconds",
+    "rated", "line_no",
+)  # fmt: skip
+#: What few reports change.
+_SESSION_STATE: Final = (
+    "state", "closed_at", "close_reason", "started_at", "wanted", "posted_at", "offset_up", "offset_down",
+    "offset_seconds", "epoch", "epoch_seconds", "gigawords_seen", "leaked_octets", "wanted_version",
+    "failed_commands", "acked_version", "acked_at",
 )  # fmt: skip
 _SESSION_BOUND: Final = ("session_key", "acct_session_id", "nas_port_id", "calling_station", "framed_address")
 _CHARGE_KEY: Final = ("account_id", "session_id", "bucket_id", "unit")
@@ -318,7 +370,8 @@ _CHARGE_REWRITTEN: Final = ("accrued", "posted", "held", "held_until", "live")
 
 _bucket_update = attrgetter(*_BUCKET_KEY, *_BUCKET_REWRITTEN)
 _bucket_row = attrgetter(*_BUCKET)
-_session_update = attrgetter(*_SESSION_KEY, *_SESSION_REWRITTEN)
+_session_meter = attrgetter(*_SESSION_KEY, *_SESSION_METER)
+_session_state = attrgetter(*_SESSION_STATE)
 _session_row = attrgetter(*_SESSION)
 _charge_update = attrgetter(*_CHARGE_KEY, *_CHARGE_REWRITTEN)
 _charge_row = attrgetter(*_CHARGE)
@@ -328,15 +381,22 @@ def _store(to: Sets, books: list[Book], now: Instant) -> None:
     """Write what the books changed: accounts first, by compare-and-set; everything sorted, so that two nodes that
     write the same accounts wait for each other in the same order."""
     books.sort(key=lambda book: book.account.account_id)
-    accounts = [(b.account.account_id, b.account.version, b.account.ledger_seq, b.account.ledger_hash) for b in books]
-    if not accounts:
+    if not books:
         return
     new_sessions = [
         (*_session_row(b.sessions[i]), *opening) for b in books for i, opening in b.new_sessions.items()
     ]
-    changed_sessions = [
-        _session_update(b.sessions[i]) for b in books for i in sorted(b.changed_sessions) if i not in b.new_sessions
-    ]
+    meters: list[tuple[Any, ...]] = []
+    states: list[tuple[Any, ...]] = []
+    for book in books:
+        for session_id in sorted(book.changed_sessions):
+            session = book.sessions[session_id]
+            state = _session_state(session)
+            if session_id not in book.new_sessions:
+                meters.append(_session_meter(session))
+                if state != book.settled_states.get(session_id):
+                    states.append((session.account_id, session_id, *state))
+            book.settled_states[session_id] = state
     new_buckets = [_bucket_row(b.buckets[i]) for b in books for i in sorted(b.new_buckets)]
     changed_buckets = [
         _bucket_update(b.buckets[i]) for b in books for i in sorted(b.changed_buckets) if i not in b.new_buckets
@@ -347,17 +407,14 @@ def _store(to: Sets, books: list[Book], now: Instant) -> None:
     ]
     commands = [c for b in books for c in b.commands]
     with to.pipeline():
-        written = to.update(
-            tables.account,
-            ("account_id", "version"),
-            ("ledger_seq", "ledger_hash"),
-            accounts,
-            "version = {t}version + 1",
-        )
+        written = _move_versions(to, [b.account for b in books if not b.transfers], ())
+        written += _move_versions(to, [b.account for b in books if b.transfers], ("ledger_seq", "ledger_hash"))
         if new_sessions:
             to.insert(tables.session, _SESSION + Opening._fields, new_sessions)
-        if changed_sessions:
-            to.update(tables.session, _SESSION_KEY, _SESSION_REWRITTEN, changed_sessions)
+        if meters:
+            to.update(tables.session, _SESSION_KEY, _SESSION_METER, meters)
+        if states:
+            to.update(tables.session, _SESSION_KEY, _SESSION_STATE, states)
         bindings = [binding for b in books for binding in b.bindings if binding.session_id not in b.new_sessions]
         if bindings:
             to.update(tables.session, _SESSION_KEY, _SESSION_BOUND, bindings)
@@ -382,8 +439,17 @@ def _store(to: Sets, books: list[Book], now: Instant) -> None:
                       [(c.account_id, c.session_id, "pending", now) for c in commands], "state = 'superseded'")
             newest = {(c.account_id, c.session_id): c for c in commands}
             to.insert(tables.command, Command._fields, list(newest.values()))
-    if written.rowcount != len(accounts):
+    if sum(result.rowcount for result in written) != len(books):
         raise Conflict
+
+
+def _move_versions(to: Sets, accounts: list[Account], columns: tuple[str, ...]) -> list[Result]:
+    """The compare-and-set: where an account's version is no longer the one that was read, its row is not found."""
+    if not accounts:
+        return []
+    rows = [(a.account_id, a.version, *(getattr(a, column) for column in columns)) for a in accounts]
+    key = ("account_id", "version")
+    return [to.update(tables.account, key, columns, rows, "version = {t}version + 1")]
 
 
 def _store_orphans(to: Sets, work: _Work, items: Sequence[Item], outcomes: list[Outcome]) -> None:

@@ -202,7 +202,7 @@ session = Table(
     Column("wanted", Text, nullable=False, comment="what the NAS should apply: full, exhausted or cut"),
     _number("wanted_version"),
     Column("failed_commands", Integer, nullable=False, server_default="0"),
-    # written by the command runner only
+    # what the NAS acknowledged
     _number("acked_version"),
     Column("acked_at", BigInteger),
     CheckConstraint("state IN ('provisional', 'open', 'closed')", name="state"),

@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from charging.batching import Batches, Run
 from charging.plan import Instant
 from charging.settle import Conflict, Item, Outcome, Plans, settle
+from charging.shelf import Shelf
 
 #: Waiting items beyond this are refused: the NAS's own retransmission is the better queue.
 MOST_QUEUED: Final = 8192
@@ -63,6 +64,7 @@ class Writer:
         self._now = now
         self._chance = chance or random.SystemRandom()
         self._plans = Plans()
+        self._shelf = Shelf()
         self.on_commands = on_commands
         """Called in the reactor when a batch wrote commands for NASes."""
         self.on_disk_failed = on_disk_failed
@@ -122,12 +124,14 @@ class Writer:
         tries = 0
         while True:
             tries += 1
+            now = self._now()
             with self._engine.connect() as connection:
                 try:
-                    settled = settle(connection, items, self._now(), self._plans, self._chance)
+                    settled = settle(connection, items, now, self._plans, self._chance, self._shelf)
                     connection.commit()
                 except _CONFLICTS as error:
                     connection.rollback()
+                    self._shelf.distrust(now)
                     if tries >= most_tries:
                         raise Conflict from error
                     continue
@@ -141,6 +145,7 @@ class Writer:
                         raise DatabaseUnavailable(str(error)) from error
                     lost = True
                     continue
+            self._shelf.keep(settled.books, now)
             self._commands = self._commands or settled.commands
             return settled.outcomes
 
