@@ -1,0 +1,304 @@
+"""What the server does by itself: pay in what the inbox holds, close sessions that fell silent or whose NAS restarted.
+
+Every job may run on several nodes at once: what it finds it only proposes, and `settle` decides again under the
+account's version. A job that fails leaves everything as it was and is run again at its next turn.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, ParamSpec, TypeVar, cast
+
+import psycopg.errors
+from sqlalchemy import ColumnElement, Engine, and_, exists, select, text, tuple_, update
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+
+from charging import inbox, tables
+from charging.batching import Run
+from charging.database import reading
+from charging.payment import Applied, NotApplied
+from charging.plan import Instant
+from charging.settle import Close, Done, Item, Outcome
+from charging.writer import Writer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+INBOX_EVERY_MS: Final = 250
+RESTARTS_EVERY_MS: Final = 1_000
+STALE_EVERY_MS: Final = 15_000
+
+#: How many items a job has in the writer's queue at once: packets go on being answered meanwhile.
+MOST_AT_ONCE: Final = 200
+#: How many pages of the inbox one turn reads at most; the rest waits for the next turn.
+MOST_PAGES: Final = 20
+#: A top-up that failed for no reason of its own stays pending and is left alone for this long.
+SET_ASIDE_MS: Final = 30_000
+MOST_SET_ASIDE: Final = 1_000
+
+#: A clock counts in seconds.
+_MILLISECOND: Final = 10**-3
+_ALREADY: Final = (psycopg.errors.UniqueViolation, sqlite3.IntegrityError)
+
+_session = tables.session.c
+_restart = tables.nas_restart.c
+_command = tables.command.c
+
+#: Top-ups that are left alone for now → until when.
+Aside = dict[int, Instant]
+
+
+async def read_inbox(engine: Engine, writer: Writer, run: Run, now: Instant, aside: Aside | None = None) -> int:
+    """Apply or answer the pending top-ups; how many. `aside` keeps, from turn to turn, the ones that failed without a
+    reason of their own, so that they can not stand in the way of the others."""
+    aside = {} if aside is None else aside
+    for top_up_id in [i for i, until in aside.items() if until <= now]:
+        del aside[top_up_id]
+    done = 0
+    for _ in range(MOST_PAGES):
+        # The thread has a copy of its own.
+        page = await _in_thread(run, _pending, engine, frozenset(aside))
+        outcomes = await _settled(writer, page.top_ups)
+        answers = list(page.answers)
+        applied = 0
+        failure: Exception | None = None
+        for top_up, outcome in zip(page.top_ups, outcomes, strict=True):
+            if isinstance(outcome, Applied):
+                applied += 1
+            elif isinstance(outcome, NotApplied):
+                if outcome.reason != "already-settled":
+                    answers.append(inbox.refusal(top_up.top_up_id, outcome.reason))
+            elif isinstance(outcome, Exception) and not isinstance(outcome, _ALREADY):
+                # The same reference may just have been applied elsewhere: then the next read finds it. Anything else
+                # is no answer for a billing system: the row stays as it is.
+                failure = outcome
+                if len(aside) < MOST_SET_ASIDE:
+                    aside[top_up.top_up_id] = now + SET_ASIDE_MS
+        if answers:
+            done += await _in_thread(run, _answer, engine, answers)
+        done += applied
+        if failure is not None:
+            raise failure
+        if page.rows < MOST_AT_ONCE or not (applied or answers):
+            break
+    return done
+
+
+async def close_stale(engine: Engine, writer: Writer, run: Run, now: Instant) -> int:
+    """Close the live sessions that have been silent for too long; how many. And let go of commands for closed ones."""
+    closed = await _close_all(engine, writer, run, _session.stale_at < now, _silence)
+    await _in_thread(run, _supersede, engine, now)
+    return closed
+
+
+async def close_restarted(engine: Engine, writer: Writer, run: Run, now: Instant) -> int:
+    """Close the sessions that a NAS lost when it restarted; how many. A restart is finished when none is left."""
+    closed = 0
+    for restart in await _in_thread(run, _restarts, engine):
+        lost = and_(
+            _session.nas_id == restart.nas_id,
+            _session.nas_address == restart.nas_address,
+            _session.created_at < restart.event_at,
+            _session.last_report_at <= restart.event_at,
+        )
+        closed += await _close_all(engine, writer, run, lost, partial(_lost, restart.event_at))
+        await _in_thread(run, _finish, engine, restart, now)
+    return closed
+
+
+def _lost(event_at: Instant, row: Any) -> Close:
+    return Close(row.account_id, row.session_id, "nas-restart", event_at)
+
+
+def _silence(row: Any) -> Close:
+    reason = "never-started" if row.state == "provisional" else "stale"
+    return Close(row.account_id, row.session_id, reason, row.last_report_at)
+
+
+async def _close_all(
+    engine: Engine, writer: Writer, run: Run, which: ColumnElement[bool], closing: Callable[[Any], Close]
+) -> int:
+    """Close the live sessions that meet a condition, some at a time; how many."""
+    closed = 0
+    after = (-1, -1)
+    while True:
+        page = await _in_thread(run, _live, engine, which, after)
+        for outcome in await _settled(writer, [closing(row) for row in page]):
+            if isinstance(outcome, Exception):
+                raise outcome
+            closed += outcome.sessions if isinstance(outcome, Done) else 0
+        if len(page) < MOST_AT_ONCE:
+            return closed
+        after = (page[-1].account_id, page[-1].session_id)
+
+
+class Jobs:
+    """The jobs of one node, each at its own pace; a job that is still at work is not begun again."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        writer: Writer,
+        run: Run,
+        now: Callable[[], Instant],
+        clock: IReactorTime,
+        *,
+        on_failure: Callable[[str, Exception], None],
+        on_recovery: Callable[[str], None] = lambda _name: None,
+    ) -> None:
+        """`on_failure(job, error)` is called once for a row of failures, `on_recovery(job)` when it works again."""
+        aside: Aside = {}
+        self._turns = [
+            _Turn("inbox", INBOX_EVERY_MS, lambda: read_inbox(engine, writer, run, now(), aside)),
+            _Turn("restarts", RESTARTS_EVERY_MS, lambda: close_restarted(engine, writer, run, now())),
+            _Turn("stale", STALE_EVERY_MS, lambda: close_stale(engine, writer, run, now()), at_once=False),
+        ]
+        for turn in self._turns:
+            turn.on_failure, turn.on_recovery = on_failure, on_recovery
+            turn.loop.clock = clock
+
+    def start(self) -> None:
+        """Begin. Stale sessions wait for their first turn: after a pause of ours the NASes may speak first."""
+        for turn in self._turns:
+            turn.loop.start(turn.every_ms * _MILLISECOND, now=turn.at_once)
+
+    def stop(self) -> Deferred[Any]:
+        """No further turns; fires when those under way have ended."""
+        for turn in self._turns:
+            if turn.loop.running:
+                turn.loop.stop()
+        return DeferredList([turn.ended() for turn in self._turns])
+
+
+@dataclass(slots=True)
+class _Turn:
+    name: str
+    every_ms: int
+    job: Callable[[], Coroutine[Any, Any, int]]
+    at_once: bool = True
+    on_failure: Callable[[str, Exception], None] = lambda _name, _error: None
+    on_recovery: Callable[[str], None] = lambda _name: None
+    failing: bool = False
+    busy: bool = False
+    waiting: list[Deferred[None]] = field(default_factory=list)
+    loop: LoopingCall = field(init=False)
+
+    def __post_init__(self) -> None:
+        # A LoopingCall waits for what its function returns before it counts to the next turn.
+        self.loop = LoopingCall(lambda: Deferred.fromCoroutine(self.once()))
+
+    async def once(self) -> None:
+        self.busy = True
+        try:
+            await self.job()
+        except Exception as error:  # noqa: BLE001  whatever it is, the next turn tries again
+            if not self.failing:
+                self.failing = True
+                self.on_failure(self.name, error)
+        else:
+            if self.failing:
+                self.failing = False
+                self.on_recovery(self.name)
+        finally:
+            self.busy = False
+            waiting, self.waiting = self.waiting, []
+            for deferred in waiting:
+                deferred.callback(None)
+
+    def ended(self) -> Deferred[None]:
+        deferred: Deferred[None] = Deferred()
+        if self.busy:
+            self.waiting.append(deferred)
+        else:
+            deferred.callback(None)
+        return deferred
+
+
+# --- the writer ------------------------------------------------------------------------------------------------------
+
+
+async def _settled(writer: Writer, items: Sequence[Item]) -> list[Outcome | Exception]:
+    """Each item's outcome, an exception for one that failed. At most MOST_AT_ONCE items are given."""
+    found: list[tuple[bool, Any]] = await DeferredList(
+        [Deferred.fromCoroutine(writer.submit(item)) for item in items], consumeErrors=True
+    )
+    results: list[Any] = [result for _, result in found]
+    return [result.value if isinstance(result, Failure) else result for result in results]
+
+
+# --- the database, in a thread ---------------------------------------------------------------------------------------
+
+
+async def _in_thread(run: Run, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    (result,) = await run(lambda: [work(*args, **kwargs)])
+    return cast("T", result)
+
+
+def _pending(engine: Engine, skipped: frozenset[int]) -> inbox.Pending:
+    with reading(engine) as connection:
+        return inbox.pending(connection, MOST_AT_ONCE, without=skipped)
+
+
+def _answer(engine: Engine, answers: Sequence[inbox.Answer]) -> int:
+    with engine.begin() as connection:
+        return inbox.answer(connection, answers)
+
+
+def _live(engine: Engine, which: ColumnElement[bool], after: tuple[int, int]) -> Sequence[Any]:
+    """The next live sessions that meet a condition, in the order of their key."""
+    statement = (
+        select(_session.account_id, _session.session_id, _session.state, _session.last_report_at)
+        .where(_session.closed_at.is_(None), which, tuple_(_session.account_id, _session.session_id) > after)
+        .order_by(_session.account_id, _session.session_id)
+        .limit(MOST_AT_ONCE)
+    )
+    with reading(engine) as connection:
+        return connection.execute(statement).all()
+
+
+def _restarts(engine: Engine) -> Sequence[Any]:
+    statement = (
+        select(_restart.nas_id, _restart.nas_address, _restart.event_at)
+        .where(_restart.finished_at.is_(None))
+        .order_by(_restart.event_at)
+        .limit(MOST_AT_ONCE)
+    )
+    with reading(engine) as connection:
+        return connection.execute(statement).all()
+
+
+def _finish(engine: Engine, restart: Any, now: Instant) -> int:
+    statement = (
+        update(tables.nas_restart)
+        .where(
+            _restart.nas_id == restart.nas_id,
+            _restart.nas_address == restart.nas_address,
+            _restart.event_at == restart.event_at,
+            _restart.finished_at.is_(None),
+        )
+        .values(finished_at=now)
+    )
+    with engine.begin() as connection:
+        return connection.execute(statement).rowcount
+
+
+def _supersede(engine: Engine, now: Instant) -> int:
+    """Nothing has to be told to a NAS about a session that is over."""
+    over = exists().where(
+        _session.account_id == _command.account_id,
+        _session.session_id == _command.session_id,
+        _session.closed_at.is_not(None),
+    )
+    waiting = _command.state == text("'pending'")
+    with reading(engine) as connection:
+        if connection.execute(select(_command.command_id).where(waiting, over).limit(1)).first() is None:
+            return 0
+    with engine.begin() as connection:
+        statement = update(tables.command).where(waiting, over).values(state="superseded", finished_at=now)
+        return connection.execute(statement).rowcount
