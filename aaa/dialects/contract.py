@@ -59,7 +59,7 @@ class Identity:
     """By what a NAS may know a session; None: it never told us."""
 
     username: str
-    acct_session_id: bytes
+    acct_session_id: bytes | None
     framed_address: str | None
     calling_station: str | None
     nas_port_id: str | None

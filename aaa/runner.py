@@ -1,0 +1,590 @@
+"""The command runner: takes what charging wants done from the command table, tells the NAS, and writes down its answer.
+
+A command is claimed by a lease, so that of several nodes one sends it; the lease's epoch goes with every result, so
+that a node that slept through its lease changes nothing any more. What is claimed is sent at once: a command that
+must wait (its NAS has enough to do, or does not answer) waits in the table, where newer wishes supersede it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, Final, Literal, NamedTuple, Protocol, cast
+
+import psycopg.errors
+import structlog
+from sqlalchemy import Connection, Engine, and_, exists, or_, select, tuple_, update
+from sqlalchemy.exc import DBAPIError
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+from aaa import dynauth
+from aaa.dialects import Identity, change, dialect, identify
+from aaa.nas import Nas
+from aaa.retransmission import ALL_IN_ALL_MS, Answer
+from aaa.wire import Attribute, Code
+from charging.batching import Batches, QueueFull, Run
+from charging.bulk import sets
+from charging.database import reading
+from charging.enforcement import profile_of
+from charging.plan import Instant, Plan
+from charging.session import Session
+from charging.settle import Close, CommandFailed, Item, Outcome, Plans
+from charging.tables import command, session
+from charging.writer import DatabaseUnavailable, DiskFailed
+
+#: Two exchanges fit: the command as it should be, and once more with a smaller identification.
+LEASE_MS: Final = 60_000
+POLL_MS: Final = 250
+MOST_CLAIMED: Final = 200
+MOST_IN_FLIGHT: Final = 2048
+MOST_PER_NAS: Final = 32
+MOST_RESULTS: Final = 2 * MOST_IN_FLIGHT
+#: A session without a report can only be named by its user, who may have others. Its first report is waited for.
+FIRST_REPORT_MS: Final = 10_000
+#: A NAS that does not answer is left alone for so long, then twice as long, and so on; then one command tries again.
+SHORTEST_SILENCE_MS: Final = 2_000
+LONGEST_SILENCE_MS: Final = 120_000
+FORGET_SILENCE_MS: Final = 3_600_000
+MOST_TRIES: Final = 5
+
+SESSION_CONTEXT_NOT_FOUND: Final = 503
+#: Error-Causes that find fault with how the session is named (RFC 5176 3.5).
+IDENTIFICATION_REFUSED: Final = frozenset({401, 402, 403, 404, 407})
+
+State = Literal["acked", "failed", "superseded", "released"]
+_SESSION: Final = tuple(f.name for f in fields(Session))
+_LOST_RACES: Final = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+_NOT_RECORDED: Final = (QueueFull, DatabaseUnavailable, DiskFailed, DBAPIError)
+_log = structlog.get_logger("aaa.runner")
+
+
+class Directory(Protocol):
+    """Knows the NASes."""
+
+    def nas(self, nas_id: int) -> Nas | None:
+        """The NAS of that id, unless it was removed."""
+        ...
+
+
+class Books(Protocol):
+    """The way into the books: the Writer."""
+
+    async def submit(self, item: Item) -> Outcome:
+        """The outcome of an item, after it is durable."""
+        ...
+
+
+class Candidate(NamedTuple):
+    """A command that could be sent now."""
+
+    account_id: int
+    command_id: int
+    session_id: int
+    nas_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A command that is ours until `lease_until`, with what must be known to carry it out."""
+
+    account_id: int
+    command_id: int
+    nas_id: int
+    action: str
+    version: int
+    reason: str
+    lease_epoch: int
+    lease_until: Instant
+    session: Session
+    identity: Identity
+    plan: Plan
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """The session that it is about; one command at a time is on its way to each."""
+        return self.account_id, self.session.session_id
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What goes to the NAS, but for the session's name."""
+
+    code: Literal[Code.COA_REQUEST, Code.DISCONNECT_REQUEST]
+    attributes: tuple[Attribute, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a claimed command. `released`: nothing, it may be claimed again."""
+
+    claimed: Claimed
+    state: State
+    answer: str | None
+    sent_at: Instant | None
+    at: Instant
+
+
+@dataclass(slots=True)
+class _Line:
+    """What is known of the way to one NAS address."""
+
+    outstanding: int = 0
+    silences: int = 0
+    resume_at: Instant = 0
+
+    def free(self, now: Instant) -> int:
+        """How many commands may be sent there now: one only, when it was silent before."""
+        if not self.silences:
+            return MOST_PER_NAS - self.outstanding
+        return 1 if not self.outstanding and now >= self.resume_at else 0
+
+    def forgotten(self, now: Instant) -> bool:
+        """Is there nothing to remember any more?"""
+        return not self.outstanding and (not self.silences or now > self.resume_at + FORGET_SILENCE_MS)
+
+
+# --- decisions -----------------------------------------------------------------------------------------------------
+
+
+def order_of(claimed: Claimed, speaks: str) -> Order:
+    """How a command is said in a NAS's dialect. ValueError for a profile that can not be said at all."""
+    disconnect = Order(Code.DISCONNECT_REQUEST, ())
+    if claimed.action == "disconnect" or claimed.session.acct_session_id is None:
+        return disconnect
+    plan, wanted = claimed.plan, claimed.session.wanted
+    previous = plan.profile if wanted == "exhausted" else plan.exhausted.profile
+    said = change(
+        dialect(speaks), profile_of(plan, claimed.session), previous, redirect=plan.exhausted.action == "redirect"
+    )
+    return disconnect if said is None else Order(Code.COA_REQUEST, said)
+
+
+def pick(candidates: Iterable[Candidate], free: Mapping[str, int], most: int) -> list[Candidate]:
+    """Those that can be sent now: one per session, and no more than each NAS address has `free`."""
+    left = dict(free)
+    sessions: set[tuple[int, int]] = set()
+    picked: list[Candidate] = []
+    for candidate in candidates:
+        key = candidate.account_id, candidate.session_id
+        address = candidate.nas_address
+        if len(picked) < most and key not in sessions and left.setdefault(address, MOST_PER_NAS) > 0:
+            left[address] -= 1
+            sessions.add(key)
+            picked.append(candidate)
+    return picked
+
+
+# --- SQL -----------------------------------------------------------------------------------------------------------
+
+
+def due(
+    connection: Connection, node: str, now: Instant, busy_sessions: Collection[int], busy_addresses: Collection[str]
+) -> list[Candidate]:
+    """Commands that wait, oldest first, but for those of busy sessions and NAS addresses."""
+    other = command.alias()
+    # Superseded while it was on its way from another node: whatever comes of it must not arrive after ours.
+    elsewhere = exists().where(
+        other.c.account_id == command.c.account_id,
+        other.c.session_id == command.c.session_id,
+        other.c.command_id != command.c.command_id,
+        other.c.lease_until >= now,
+        other.c.lease_node != node,
+    )
+    query = (
+        select(command.c.account_id, command.c.command_id, command.c.session_id, session.c.nas_address)
+        .join(session, _of_session())
+        .where(
+            command.c.state == "pending",
+            command.c.not_before <= now,
+            command.c.lease_until < now,
+            or_(
+                session.c.acct_session_id.is_not(None),
+                session.c.closed_at.is_not(None),
+                session.c.created_at <= now - FIRST_REPORT_MS,
+            ),
+            ~elsewhere,
+        )
+        .order_by(command.c.not_before)
+        .limit(MOST_CLAIMED)
+    )
+    if busy_sessions:
+        query = query.where(command.c.session_id.not_in(busy_sessions))
+    if busy_addresses:
+        query = query.where(session.c.nas_address.not_in(busy_addresses))
+    return [Candidate(*row) for row in connection.execute(query)]
+
+
+def lease(connection: Connection, picked: Sequence[Candidate], node: str, now: Instant) -> list[tuple[int, int]]:
+    """Take the lease of those that nobody was faster with; (account_id, command_id) of each."""
+    keys = sorted((candidate.account_id, candidate.command_id) for candidate in picked)
+    statement = (
+        update(command)
+        .where(
+            tuple_(command.c.account_id, command.c.command_id).in_(keys),
+            command.c.state == "pending",
+            command.c.not_before <= now,
+            command.c.lease_until < now,
+        )
+        .values(
+            lease_node=node,
+            lease_epoch=command.c.lease_epoch + 1,
+            lease_until=now + LEASE_MS,
+            attempts=command.c.attempts + 1,
+        )
+        .returning(command.c.account_id, command.c.command_id)
+    )
+    return [(row.account_id, row.command_id) for row in connection.execute(statement)]
+
+
+def load(connection: Connection, keys: Sequence[tuple[int, int]], plans: Plans) -> list[Claimed]:
+    """Leased commands with their sessions and plans, as they are now."""
+    if not keys:
+        return []
+    query = (
+        select(
+            command.c.command_id,
+            command.c.action,
+            command.c.version,
+            command.c.reason,
+            command.c.lease_epoch,
+            command.c.lease_until,
+            session.c.username,
+            session.c.framed_address,
+            session.c.calling_station,
+            session.c.nas_port_id,
+            *(session.c[name] for name in _SESSION),
+        )
+        .join(session, _of_session())
+        .where(tuple_(command.c.account_id, command.c.command_id).in_(list(keys)))
+        .order_by(command.c.not_before)
+    )
+    rows = connection.execute(query).mappings().all()
+    plans.read(sets(connection), [row["plan_version_id"] for row in rows])
+    return [_claimed(row, plans) for row in rows]
+
+
+def claim(
+    engine: Engine,
+    plans: Plans,
+    node: str,
+    now: Instant,
+    busy_sessions: Collection[int],
+    free: Mapping[str, int],
+    most: int,
+) -> tuple[list[Claimed], bool]:
+    """Claim what can be sent now; whether there may be more. Another node's being faster only makes it fewer."""
+    busy_addresses = [address for address, left in free.items() if left <= 0]
+    with reading(engine) as connection:
+        candidates = due(connection, node, now, busy_sessions, busy_addresses)
+    picked = pick(candidates, free, most)
+    if not picked:
+        return [], False
+    with engine.begin() as connection:
+        claimed = load(connection, lease(connection, picked, node, now), plans)
+    return claimed, len(candidates) == MOST_CLAIMED
+
+
+def store(connection: Connection, results: Sequence[Result]) -> None:
+    """Write down what became of commands, sessions before commands as settle does, each in order of its key."""
+    ordered = sorted(results, key=lambda result: (*result.claimed.key, result.claimed.command_id))
+    for result in ordered:
+        if result.state == "acked":
+            acknowledge(connection, result)
+    for result in ordered:
+        if result.state == "released":
+            release(connection, result)
+        else:
+            finish(connection, result)
+
+
+def acknowledge(connection: Connection, result: Result) -> None:
+    """What the NAS has acknowledged of a session; it only moves forward, and only for the lease's holder."""
+    claimed = result.claimed
+    connection.execute(
+        update(session)
+        .where(
+            session.c.account_id == claimed.account_id,
+            session.c.session_id == claimed.session.session_id,
+            session.c.acked_version < claimed.version,
+            exists().where(_leased(claimed)),
+        )
+        .values(acked_version=claimed.version, acked_at=result.at)
+    )
+
+
+def finish(connection: Connection, result: Result) -> None:
+    """The command's last word. One that newer wishes superseded while it was on its way still tells what it met."""
+    connection.execute(
+        update(command)
+        .where(_leased(result.claimed))
+        .values(
+            state=result.state, answer=result.answer, sent_at=result.sent_at, finished_at=result.at, lease_until=0
+        )  # fmt: skip
+    )
+
+
+def release(connection: Connection, result: Result) -> None:
+    """Give the lease back: anybody may claim the command at once."""
+    connection.execute(update(command).where(_leased(result.claimed)).values(lease_until=0))
+
+
+def _of_session() -> Any:
+    return and_(command.c.account_id == session.c.account_id, command.c.session_id == session.c.session_id)
+
+
+def _leased(claimed: Claimed) -> Any:
+    return and_(
+        command.c.account_id == claimed.account_id,
+        command.c.command_id == claimed.command_id,
+        command.c.lease_epoch == claimed.lease_epoch,
+    )
+
+
+def _claimed(row: Mapping[Any, Any], plans: Plans) -> Claimed:
+    at_nas = Session(**{name: row[name] for name in _SESSION})
+    identity = Identity(
+        username=row["username"],
+        acct_session_id=at_nas.acct_session_id,
+        framed_address=row["framed_address"],
+        calling_station=row["calling_station"],
+        nas_port_id=row["nas_port_id"],
+    )
+    return Claimed(
+        account_id=at_nas.account_id,
+        command_id=row["command_id"],
+        nas_id=at_nas.nas_id,
+        action=row["action"],
+        version=row["version"],
+        reason=row["reason"],
+        lease_epoch=row["lease_epoch"],
+        lease_until=row["lease_until"],
+        session=at_nas,
+        identity=identity,
+        plan=plans(at_nas.plan_version_id),
+    )
+
+
+# --- the runner ----------------------------------------------------------------------------------------------------
+
+
+class Runner:
+    """Carries commands to NASes. `node_name` must differ between the nodes that run on one database."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        writer: Books,
+        directory: Directory,
+        ports: dynauth.Ports,
+        run_in_thread: Run,
+        clock: IReactorTime,
+        node_name: str,
+        now: Callable[[], Instant],
+    ) -> None:
+        self._engine = engine
+        self._writer = writer
+        self._directory = directory
+        self._ports = ports
+        self._run = run_in_thread
+        self._clock = clock
+        self._node = node_name
+        self._now = now
+        self._plans = Plans()
+        self._results: Batches[Result, None] = Batches(
+            self._store, run_in_thread, most_queued=MOST_RESULTS, most_in_batch=MOST_CLAIMED
+        )
+        self._in_flight: dict[tuple[int, int], Deferred[None]] = {}
+        self._asking: set[Deferred[Answer]] = set()
+        self._lines: dict[str, _Line] = {}
+        self._polling = LoopingCall(self.wake)
+        self._polling.clock = clock
+        self._look: Deferred[None] | None = None
+        self._looking = False
+        self._again = False
+        self._stopped = False
+        self._database_failed = False
+
+    @property
+    def in_flight(self) -> int:
+        """How many commands are on their way."""
+        return len(self._in_flight)
+
+    def start(self) -> None:
+        """Begin, and look every 250 ms for commands that other processes wrote."""
+        self._polling.start(POLL_MS / 1000)
+
+    def wake(self) -> None:
+        """There may be commands. Any number of calls while a look is under way cause one more look."""
+        if self._stopped:
+            return
+        self._again = True
+        if not self._looking:
+            self._looking = True
+            self._look = Deferred.fromCoroutine(self._claim_all())
+
+    async def stop(self) -> None:
+        """Take no more commands, and give back those on their way: they are sent again by whoever claims them next."""
+        self._stopped = True
+        if self._polling.running:
+            self._polling.stop()
+        if self._looking and self._look is not None:
+            await self._look
+        for asking in list(self._asking):
+            asking.cancel()
+        for carried in list(self._in_flight.values()):
+            await carried
+        await self._results.idle()
+
+    async def _claim_all(self) -> None:
+        try:
+            while self._again and not self._stopped and len(self._in_flight) < MOST_IN_FLIGHT:
+                self._again = False
+                now = self._now()
+                claimed, more = await self._claim(now)
+                self._again = self._again or more
+                for each in claimed:
+                    self._begin(each)
+        finally:
+            self._looking = False
+
+    async def _claim(self, now: Instant) -> tuple[list[Claimed], bool]:
+        busy_sessions = [session_id for _, session_id in self._in_flight]
+        self._lines = {address: line for address, line in self._lines.items() if not line.forgotten(now)}
+        free = {address: line.free(now) for address, line in self._lines.items()}
+        most = min(MOST_CLAIMED, MOST_IN_FLIGHT - len(self._in_flight))
+        work = partial(claim, self._engine, self._plans, self._node, now, busy_sessions, free, most)
+        try:
+            claimed, more = cast("tuple[list[Claimed], bool]", await self._run(work))
+        except Exception as error:
+            # The next poll tries again; a deadlock with another node is over by then, a database that is down may be.
+            if not self._database_failed and not _lost_race(error):
+                _log.exception("commands-not-read")
+                self._database_failed = True
+            return [], False
+        self._database_failed = False
+        return claimed, more
+
+    def _begin(self, claimed: Claimed) -> None:
+        address = claimed.session.nas_address
+        line = self._lines.setdefault(address, _Line())
+        line.outstanding += 1
+        carried = self._in_flight[claimed.key] = Deferred.fromCoroutine(self._carry_out(claimed, line))
+        carried.addBoth(lambda _: self._end(claimed, line))
+
+    def _end(self, claimed: Claimed, line: _Line) -> None:
+        self._in_flight.pop(claimed.key, None)
+        line.outstanding -= 1
+        self.wake()
+
+    async def _carry_out(self, claimed: Claimed, line: _Line) -> None:
+        """One command from lease to result, with its one line in the log."""
+        began = self._clock.seconds()
+        log = _log.bind(
+            action=claimed.action, reason=claimed.reason, version=claimed.version, account_id=claimed.account_id,
+            session_id=claimed.session.session_id, username=claimed.identity.username, nas_id=claimed.nas_id,
+            nas_address=claimed.session.nas_address,
+        )  # fmt: skip
+        try:
+            result = await self._outcome(claimed, line)
+            await self._consequence(result)
+            await self._results.submit(result)
+        except _NOT_RECORDED as error:
+            # Its lease runs out, and it is sent again; it means the same a second time.
+            log.warning("command-not-recorded", problem=f"{type(error).__name__}: {error}")
+            return
+        except Exception:
+            log.exception("command-not-finished")
+            return
+        milliseconds = round((self._clock.seconds() - began) * 1000)
+        log.info("command", state=result.state, answer=result.answer, milliseconds=milliseconds)
+
+    async def _outcome(self, claimed: Claimed, line: _Line) -> Result:
+        now = self._now()
+        at_nas = claimed.session
+        if at_nas.closed_at is not None or claimed.version != at_nas.wanted_version:
+            return Result(claimed, "superseded", None, None, now)
+        nas = self._directory.nas(claimed.nas_id)
+        if nas is None:
+            return Result(claimed, "failed", "no-nas", None, now)
+        if nas.coa_port == 0:
+            return Result(claimed, "failed", "no-coa-port", None, now)
+        try:
+            order = order_of(claimed, nas.dialect)
+        except ValueError as error:
+            _log.error("profile-not-sayable", plan=claimed.plan.name, dialect=nas.dialect, problem=str(error))
+            return Result(claimed, "failed", "profile-not-sayable", None, now)
+        try:
+            answer = await self._ask(claimed, nas, order, line)
+        except (CancelledError, dynauth.QueueFull):
+            answer = None
+        if answer is None:
+            return Result(claimed, "released", None, None, self._now())
+        gone = answer.error_cause == SESSION_CONTEXT_NOT_FOUND and order.code == Code.DISCONNECT_REQUEST
+        state: State = "acked" if answer.kind == "ack" or gone else "failed"
+        return Result(claimed, state, str(answer), now, self._now())
+
+    async def _ask(self, claimed: Claimed, nas: Nas, order: Order, line: _Line) -> Answer | None:
+        """The NAS's answer; asked once more by a smaller name where it found fault with the first. None: too late."""
+        speaks = dialect(nas.dialect)
+        destination = (nas.coa_address or claimed.session.nas_address, nas.coa_port)
+        answer: Answer | None = None
+        for names in dict.fromkeys((speaks.identification, speaks.reduced_identification)):
+            who = identify(names, claimed.identity)
+            now = self._now()
+            if not who or now + ALL_IN_ALL_MS > claimed.lease_until:
+                return answer
+            asking = self._ports.send(
+                destination,
+                order.code,
+                (*who, *order.attributes),
+                nas.secrets[0],
+                message_authenticator=speaks.message_authenticator,
+                event_timestamp=now // 1000 if speaks.event_timestamp else None,
+            )
+            self._asking.add(asking)
+            try:
+                answer = await asking
+            finally:
+                self._asking.discard(asking)
+            self._heard(line, answer)
+            if answer.error_cause not in IDENTIFICATION_REFUSED:
+                break
+        return answer
+
+    def _heard(self, line: _Line, answer: Answer) -> None:
+        """Leave a NAS alone that does not answer; many commands that met the same silence count once."""
+        now = self._now()
+        if answer.kind != "no-answer":
+            line.silences, line.resume_at = 0, 0
+        elif now >= line.resume_at:
+            line.resume_at = now + min(SHORTEST_SILENCE_MS * 2**line.silences, LONGEST_SILENCE_MS)
+            line.silences = min(line.silences + 1, 16)
+
+    async def _consequence(self, result: Result) -> None:
+        """Tell the books first: while they do not know, the command stays pending and nothing is lost."""
+        claimed = result.claimed
+        session_id = claimed.session.session_id
+        if result.state == "failed":
+            answer = result.answer or "failed"
+            await self._writer.submit(CommandFailed(claimed.account_id, session_id, claimed.version, answer))
+        elif result.state == "acked" and result.answer != "ack":
+            await self._writer.submit(Close(claimed.account_id, session_id, "gone", result.sent_at or result.at))
+
+    def _store(self, results: Sequence[Result]) -> Sequence[None]:
+        for tries_left in reversed(range(MOST_TRIES)):
+            try:
+                with self._engine.begin() as connection:
+                    store(connection, results)
+                break
+            except DBAPIError as error:
+                if not tries_left or not _lost_race(error):
+                    raise
+        return [None] * len(results)
+
+
+def _lost_race(error: Exception) -> bool:
+    """Another transaction wanted the same rows in another order; ours was undone and can run again."""
+    return isinstance(error, DBAPIError) and isinstance(error.orig, _LOST_RACES)
