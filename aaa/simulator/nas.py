@@ -492,7 +492,8 @@ class SimulatedNas:
         self._record(now, "order-received", None, order=name, attributes=_as_text(attributes))
         found = self._identify(attributes)
         if isinstance(found, str):
-            self._answer(packet, source, now, found or None)
+            if found:
+                self._answer(packet, source, now, found)
             return
         obedience = self.behaviour.coa if packet.code == Code.COA_REQUEST else self.behaviour.disconnect
         if obedience == "ignore":

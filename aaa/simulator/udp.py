@@ -75,7 +75,7 @@ class Ports:
         self._logged = [0] * len(self._nases)
         self._sockets: dict[tuple[int, int], socket.socket] = {}
         self._selector = selectors.DefaultSelector()
-        self._posted: deque[Callable[[Instant], None]] = deque()
+        self._posted: deque[Callable[[Instant], object]] = deque()
         self._wake, self._woken = socket.socketpair()
         self._wake.setblocking(False)
         self._woken.setblocking(False)
@@ -99,7 +99,7 @@ class Ports:
             one.close()
         self._sockets.clear()
 
-    def post(self, action: Callable[[Instant], None]) -> None:
+    def post(self, action: Callable[[Instant], object]) -> None:
         """Have the loop call `action(now)` on its own thread: the way for another thread to log somebody in."""
         self._posted.append(action)
         with contextlib.suppress(BlockingIOError):  # it has been woken often enough
@@ -145,12 +145,13 @@ class Ports:
     def _flush(self) -> None:
         """First the logs, then the datagrams: what was sent is always known."""
         for index, nas in enumerate(self._nases):
-            events, self._logged[index] = nas.log[self._logged[index] :], len(nas.log)
-            if events and self._journal is not None:
-                self._journal.write(events)
-            if self._on_event is not None:
-                for event in events:
-                    self._on_event(nas, event)
+            while len(nas.log) > self._logged[index]:  # who is told of an event may cause another
+                events, self._logged[index] = nas.log[self._logged[index] :], len(nas.log)
+                if self._journal is not None:
+                    self._journal.write(events)
+                if self._on_event is not None:
+                    for event in events:
+                        self._on_event(nas, event)
             outbox, nas.outbox = nas.outbox, []
             for outgoing in outbox:
                 self._send(index, outgoing.port, outgoing.datagram, outgoing.destination)
