@@ -105,14 +105,17 @@ async def _answer(services: Services, datagram: Datagram, codes: frozenset[Code]
     address = datagram.address
     nas = services.nases.at(address)
     if nas is None:
-        return _drop(services, "unknown-nas", datagram, received_at)
+        _drop(services, "unknown-nas", datagram, received_at)
+        return None
     try:
         packet = parse(datagram.octets, codes)
         secret = _proven_secret(packet, nas)
     except Malformed as problem:
-        return _drop(services, problem.reason, datagram, received_at, problem.detail)
+        _drop(services, problem.reason, datagram, received_at, problem.detail)
+        return None
     if secret is None:
-        return _drop(services, "bad-authenticator", datagram, received_at)
+        _drop(services, "bad-authenticator", datagram, received_at)
+        return None
     key = Key(datagram.listener, address, datagram.port, packet.code, packet.identifier, packet.authenticator)
     seen = services.replies.begin(key, received_at)
     if isinstance(seen, Answered):
@@ -211,7 +214,8 @@ async def _admit(
         method=type(request.method).__name__,
     )  # fmt: skip
     if Rejects.waiting >= MOST_WAITING_REJECTS:
-        return _drop(services, "too-many-rejects", datagram, received_at)
+        _drop(services, "too-many-rejects", datagram, received_at)
+        return None
     Rejects.waiting += 1
     try:
         await services.wait_until(received_at + REJECT_DELAY_MS)

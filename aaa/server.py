@@ -29,7 +29,7 @@ class RadiusPort(DatagramProtocol):
 
     def startProtocol(self) -> None:  # noqa: N802  Twisted's name
         """Give the socket room for bursts."""
-        handle: socket.socket = self.transport.getHandle()
+        handle: socket.socket = self.transport.getHandle()  # type: ignore[union-attr]  # not in the interface
         handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_OCTETS)
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:  # noqa: N802  Twisted's name
