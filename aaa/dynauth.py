@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import Final, Protocol, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IDelayedCall, IListeningPort, IUDPTransport
+from twisted.internet.interfaces import IDelayedCall, IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
 
 from aaa.retransmission import NO_ANSWER, Answer, Exchange, again, answer, begin
@@ -31,12 +31,20 @@ class QueueFull(Exception):
     """All ports are taken for this destination, and too many requests wait already."""
 
 
+class Listening(Protocol):
+    """An open UDP port, as Twisted's IListeningPort."""
+
+    def stopListening(self) -> Deferred[None] | None:  # noqa: N802  Twisted's name
+        """Close it."""
+        ...
+
+
 class Reactor(Protocol):
     """What is asked of a reactor: Twisted's IReactorUDP and IReactorTime."""
 
     def listenUDP(  # noqa: N802  Twisted's name
         self, port: int, protocol: DatagramProtocol, interface: str = "", maxPacketSize: int = 8192  # noqa: N803
-    ) -> IListeningPort:
+    ) -> Listening:
         """Open a UDP port."""
         ...
 
@@ -260,7 +268,7 @@ class Ports:
 class _Port(DatagramProtocol):
     """One UDP port and the identifiers in use on it."""
 
-    listening: IListeningPort
+    listening: Listening
 
     def __init__(self, ports: Ports, chance: random.Random) -> None:
         self._owner = ports

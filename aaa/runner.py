@@ -322,7 +322,7 @@ def finish(connection: Connection, result: Result) -> None:
         .where(_leased(result.claimed))
         .values(
             state=result.state, answer=result.answer, sent_at=result.sent_at, finished_at=result.at, lease_until=0
-        )  # fmt: skip
+        )
     )
 
 
@@ -458,7 +458,7 @@ class Runner:
         work = partial(claim, self._engine, self._plans, self._node, now, busy_sessions, free, most)
         try:
             claimed, more = cast("tuple[list[Claimed], bool]", await self._run(work))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, it must not end the polling
             # The next poll tries again; a deadlock with another node is over by then, a database that is down may be.
             if not self._database_failed and not _lost_race(error):
                 _log.exception("commands-not-read")
