@@ -225,11 +225,9 @@ class _Turn:
 
 async def _settled(writer: Writer, items: Sequence[Item]) -> list[Outcome | Exception]:
     """Each item's outcome, an exception for one that failed. At most MOST_AT_ONCE items are given."""
-    found: list[tuple[bool, Any]] = await DeferredList(
-        [Deferred.fromCoroutine(writer.submit(item)) for item in items], consumeErrors=True
-    )
-    results: list[Any] = [result for _, result in found]
-    return [result.value if isinstance(result, Failure) else result for result in results]
+    ended = await DeferredList([Deferred.fromCoroutine(writer.submit(item)) for item in items], consumeErrors=True)
+    outcomes: list[Any] = [result for _, result in ended]
+    return [cast("Exception", o.value) if isinstance(o, Failure) else o for o in outcomes]
 
 
 # --- the database, in a thread ---------------------------------------------------------------------------------------

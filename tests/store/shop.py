@@ -25,7 +25,12 @@ SLOW = Profile("slow", rate_down_bps=256_000, rate_up_bps=128_000)
 def plan_by_volume(**changes: Any) -> Plan:
     """0.02 EUR per MB from the money bucket, throttled when it is empty."""
     rate = Rate("octets", "total", 20_000, 1_000_000, 100_000)
-    given = {"profile": HOME, "rates": (rate,), "exhausted": Exhausted("throttle", SLOW), "max_sessions": 2} | changes
+    given: dict[str, Any] = {
+        "profile": HOME,
+        "rates": (rate,),
+        "exhausted": Exhausted("throttle", SLOW),
+        "max_sessions": 2,
+    } | changes
     return Plan("volume", "EUR", "UTC", **given)
 
 
@@ -150,7 +155,7 @@ class Shop:
         name = f"s{session_id}"
         return Report(
             kind=kind, nas_id=1, nas_address="192.0.2.1", username="anna", acct_session_id=name.encode(),
-            session_key=f"key-{name}", device_key=f"1-{name}", token=(account_id, session_id), octets_up=up,
+            token=(account_id, session_id), octets_up=up,
             octets_down=down, seconds=seconds, gigawords=True, event_at=self.now, event_exact=True,
             received_at=self.now, packet=b"",
         )  # fmt: skip

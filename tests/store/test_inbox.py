@@ -28,7 +28,8 @@ def turn(shop: Shop) -> None:
 
 def status(shop: Shop, top_up_id: int) -> tuple[str, str | None]:
     with shop.engine.connect() as connection:
-        return tuple(inbox.status_of(connection, top_up_id))
+        found = inbox.status_of(connection, top_up_id)
+        return found.status, found.error
 
 
 @pytest.mark.parametrize(
@@ -147,8 +148,10 @@ def test_the_same_reference_with_other_content_is_an_error(shop: Shop, columns: 
     turn(shop)
     assert status(shop, other) == (
         "error",
-        "external_ref: '77' of 'bank' was already used on 2026-03-01 12:00 UTC for 10.00 EUR to account 'anna'; "
-        "a new payment needs a reference of its own",
+        (
+            "external_ref: '77' of 'bank' was already used on 2026-03-01 12:00 UTC for 10.00 EUR to account 'anna'; "
+            "a new payment needs a reference of its own"
+        ),
     )
     assert shop.balance(account_id) == euros(10)
 

@@ -1,0 +1,349 @@
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import Engine, insert
+from twisted.internet.defer import Deferred, execute
+from twisted.internet.task import Clock
+
+from charging import jobs, tables
+from charging.jobs import Jobs, close_restarted, close_stale, read_inbox
+from charging.session import PROVISIONAL_MS
+from charging.settle import Cut
+from charging.writer import Writer
+from tests.store.shop import Shop, euros, plan_by_volume
+
+
+@pytest.fixture
+def shop(engine: Engine) -> Shop:
+    return Shop(engine)
+
+
+def at_once(work: Callable[[], Sequence[object]]) -> Deferred[Sequence[object]]:
+    return execute(work)
+
+
+@pytest.fixture
+def writer(shop: Shop) -> Writer:
+    return Writer(shop.engine, at_once, lambda: shop.now, chance=random.Random(3))
+
+
+def inbox_turn(shop: Shop, writer: Writer, aside: jobs.Aside | None = None) -> int:
+    return result(read_inbox(shop.engine, writer, at_once, shop.now, aside))
+
+
+def result(coroutine: object) -> int:
+    found: list[object] = []
+    Deferred.fromCoroutine(coroutine).addBoth(found.append)  # type: ignore[arg-type]
+    failed = getattr(found[0], "value", None)
+    if isinstance(failed, Exception):
+        raise failed
+    assert isinstance(found[0], int)
+    return found[0]
+
+
+def statuses(shop: Shop) -> list[str]:
+    return [row.status for row in sorted(shop.rows(tables.billing_top_up))]
+
+
+def open_session(shop: Shop, *, money: str = "10.00") -> tuple[int, int]:
+    """An account with money and one session that has started."""
+    version = shop.plan(plan_by_volume())
+    account_id = shop.account()
+    shop.subscriber(account_id, "anna")
+    shop.pay("anna", money)
+    session_id = shop.login(account_id, 1, "anna", version)
+    shop.now += 1_000
+    shop.report(account_id, session_id, "start")
+    return account_id, session_id
+
+
+def session(shop: Shop, session_id: int) -> tuple[str, str | None]:
+    (row,) = shop.rows(tables.session, tables.session.c.session_id == session_id)
+    return row.state, row.close_reason
+
+
+def fall_silent(shop: Shop) -> None:
+    """Until the instant before its session is given up."""
+    (shop.now,) = (row.stale_at for row in shop.rows(tables.session))
+
+
+# --- the inbox -------------------------------------------------------------------------------------------------------
+
+
+def test_a_turn_applies_what_is_good_and_answers_what_is_not(shop: Shop, writer: Writer) -> None:
+    account_id = shop.account()
+    shop.put("anna", "10.00")
+    shop.put("bob", "10.00")
+    shop.put("anna", "10,00")
+    shop.put("anna", "5.00")
+    assert inbox_turn(shop, writer) == 4
+    assert statuses(shop) == ["applied", "error", "error", "applied"]
+    assert shop.balance(account_id) == euros(15)
+    assert inbox_turn(shop, writer) == 0
+
+
+def test_a_turn_goes_on_until_the_inbox_is_empty(shop: Shop, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "MOST_AT_ONCE", 3)
+    account_id = shop.account()
+    for _ in range(4):
+        shop.put("nobody", "1.00")
+    for _ in range(7):
+        shop.put("anna", "1.00")
+    assert inbox_turn(shop, writer) == 11
+    assert shop.balance(account_id) == euros(7)
+
+
+def test_equal_rows_are_paid_once_within_one_turn(shop: Shop, writer: Writer) -> None:
+    account_id = shop.account()
+    for _ in range(3):
+        shop.put("anna", "1.00", ref="77")
+    inbox_turn(shop, writer)
+    inbox_turn(shop, writer)
+    assert statuses(shop) == ["applied", "duplicate", "duplicate"]
+    assert shop.balance(account_id) == euros(1)
+
+
+def test_the_database_has_the_last_word_on_a_reference(
+    shop: Shop, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two nodes that each saw one of two equal rows: the second apply fails, and the next read knows why."""
+    account_id = shop.account()
+    shop.put("anna", "1.00", ref="77")
+    looked = jobs._pending(shop.engine, frozenset())
+    shop.settle(*looked.top_ups)
+    second = shop.put("anna", "1.00", ref="77")
+    seen_too_early = looked._replace(top_ups=[replace(looked.top_ups[0], top_up_id=second)], rows=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(jobs, "_pending", lambda *_: seen_too_early)
+        assert inbox_turn(shop, writer) == 0
+    assert statuses(shop) == ["applied", "pending"]
+    assert inbox_turn(shop, writer) == 1
+    assert statuses(shop) == ["applied", "duplicate"]
+    assert shop.balance(account_id) == euros(1)
+
+
+def test_a_row_that_fails_without_a_reason_stands_in_nobodys_way(
+    shop: Shop, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "MOST_AT_ONCE", 2)
+    account_id, broken_id = shop.account(), shop.account("broken")
+    with shop.engine.begin() as connection:  # no money bucket: a state that no row can be blamed for
+        connection.execute(tables.bucket.delete().where(tables.bucket.c.account_id == broken_id))
+    for _ in range(4):
+        shop.put("broken", "1.00")
+    shop.put("anna", "1.00")
+    aside: jobs.Aside = {}
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            inbox_turn(shop, writer, aside)
+    assert inbox_turn(shop, writer, aside) == 1
+    assert statuses(shop) == ["pending"] * 4 + ["applied"]
+    assert shop.balance(account_id) == euros(1)
+    shop.now += jobs.SET_ASIDE_MS
+    with pytest.raises(LookupError):
+        inbox_turn(shop, writer, aside)
+
+
+def test_a_top_up_restores_a_live_session_in_its_own_transaction(shop: Shop, writer: Writer) -> None:
+    account_id, session_id = open_session(shop, money="0.02")
+    shop.now += 60_000
+    shop.report(account_id, session_id, "interim", down=5_000_000, seconds=60)
+    told = []
+    writer.on_commands = lambda: told.append(True)
+    shop.put("anna", "10.00")
+    inbox_turn(shop, writer)
+    (row,) = shop.rows(tables.session)
+    assert row.wanted == "full"
+    assert told == [True]
+
+
+# --- silent sessions ---------------------------------------------------------------------------------------------------
+
+
+def test_a_silent_session_is_closed_as_stale_and_its_hold_comes_back(shop: Shop, writer: Writer) -> None:
+    account_id, session_id = open_session(shop)
+    fall_silent(shop)
+    assert result(close_stale(shop.engine, writer, at_once, shop.now)) == 0
+    shop.now += 1
+    assert result(close_stale(shop.engine, writer, at_once, shop.now)) == 1
+    assert session(shop, session_id) == ("closed", "stale")
+    (bucket,) = shop.rows(tables.bucket, tables.bucket.c.account_id == account_id)
+    assert bucket.held == 0
+    assert result(close_stale(shop.engine, writer, at_once, shop.now)) == 0
+
+
+def test_a_login_that_no_report_follows_never_started(shop: Shop, writer: Writer) -> None:
+    version = shop.plan(plan_by_volume())
+    account_id = shop.account()
+    shop.pay("anna", "1.00")
+    session_id = shop.login(account_id, 1, "anna", version)
+    shop.now += PROVISIONAL_MS + 1
+    assert result(close_stale(shop.engine, writer, at_once, shop.now)) == 1
+    assert session(shop, session_id) == ("closed", "never-started")
+
+
+def test_stale_sessions_are_closed_page_by_page(shop: Shop, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "MOST_AT_ONCE", 2)
+    version = shop.plan(plan_by_volume())
+    for name in ("a", "b", "c", "d", "e"):
+        account_id = shop.account(name)
+        shop.pay(name, "1.00")
+        shop.login(account_id, 1, name, version)
+    shop.now += PROVISIONAL_MS + 1
+    assert result(close_stale(shop.engine, writer, at_once, shop.now)) == 5
+
+
+def test_a_report_that_comes_between_looking_and_closing_keeps_the_session(
+    shop: Shop, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account_id, session_id = open_session(shop)
+    fall_silent(shop)
+    shop.now += 1
+    live = jobs._live
+
+    def overtaken(*args: object) -> Sequence[object]:
+        page = live(*args)  # type: ignore[arg-type]
+        shop.report(account_id, session_id, "interim", down=1_000, seconds=181)
+        return page
+
+    monkeypatch.setattr(jobs, "_live", overtaken)
+    assert result(close_stale(shop.engine, writer, at_once, shop.now)) == 0
+    assert session(shop, session_id) == ("open", None)
+
+
+def test_commands_for_sessions_that_are_over_are_let_go(shop: Shop, writer: Writer) -> None:
+    account_id, session_id = open_session(shop)
+    shop.settle(Cut(account_id, None, session_id, "operator"))
+    result(close_stale(shop.engine, writer, at_once, shop.now))
+    assert [row.state for row in shop.rows(tables.command)] == ["pending"]
+    shop.report(account_id, session_id, "stop", seconds=1)
+    result(close_stale(shop.engine, writer, at_once, shop.now))
+    (command,) = shop.rows(tables.command)
+    assert (command.state, command.finished_at) == ("superseded", shop.now)
+
+
+# --- a NAS that restarted ------------------------------------------------------------------------------------------------
+
+
+def restart(shop: Shop, *, nas_address: str = "192.0.2.1") -> None:
+    with shop.engine.begin() as connection:
+        connection.execute(
+            insert(tables.nas_restart).values(
+                nas_id=1, nas_address=nas_address, event_at=shop.now, kind="on", recorded_at=shop.now
+            )
+        )
+
+
+def test_a_restart_closes_the_sessions_that_began_before_it_and_is_then_finished(shop: Shop, writer: Writer) -> None:
+    version = shop.plan(plan_by_volume())
+    account_id = shop.account()
+    shop.pay("anna", "10.00")
+    before = [shop.login(account_id, 1, "anna", version, device) for device in ("d1", "d2")]
+    shop.now += 1_000
+    restart(shop)
+    shop.now += 1_000
+    after = shop.login(account_id, 2, "anne", version, "d3")
+    assert result(close_restarted(shop.engine, writer, at_once, shop.now)) == 2
+    assert [session(shop, i) for i in before] == [("closed", "nas-restart")] * 2
+    assert session(shop, after) == ("provisional", None)
+    assert [row.finished_at for row in shop.rows(tables.nas_restart)] == [shop.now]
+    assert result(close_restarted(shop.engine, writer, at_once, shop.now)) == 0
+
+
+def test_a_restart_closes_nothing_of_another_address_nor_what_reported_later(shop: Shop, writer: Writer) -> None:
+    account_id, session_id = open_session(shop)
+    shop.now += 1_000
+    restart(shop, nas_address="192.0.2.9")
+    restart(shop)
+    shop.now += 1_000
+    shop.report(account_id, session_id, "interim", down=1_000, seconds=2)
+    assert result(close_restarted(shop.engine, writer, at_once, shop.now)) == 0
+    assert session(shop, session_id) == ("open", None)
+    assert all(row.finished_at for row in shop.rows(tables.nas_restart))
+
+
+# --- the turns -----------------------------------------------------------------------------------------------------------
+
+
+class Turns:
+    """Jobs on a clock that the test moves, and what they said."""
+
+    def __init__(self, shop: Shop, writer: Writer, clock: Clock, run: Callable[..., object] = at_once) -> None:
+        self.said: list[str] = []
+        self.jobs = Jobs(
+            shop.engine, writer, run, lambda: shop.now, clock,  # type: ignore[arg-type]
+            on_failure=lambda name, error: self.said.append(f"{name}: {error}"),
+            on_recovery=lambda name: self.said.append(f"{name} works again"),
+        )  # fmt: skip
+
+
+def test_a_top_up_is_seen_within_a_quarter_of_a_second(shop: Shop, writer: Writer, clock: Clock) -> None:
+    account_id = shop.account()
+    turns = Turns(shop, writer, clock)
+    turns.jobs.start()
+    shop.put("anna", "10.00")
+    clock.advance(0.25)
+    assert shop.balance(account_id) == euros(10)
+    turns.jobs.stop()
+    shop.put("anna", "10.00")
+    clock.advance(60)
+    assert shop.balance(account_id) == euros(10)
+    assert clock.getDelayedCalls() == []
+
+
+def test_sessions_are_not_called_stale_before_their_nas_could_speak_again(
+    shop: Shop, writer: Writer, clock: Clock
+) -> None:
+    _, session_id = open_session(shop)
+    fall_silent(shop)
+    shop.now += 1
+    turns = Turns(shop, writer, clock)
+    turns.jobs.start()
+    clock.advance(14)
+    assert session(shop, session_id) == ("open", None)
+    clock.advance(1)
+    assert session(shop, session_id) == ("closed", "stale")
+
+
+def test_a_failure_is_told_once_and_the_next_turn_tries_again(shop: Shop, writer: Writer, clock: Clock) -> None:
+    account_id = shop.account()
+    broken = True
+
+    def run(work: Callable[[], Sequence[object]]) -> Deferred[Sequence[object]]:
+        if broken:
+            raise OSError("no database")
+        return at_once(work)
+
+    turns = Turns(shop, writer, clock, run)
+    shop.put("anna", "10.00")
+    turns.jobs.start()
+    for _ in range(3):
+        clock.advance(0.25)
+    assert turns.said == ["inbox: no database", "restarts: no database"]
+    broken = False
+    clock.advance(0.25)
+    assert shop.balance(account_id) == euros(10)
+    assert sorted(turns.said[2:]) == ["inbox works again", "restarts works again"]
+
+
+def test_a_turn_under_way_is_not_begun_again_and_stop_waits_for_it(shop: Shop, writer: Writer, clock: Clock) -> None:
+    waiting: list[tuple[Callable[[], Sequence[object]], Deferred[Sequence[object]]]] = []
+
+    def run(work: Callable[[], Sequence[object]]) -> Deferred[Sequence[object]]:
+        waiting.append((work, Deferred()))
+        return waiting[-1][1]
+
+    turns = Turns(shop, writer, clock, run)
+    turns.jobs.start()
+    clock.advance(10)
+    assert len(waiting) == 2, "the inbox and the restarts, once each"
+    stopped: list[object] = []
+    turns.jobs.stop().addCallback(stopped.append)
+    assert stopped == []
+    for work, done in waiting:
+        done.callback(work())
+    assert len(stopped) == 1
+    clock.advance(10)
+    assert len(waiting) == 2
