@@ -5,8 +5,11 @@ from hashlib import md5
 
 import pytest
 
+from aaa.dialects import Identity, change, identify
+from aaa.dialects import dialect as named
 from aaa.simulator import Behaviour, Event, Figures, SimulatedNas, SimulatedSession, behaviour_of
 from aaa.wire import Attribute, Code, decode, decode_password, message_authenticator, parse
+from charging.plan import Profile
 from tests.standin import REQUESTS, SECOND_SERVER, SECRET, SERVER, Bench, StandIn, Value, values
 
 DEMAND = (10_000_000, 50_000_000)
@@ -105,6 +108,16 @@ def test_more_requests_than_identifiers_use_another_port() -> None:
     assert at.nas.unanswered == 0
 
 
+def test_an_identifier_is_not_taken_while_its_request_waits() -> None:
+    at = bench()
+    waiting = at.nas.log_in("first", PASSWORD, at.now)
+    (request,), at.nas.outbox = at.nas.outbox, []
+    for number in range(300):
+        online(at, f"user{number}")
+    at.nas.receive(at.server.answer(request.datagram), SERVER.auth, at.now, request.port)
+    assert waiting.online
+
+
 # reporting
 
 
@@ -171,6 +184,8 @@ def test_without_gigawords_the_counters_wrap() -> None:
     assert last["Acct-Output-Octets"] == 4_500_000_000 - 2**32
     assert "Acct-Output-Gigawords" not in last
     assert session.sent.octets_down == 4_500_000_000
+    said = [event.fields for event in at.nas.log if event.kind == "accounting-sent"][-1]
+    assert (said["octets_down"], said["output_octets"]) == (4_500_000_000, 4_500_000_000 - 2**32)
 
 
 def test_reversed_counters() -> None:
@@ -238,6 +253,15 @@ def test_what_it_need_not_say_it_can_leave_out() -> None:
     online(at)
     (start,) = at.server.reports(1)
     assert not {"Event-Timestamp", "Class"} & start.keys()
+
+
+def test_a_new_interval_begins_when_it_is_told() -> None:
+    at = bench()
+    session = online(at)
+    at.run(30)
+    at.order(Code.COA_REQUEST, [*identification(session), ("Acct-Interim-Interval", 120)])
+    at.run(300)
+    assert [interim["Acct-Session-Time"] for interim in at.server.reports(3)] == [150, 270]
 
 
 # retransmission
@@ -311,6 +335,21 @@ def test_unanswered_reports_are_sent_but_not_acknowledged_and_may_end_the_sessio
         assert session.online == (at is patient)
 
 
+def test_answers_in_the_wrong_order_take_nothing_back() -> None:
+    at = bench()
+    session = online(at)
+    at.reachable = False
+    at.run(59)
+    at.sent.clear()
+    for _ in range(2):
+        at.run(1)
+        at.nas.report(session, at.now)
+    at.settle()
+    for _, out in reversed(at.sent):
+        at.nas.receive(at.server.answer(out.datagram), SERVER.acct, at.now, out.port)
+    assert session.acked == session.sent == Figures(76_250_000, 381_250_000, 61)
+
+
 # orders
 
 
@@ -340,6 +379,27 @@ def test_the_rate_of_the_accept_holds_from_the_start(dialect: str) -> None:
     assert (session.octets_up, session.octets_down) == (960_000, 1_920_000)
 
 
+@pytest.mark.parametrize("dialect", RATE)
+@pytest.mark.parametrize(
+    ("up_bps", "down_bps"), [(128_000, 256_000), (5_000_000, 20_000_000), (None, 1_500_000), (None, None)]
+)
+def test_it_understands_what_the_server_says_in_its_dialect(
+    dialect: str, up_bps: int | None, down_bps: int | None
+) -> None:
+    told = change(
+        named(dialect), Profile("any", rate_up_bps=up_bps, rate_down_bps=down_bps), previous=None, redirect=False
+    )
+    assert told is not None
+    at = bench(dialect, accept=RATE[dialect])
+    session = online(at)
+    identity = Identity(
+        session.username, session.acct_session_id.encode(), session.framed_address, session.calling_station, None
+    )
+    wanted = identify(named(dialect).identification, identity)
+    assert at.order(Code.COA_REQUEST, [*wanted, *told]) == (Code.COA_ACK, None)
+    assert (session.told.up_bps, session.told.down_bps) == (up_bps, down_bps)
+
+
 def test_octets_do_not_depend_on_how_often_one_looks() -> None:
     often, seldom = bench(accept=RATE["generic"]), bench(accept=RATE["generic"])
     one, other = online(often), online(seldom)
@@ -360,6 +420,8 @@ def test_a_disconnect_ends_the_session_with_a_stop() -> None:
     (stop,) = at.server.reports(2)
     assert (stop["Acct-Session-Time"], stop["Acct-Terminate-Cause"]) == (10, 6)
     assert at.order(Code.DISCONNECT_REQUEST, identification(session)) == (Code.DISCONNECT_NAK, 503)
+    at.run(600)
+    assert session.figures(at.now) == session.acked == Figures(12_500_000, 62_500_000, 10)
 
 
 def without(attributes: list[Attribute], name: str) -> list[Attribute]:
@@ -489,7 +551,9 @@ def test_a_retransmitted_order_is_answered_alike_and_done_once() -> None:
 def test_an_order_with_the_wrong_secret_is_met_with_silence() -> None:
     at = bench()
     session = online(at)
-    assert at.order(Code.DISCONNECT_REQUEST, identification(session), secret=b"another secret") is None
+    order = identification(session)
+    for signed in (True, False):
+        assert at.order(Code.DISCONNECT_REQUEST, order, secret=b"another secret", signed=signed) is None
     assert session.online
 
 
