@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
@@ -34,6 +34,7 @@ from charging.usage import Orphan, Recorded, close, report
 _ID_EPOCH_MS: Final = 1_735_689_600_000
 #: Plan versions never change, so they are kept; more than this many and the memory is begun anew.
 _MOST_PLANS: Final = 4096
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -468,7 +469,7 @@ def _store_orphans(to: Sets, work: _Work, items: Sequence[Item], outcomes: list[
 
 def _store_top_ups(to: Sets, items: Sequence[Item], outcomes: list[Outcome], now: Instant) -> None:
     """The inbox row is answered in the transaction that moves the money. Only a row that is still pending is."""
-    applied_at = datetime.fromtimestamp(now / 1000, UTC).isoformat(sep=" ")
+    applied_at = (_EPOCH + timedelta(milliseconds=now)).isoformat(sep=" ")
     rows = [
         (item.top_up_id, "pending", applied_at)
         for item, outcome in zip(items, outcomes, strict=True)
