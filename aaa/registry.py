@@ -30,7 +30,7 @@ KNOWN_SECRETS: Final = frozenset(
     }
 )  # fmt: skip
 STRONG_SECRET_CHARACTERS: Final = 16
-MOST_SECRET_CHARACTERS: Final = 128
+MOST_SECRET_OCTETS: Final = 128
 
 
 class RegistryError(Exception):
@@ -113,9 +113,14 @@ def _network_text(network: IPv4Network | IPv6Network) -> str:
     return str(network.network_address) if network.num_addresses == 1 else str(network)
 
 
+def is_known_secret(secret: str) -> bool:
+    """Is it in every attacker's list?"""
+    return secret.casefold() in KNOWN_SECRETS
+
+
 def secret_weakness(secret: str) -> str | None:
     """Why a shared secret is weak; None where it is not. It protects every password on the way from NAS to server."""
-    if secret.casefold() in KNOWN_SECRETS:
+    if is_known_secret(secret):
         return "a known default"
     if len(secret) < STRONG_SECRET_CHARACTERS:
         return f"only {len(secret)} characters, fewer than {STRONG_SECRET_CHARACTERS}"
@@ -166,6 +171,11 @@ def remove_nas(connection: Connection, name: str, *, with_live_sessions: bool) -
     if found.live_sessions and not with_live_sessions:
         raise RegistryError(f"NAS {name!r} has {found.live_sessions} live sessions; wait for their end, or add --force")
     connection.execute(delete(nas).where(nas.c.nas_id == found.nas_id))
+
+
+def open_secret(keys: KeyRing, line: NasLine) -> str:
+    """The NAS's shared secret; KeyRingError where these are not its keys."""
+    return keys.open(nas_secret(line.settings.name), line.secret_sealed).decode("utf-8", "backslashreplace")
 
 
 def nas_named(connection: Connection, name: str) -> NasLine:
@@ -240,7 +250,7 @@ class SubscriberLine(NamedTuple):
     account_name: str
     plan_name: str
     status: Status
-    password: Literal["argon2id", "reversible"]
+    password_kept: Literal["argon2id", "reversible"]
     max_sessions: int | None
     expires_at: Instant | None
     created_at: Instant
@@ -405,14 +415,14 @@ def _subscriber_lines() -> Select[Any]:
     c = subscriber.c
     return select(
         c.subscriber_id, c.account_id, c.username, account.c.name.label("account_name"), c.plan_name, c.status,
-        c.password_sealed.is_(None).label("password"), c.max_sessions, c.expires_at, c.created_at,
+        c.password_sealed.is_(None).label("password_kept"), c.max_sessions, c.expires_at, c.created_at,
         live.scalar_subquery().label("live_sessions"),
     ).join_from(subscriber, account, account.c.account_id == c.account_id)  # fmt: skip
 
 
 def _subscriber_line(row: Row[Any]) -> SubscriberLine:
     fields = row._asdict()
-    return SubscriberLine(**fields | {"password": "argon2id" if fields["password"] else "reversible"})
+    return SubscriberLine(**fields | {"password_kept": "argon2id" if fields["password_kept"] else "reversible"})
 
 
 def _usernames(connection: Connection, names: Sequence[str]) -> set[str]:

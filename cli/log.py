@@ -108,7 +108,7 @@ def clean(_logger: object, _method: str, event: EventDict) -> EventDict:
 
 def as_json(_logger: object, _method: str, event: EventDict) -> str:
     """One line of ASCII JSON: what is not printable is escaped."""
-    ordered = {key: event[key] for key in _HEAD if key in event} | event
+    ordered = {key: event[key] for key in _HEAD if key in event} | dict(event)
     line = json.dumps(ordered, default=repr).replace("\x7f", "\\u007f")
     if len(line) <= MOST_CHARACTERS_IN_LINE:
         return line

@@ -104,6 +104,7 @@ def in_words(error: Exception) -> str | None:
     import psycopg
     import sqlalchemy.exc
 
+    from aaa.enrolment import EnrolmentError
     from aaa.keyring import KeyRingError
     from aaa.registry import RegistryError
     from charging.catalogue import CatalogueError
@@ -112,7 +113,9 @@ def in_words(error: Exception) -> str | None:
     from charging.tomlfile import TomlFileError
     from migrations import NotUpToDate
 
-    said = DatabaseUrlError | NotUpToDate | KeyRingError | TomlFileError | CatalogueError | RegistryError
+    said = (
+        DatabaseUrlError | NotUpToDate | KeyRingError | TomlFileError | CatalogueError | RegistryError | EnrolmentError
+    )
     if isinstance(error, said):
         return str(error)
     if isinstance(error, Conflict):

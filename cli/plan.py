@@ -1,0 +1,196 @@
+"""`aaa plan`: what is sold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from charging import amounts, catalogue
+from charging.catalogue import CatalogueError, PlanVersion
+from charging.database import reading
+from charging.money import format_money
+from charging.plan import Allowance, Profile, Rate, Unit, to_json
+from charging.transaction import run
+from cli.clock import now
+from cli.config import Setup, pass_setup
+from cli.output import Column, day, iso, json_option, print_record, print_records
+
+MOST_FILE_OCTETS: Final = 16 * 2**20
+
+
+@click.group(epilog="Example: aaa plan load plans.toml")
+def plan() -> None:
+    """Plans: what is sold."""
+
+
+@plan.command(epilog="Example: aaa plan load plans.toml")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@json_option
+@pass_setup
+def load(setup: Setup, file: Path, as_json: bool) -> None:
+    """Load the plans of a TOML file: all of them, or with any fault none.
+
+    A plan whose content has changed gets a new version. Sessions keep the version that they began with.
+    """
+    from charging import planfile
+
+    plans = planfile.load(_text_of(file), str(file))
+    at = now()
+    loaded = run(setup.engine(), lambda connection: catalogue.load_plans(connection, plans, at))
+    records = [{"name": each.name, "version": each.number, "new": each.new} for each in loaded]
+    columns = (
+        Column("plan", "name"),
+        Column("version", "version", right=True),
+        Column("", lambda record: "new" if record["new"] else "unchanged"),
+    )
+    print_records(records, columns, as_json=as_json, none="no plans")
+
+
+@plan.command("list", epilog="Example: aaa plan list")
+@json_option
+@pass_setup
+def list_(setup: Setup, as_json: bool) -> None:
+    """List all plans with their newest version."""
+    with reading(setup.engine()) as connection:
+        versions = catalogue.current_plans(connection)
+        counts = catalogue.subscribers_by_plan(connection)
+    records = [
+        {
+            "name": name,
+            "version": each.number,
+            "currency": each.plan.currency,
+            "rate_down_bps": each.plan.profile.rate_down_bps,
+            "rate_up_bps": each.plan.profile.rate_up_bps,
+            "exhausted": each.plan.exhausted.action,
+            "subscribers": counts.get(name, 0),
+            "loaded_at": iso(each.loaded_at),
+        }
+        for name, each in versions.items()
+    ]
+    columns = (
+        Column("plan", "name"),
+        Column("version", "version", right=True),
+        Column("currency", "currency"),
+        Column("down", lambda record: _rate(record["rate_down_bps"])),
+        Column("up", lambda record: _rate(record["rate_up_bps"])),
+        Column("exhausted", "exhausted"),
+        Column("subscribers", "subscribers", right=True),
+        Column("loaded", lambda record: day(record["loaded_at"])),
+    )
+    print_records(records, columns, as_json=as_json, none="no plan yet; run: aaa plan load FILE")
+
+
+@plan.command(epilog="Example: aaa plan show prepaid-50 --version 2")
+@click.argument("name")
+@click.option("--version", "number", type=click.IntRange(min=1), metavar="N", help="An older version.")
+@json_option
+@pass_setup
+def show(setup: Setup, name: str, number: int | None, as_json: bool) -> None:
+    """Show a plan, and which versions of it there are."""
+    with reading(setup.engine()) as connection:
+        versions = catalogue.plan_versions(connection, name)
+    chosen = next((each for each in versions if number in {None, each.number}), None)
+    if chosen is None:
+        raise CatalogueError(f"plan {name!r} has no version {number}; its newest is {versions[0].number}")
+    record = {
+        "name": name,
+        "version": chosen.number,
+        "loaded_at": iso(chosen.loaded_at),
+        "digest": chosen.digest,
+        "plan": json.loads(to_json(chosen.plan)),
+        "versions": [{"version": each.number, "loaded_at": iso(each.loaded_at)} for each in versions],
+    }
+    print_record(record, _columns(chosen, versions), as_json=as_json)
+
+
+def _columns(chosen: PlanVersion, versions: list[PlanVersion]) -> tuple[Column, ...]:
+    """Every amount of a plan as people write it."""
+    sold = chosen.plan
+    thresholds = [f"{percent}%" for percent in sold.thresholds_percent]
+    exhausted = sold.exhausted
+    then = exhausted.action + (f": {_profile(exhausted.profile)}" if exhausted.profile is not None else "")
+    lines: list[tuple[str, Any]] = [
+        ("plan", sold.name),
+        ("version", f"{chosen.number}, loaded {day(iso(chosen.loaded_at))} UTC"),
+        ("description", sold.description or None),
+        ("currency", sold.currency),
+        ("time zone", sold.time_zone),
+        ("profile", _profile(sold.profile)),
+        ("allowances", [_allowance(each, sold.currency) for each in sold.allowances]),
+        ("thresholds", ", ".join(thresholds) or None),
+        ("rates", [_price(each, sold.currency) for each in sold.rates]),
+        ("exhausted", then),
+        ("sessions", "no limit" if sold.max_sessions is None else f"at most {sold.max_sessions} at the same time"),
+        ("rounding", f"{sold.rounding.mode}, to {sold.rounding.decimals} decimals"),
+        ("versions", [f"{each.number}  {day(iso(each.loaded_at))}" for each in versions]),
+    ]
+    # Bound as a default: a closure would see only the last line.
+    return tuple(Column(title, lambda _record, value=value: value) for title, value in lines)  # type: ignore[misc]
+
+
+def _profile(profile: Profile) -> str:
+    parts = [f"{profile.name}: down {_rate(profile.rate_down_bps)}, up {_rate(profile.rate_up_bps)}"]
+    for title, bps in (("burst down", profile.burst_down_bps), ("burst up", profile.burst_up_bps)):
+        parts += [f"{title} {_rate(bps)}"] if bps is not None else []
+    parts.append(f"reports every {amounts.format_seconds(profile.interim_interval_seconds)}")
+    for title, seconds in (
+        ("session timeout", profile.session_timeout_seconds),
+        ("idle timeout", profile.idle_timeout_seconds),
+    ):
+        parts += [f"{title} {amounts.format_seconds(seconds)}"] if seconds is not None else []
+    for title, value in (
+        ("pool", profile.pool),
+        ("filter", profile.filter),
+        ("VLAN", profile.vlan),
+        ("redirect to", profile.redirect_url),
+        ("address list", profile.address_list),
+    ):
+        parts += [f"{title} {value}"] if value is not None else []
+    return ", ".join([*parts, *(f"{name} = {value}" for name, value in profile.attributes)])
+
+
+def _allowance(allowance: Allowance, currency: str) -> str:
+    direction = f" {allowance.direction}" if allowance.unit == "octets" else ""
+    parts = [f"{allowance.name}: {amount(allowance.unit, allowance.amount, currency)}{direction}"]
+    if allowance.validity is not None:
+        parts.append(f"valid {amounts.format_duration(allowance.validity)}")
+    if allowance.priority:
+        parts.append(f"priority {allowance.priority}")
+    if allowance.blocker:
+        parts.append("when it is empty, nothing else is drawn")
+    return ", ".join(parts)
+
+
+def _price(rate: Rate, currency: str) -> str:
+    direction = f" {rate.direction}" if rate.unit == "octets" else ""
+    text = f"{format_money(rate.price_micros, currency)} per {amount(rate.unit, rate.per, currency)}{direction}"
+    if rate.step > 1:
+        text += f", in steps of {amount(rate.unit, rate.step, currency)}"
+    return text + (f", {format_money(rate.fee_micros, currency)} per session" if rate.fee_micros else "")
+
+
+def amount(unit: Unit, count: int, currency: str) -> str:
+    """An amount of any unit as people write it: `50 GB`, `1h30m`, `10.00 EUR`."""
+    match unit:
+        case "money":
+            return format_money(count, currency)
+        case "seconds":
+            return amounts.format_seconds(count)
+        case "octets":
+            return amounts.format_octets(count)
+
+
+def _rate(bps: int | None) -> str:
+    return "no limit" if bps is None else amounts.format_rate(bps)
+
+
+def _text_of(file: Path) -> str:
+    try:
+        if file.stat().st_size > MOST_FILE_OCTETS:
+            raise click.ClickException(f"{file}: larger than {MOST_FILE_OCTETS} octets, which is no plan file")
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"{file}: {error}") from error

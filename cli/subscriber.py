@@ -1,0 +1,425 @@
+"""`aaa subscriber`: who logs in."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import string
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+from sqlalchemy import Connection, Engine
+
+from aaa import enrolment, registry
+from aaa.enrolment import EnrolmentError, Entry, Faults
+from aaa.keyring import KeyRing
+from aaa.passwords import hash_password
+from aaa.registry import Newcomer, RegistryError, SubscriberLine
+from charging import catalogue
+from charging.catalogue import Status
+from charging.database import reading
+from charging.plan import Instant
+from charging.transaction import run, settle_in
+from cli.clock import now
+from cli.config import Setup, pass_setup
+from cli.output import Column, day, iso, json_option, print_json, print_record, print_records
+
+T = TypeVar("T")
+
+GENERATED_PASSWORD_CHARACTERS: Final = 12
+#: Without those that look like another one on paper.
+_PASSWORD_ALPHABET: Final = "".join(sorted(set(string.ascii_letters + string.digits) - set("0O1lI")))
+DEFAULT_LIMIT: Final = 1000
+#: So many at once are hashed, checked and settled.
+BATCH: Final = 500
+
+_COLUMNS: Final = (
+    Column("user name", "username"),
+    Column("account", "account"),
+    Column("plan", "plan"),
+    Column("status", "status"),
+    Column("expires", lambda record: day(record["expires_at"])),
+    Column("live sessions", "live_sessions", right=True),
+)
+_DETAILS: Final = (
+    *_COLUMNS,
+    Column("password kept", "password_kept"),
+    Column("sessions at most", lambda record: record["max_sessions"] or "as the plan says"),
+    Column("created", lambda record: day(record["created_at"])),
+)
+
+
+def _username(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    fault = None if value is None else enrolment.name_fault("name", value)
+    if fault is not None:
+        raise click.BadParameter(fault)
+    return value
+
+
+@click.group(epilog="Example: aaa subscriber add alice --plan prepaid-50")
+def subscriber() -> None:
+    """Subscribers: who logs in."""
+
+
+@subscriber.command(epilog="Example: aaa subscriber add alice --plan prepaid-50 --expires 2027-01-31")
+@click.argument("username", callback=_username)
+@click.option("--plan", "plan_name", required=True, metavar="P", help="What the subscriber buys.")
+@click.option("--account", metavar="A", callback=_username, help="Who pays; without it an account of the same name.")
+@click.option("--password", metavar="P", help="The password; --password-stdin shows it to nobody.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@click.option("--allow-chap", is_flag=True, help="Keep the password encrypted instead of hashed, as CHAP needs it.")
+@click.option(
+    "--max-sessions", type=click.IntRange(1, enrolment.MOST_SESSIONS), metavar="N", help="Instead of the plan's."
+)
+@click.option("--expires", metavar="DAY", help="The last day of service, for example 2027-01-31.")
+@json_option
+@pass_setup
+def add(
+    setup: Setup,
+    /,
+    *,
+    username: str,
+    plan_name: str,
+    account: str | None,
+    password: str | None,
+    password_stdin: bool,
+    allow_chap: bool,
+    max_sessions: int | None,
+    expires: str | None,
+    as_json: bool,
+) -> None:
+    """Add a subscriber, with the plan's allowances.
+
+    Without --password or --password-stdin a password is made and shown this once. Without --account an account of the
+    same name is made, in the plan's currency.
+    """
+    chosen = _password_of(password, from_stdin=password_stdin)
+    clear = chosen or _generated_password()
+    engine, at = setup.engine(), now()
+    with reading(engine) as connection:
+        time_zone = catalogue.current_plan(connection, plan_name).plan.time_zone
+    expires_at = None if expires is None else _expiry(expires, time_zone, at)
+    keys = setup.key_ring() if allow_chap else None
+    newcomer = Newcomer(
+        username,
+        plan_name,
+        account or username,
+        argon2=None if allow_chap else hash_password(_octets(clear)),
+        clear=_octets(clear) if allow_chap else None,
+        max_sessions=max_sessions,
+        expires_at=expires_at,
+    )
+
+    def work(connection: Connection) -> SubscriberLine:
+        registry.enrol(connection, keys, [newcomer], at, setup.actor)
+        return registry.subscriber_named(connection, username)
+
+    record = _record(run(engine, work))
+    if chosen is not None:
+        print_record(record, _DETAILS, as_json=as_json)
+        return
+    print_record({**record, "password": clear}, (*_DETAILS, Column("password", "password")), as_json=as_json)
+    click.echo("the password is shown this once", err=True)
+
+
+@subscriber.command("list", epilog="Example: aaa subscriber list --plan prepaid-50 --json")
+@click.option("--account", metavar="A", help="Only those of this account.")
+@click.option("--plan", "plan_name", metavar="P", help="Only those of this plan.")
+@click.option("--status", type=click.Choice(["active", "suspended"]), help="Only these.")
+@click.option("--limit", type=click.IntRange(min=1), default=DEFAULT_LIMIT, show_default=True, help="At most so many.")
+@json_option
+@pass_setup
+def list_(
+    setup: Setup, account: str | None, plan_name: str | None, status: Status | None, limit: int, as_json: bool
+) -> None:
+    """List subscribers by user name."""
+    with reading(setup.engine()) as connection:
+        lines = registry.subscribers(
+            connection, account_name=account, plan_name=plan_name, status=status, limit=limit + 1
+        )
+    records = [_record(line) for line in lines[:limit]]
+    print_records(records, _COLUMNS, as_json=as_json, none="no subscriber; run: aaa subscriber add USERNAME --plan P")
+    if len(lines) > limit:
+        click.echo(f"only the first {limit}; there are more: --limit", err=True)
+
+
+@subscriber.command(epilog="Example: aaa subscriber show alice")
+@click.argument("username")
+@json_option
+@pass_setup
+def show(setup: Setup, username: str, as_json: bool) -> None:
+    """Show one subscriber."""
+    with reading(setup.engine()) as connection:
+        record = _record(registry.subscriber_named(connection, username))
+    print_record(record, _DETAILS, as_json=as_json)
+
+
+@subscriber.command("set", epilog="Example: aaa subscriber set alice --plan prepaid-100")
+@click.argument("username")
+@click.option("--plan", "plan_name", metavar="P", help="Another plan; its allowances are granted.")
+@click.option("--no-grant", is_flag=True, help="With --plan: without its allowances.")
+@click.option("--password", metavar="P", help="Another password; --password-stdin shows it to nobody.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@click.option("--allow-chap/--no-allow-chap", default=None, help="Keep the password encrypted, for CHAP, or hashed.")
+@click.option("--max-sessions", metavar="N", help="A number, or 'plan' for the plan's own.")
+@click.option("--expires", metavar="DAY", help="The last day of service, or 'never'.")
+@json_option
+@pass_setup
+def set_(
+    setup: Setup,
+    /,
+    *,
+    username: str,
+    plan_name: str | None,
+    no_grant: bool,
+    password: str | None,
+    password_stdin: bool,
+    allow_chap: bool | None,
+    max_sessions: str | None,
+    expires: str | None,
+    as_json: bool,
+) -> None:
+    """Change a subscriber. Live sessions go on with the plan that they began with."""
+    context = click.get_current_context()
+    if no_grant and plan_name is None:
+        raise click.UsageError("--no-grant goes with --plan", context)
+    chosen = _password_of(password, from_stdin=password_stdin)
+    if all(option is None for option in (chosen, allow_chap, plan_name, max_sessions, expires)):
+        raise click.UsageError("nothing to change; give at least one option", context)
+    values: dict[str, Any] = {}
+    if max_sessions is not None:
+        values["max_sessions"] = _max_sessions(max_sessions)
+    engine, at = setup.engine(), now()
+    with reading(engine) as connection:
+        found = registry.subscriber_named(connection, username)
+        plan = catalogue.current_plan(connection, plan_name or found.plan_name)
+        currency = catalogue.account_named(connection, found.account_name).currency
+        keeping = _password_to_keep(setup, connection, found, chosen, allow_chap)
+    if plan_name is not None:
+        if plan.plan.currency != currency:
+            raise RegistryError(
+                f"account {found.account_name!r} is in {currency}, plan {plan_name!r} in {plan.plan.currency}; "
+                "choose another plan"
+            )
+        values["plan_name"] = plan_name
+    if expires is not None:
+        values["expires_at"] = None if expires == "never" else _expiry(expires, plan.plan.time_zone, at)
+
+    def work(connection: Connection) -> SubscriberLine:
+        line = registry.subscriber_named(connection, username)
+        registry.change_subscriber(connection, line.subscriber_id, values)
+        if keeping is not None:
+            keys, argon2, clear = keeping
+            registry.change_password(connection, keys, line, argon2=argon2, clear=clear)
+        if plan_name not in {None, line.plan_name} and not no_grant and plan.plan.allowances:
+            settle_in(connection, [registry.grant_of(username, line.account_id, plan, setup.actor)], at)
+        return registry.subscriber_named(connection, username)
+
+    print_record(_record(run(engine, work)), _DETAILS, as_json=as_json)
+
+
+@subscriber.command(epilog="Example: aaa subscriber suspend alice")
+@click.argument("username")
+@json_option
+@pass_setup
+def suspend(setup: Setup, username: str, as_json: bool) -> None:
+    """Refuse new sessions of a subscriber, and disconnect the live ones."""
+    at = now()
+
+    def work(connection: Connection) -> tuple[SubscriberLine, int]:
+        cut = registry.suspend(connection, registry.subscriber_named(connection, username), at)
+        return registry.subscriber_named(connection, username), cut
+
+    line, cut = run(setup.engine(), work)
+    record = {**_record(line), "disconnecting": cut}
+    print_record(record, (*_DETAILS, Column("disconnecting", "disconnecting")), as_json=as_json)
+
+
+@subscriber.command(epilog="Example: aaa subscriber resume alice")
+@click.argument("username")
+@json_option
+@pass_setup
+def resume(setup: Setup, username: str, as_json: bool) -> None:
+    """Let a suspended subscriber log in again."""
+
+    def work(connection: Connection) -> SubscriberLine:
+        found = registry.subscriber_named(connection, username)
+        registry.change_subscriber(connection, found.subscriber_id, {"status": "active"})
+        return registry.subscriber_named(connection, username)
+
+    print_record(_record(run(setup.engine(), work)), _DETAILS, as_json=as_json)
+
+
+@subscriber.command(epilog="Example: aaa subscriber remove alice")
+@click.argument("username")
+@pass_setup
+def remove(setup: Setup, username: str) -> None:
+    """Remove a subscriber who has no live sessions. The account, its money and its ledger stay."""
+
+    def work(connection: Connection) -> None:
+        registry.remove_subscriber(connection, registry.subscriber_named(connection, username))
+
+    run(setup.engine(), work)
+    click.echo(f"removed subscriber {username}")
+
+
+@subscriber.command("import", epilog="Example: aaa subscriber import customers.csv")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@json_option
+@pass_setup
+def import_(setup: Setup, file: Path, as_json: bool) -> None:
+    """Add the subscribers of a CSV file: all of them, or with any fault none.
+
+    Its first line names the columns: username,password,plan and, where wanted, account,allow_chap,max_sessions,expires.
+    Hashing takes some 20 ms of one processor for each password; one with allow_chap is encrypted instead.
+    """
+    engine, at = setup.engine(), now()
+    entries, newcomers = _checked(engine, file, at)
+    keys = setup.key_ring() if any(entry.allow_chap for entry in entries) else None
+    newcomers = list(_with_passwords(entries, newcomers))
+
+    def work(connection: Connection) -> None:
+        for some in _progress("writing", newcomers):
+            registry.enrol(connection, keys, some, at, setup.actor)
+
+    run(engine, work)
+    if as_json:
+        print_json({"subscribers": len(newcomers)})
+    else:
+        click.echo(f"added {len(newcomers)} subscribers")
+
+
+# --- import --------------------------------------------------------------------------------------------------------
+
+
+def _checked(engine: Engine, file: Path, at: Instant) -> tuple[list[Entry], list[Newcomer]]:
+    """The file's rows, and what they come to but for the passwords. EnrolmentError names every fault."""
+    faults = Faults(str(file))
+    try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            entries = enrolment.read(lines, faults)
+    except (OSError, UnicodeDecodeError) as error:
+        raise EnrolmentError(f"{file}: {error}") from error
+    newcomers: list[Newcomer] = []
+    with reading(engine) as connection:
+        zones = {name: each.plan.time_zone for name, each in catalogue.current_plans(connection).items()}
+        for some in _parts(entries):
+            part = [_newcomer(entry, zones, at, faults) for entry in some]
+            for index, problem in registry.obstacles(connection, part):
+                faults.add(some[index].line, problem)
+            newcomers += part
+    if faults.count:
+        raise EnrolmentError(str(faults))
+    return entries, newcomers
+
+
+def _newcomer(entry: Entry, zones: dict[str, str], at: Instant, faults: Faults) -> Newcomer:
+    expires_at = None
+    if entry.expires is not None:
+        try:
+            expires_at = enrolment.expiry(entry.expires, zones.get(entry.plan_name, "UTC"), at)
+        except ValueError as error:
+            faults.add(entry.line, f"expires: {error}")
+    return Newcomer(entry.username, entry.plan_name, entry.account_name, None, None, entry.max_sessions, expires_at)
+
+
+def _with_passwords(entries: Sequence[Entry], newcomers: Sequence[Newcomer]) -> Iterable[Newcomer]:
+    """Each with what is kept of its password. argon2 lets other threads run, so all processors work."""
+
+    def protect(pair: tuple[Entry, Newcomer]) -> Newcomer:
+        entry, newcomer = pair
+        clear = _octets(entry.password)
+        return replace(newcomer, clear=clear) if entry.allow_chap else replace(newcomer, argon2=hash_password(clear))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for some in _progress("protecting passwords", list(zip(entries, newcomers, strict=True)), batch=50):
+            yield from pool.map(protect, some)
+
+
+def _progress(label: str, items: Sequence[T], batch: int = BATCH) -> Iterable[Sequence[T]]:
+    """The items in parts, and how far that is on a terminal."""
+    with click.progressbar(length=len(items), label=label, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        for some in _parts(items, batch):
+            yield some
+            bar.update(len(some))
+
+
+def _parts(items: Sequence[T], size: int = BATCH) -> Iterable[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+# --- options -------------------------------------------------------------------------------------------------------
+
+
+def _password_of(password: str | None, *, from_stdin: bool) -> str | None:
+    """The password that the operator chose; None where none was given."""
+    if from_stdin:
+        if password is not None:
+            raise click.UsageError("give --password or --password-stdin, not both", click.get_current_context())
+        password = sys.stdin.readline().rstrip("\r\n")
+    if password is not None and (fault := enrolment.password_fault(password)) is not None:
+        raise RegistryError(fault)
+    return password
+
+
+def _generated_password() -> str:
+    return "".join(secrets.choice(_PASSWORD_ALPHABET) for _ in range(GENERATED_PASSWORD_CHARACTERS))
+
+
+def _octets(password: str) -> bytes:
+    return password.encode("utf-8", "surrogateescape")
+
+
+def _password_to_keep(
+    setup: Setup, connection: Connection, found: SubscriberLine, chosen: str | None, allow_chap: bool | None
+) -> tuple[KeyRing | None, str | None, bytes | None] | None:
+    """Keys, hash and clear text of what is to be kept from now on; None: as it is."""
+    reversible = found.password_kept == "reversible"
+    wanted = reversible if allow_chap is None else allow_chap
+    if chosen is None:
+        if wanted == reversible:
+            return None
+        if wanted:
+            raise RegistryError("CHAP needs the password, and only its hash is known; add --password-stdin")
+        return None, hash_password(registry.clear_password(connection, setup.key_ring(), found)), None
+    if wanted:
+        return setup.key_ring(), None, _octets(chosen)
+    return None, hash_password(_octets(chosen)), None
+
+
+def _max_sessions(text: str) -> int | None:
+    if text == "plan":
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= enrolment.MOST_SESSIONS):
+        raise click.BadParameter(
+            f"{text!r} is not a number from 1 to {enrolment.MOST_SESSIONS}, nor plan",
+            click.get_current_context(),
+            param_hint="'--max-sessions'",
+        )
+    return int(text)
+
+
+def _expiry(text: str, time_zone: str, at: Instant) -> Instant:
+    try:
+        return enrolment.expiry(text, time_zone, at)
+    except ValueError as error:
+        raise RegistryError(f"--expires: {error}") from None
+
+
+def _record(line: SubscriberLine) -> dict[str, Any]:
+    return {
+        "username": line.username,
+        "account": line.account_name,
+        "plan": line.plan_name,
+        "status": line.status,
+        "password_kept": line.password_kept,
+        "max_sessions": line.max_sessions,
+        "expires_at": iso(line.expires_at),
+        "live_sessions": line.live_sessions,
+        "created_at": iso(line.created_at),
+    }
