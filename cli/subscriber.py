@@ -43,7 +43,7 @@ _COLUMNS: Final = (
     Column("account", "account"),
     Column("plan", "plan"),
     Column("status", "status"),
-    Column("expires", lambda record: day(record["expires_at"])),
+    Column("expires (UTC)", lambda record: day(record["expires_at"])),
     Column("live sessions", "live_sessions", right=True),
 )
 _DETAILS: Final = (
@@ -379,7 +379,7 @@ def _password_to_keep(
     setup: Setup, connection: Connection, found: SubscriberLine, chosen: str | None, allow_chap: bool | None
 ) -> tuple[KeyRing | None, str | None, bytes | None] | None:
     """Keys, hash and clear text of what is to be kept from now on; None: as it is."""
-    reversible = found.password_kept == "reversible"
+    reversible = found.password_kept == "reversible"  # noqa: S105  how it is kept, not what it is
     wanted = reversible if allow_chap is None else allow_chap
     if chosen is None:
         if wanted == reversible:
