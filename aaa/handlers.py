@@ -18,7 +18,7 @@ from aaa.accounting import Restart, report_of
 from aaa.dialects import dialect
 from aaa.directory import NasDirectory, SubscriberDirectory
 from aaa.drops import Drops
-from aaa.messages import EAP_MESSAGE, AccessRequest, access_request
+from aaa.messages import EAP_MESSAGE, MESSAGE_AUTHENTICATOR, AccessRequest, access_request
 from aaa.nas import Nas
 from aaa.passwords import Pap, Verdict, verify
 from aaa.passwords.credential import UNKNOWN_USER
@@ -116,6 +116,10 @@ async def _answer(services: Services, datagram: Datagram, codes: frozenset[Code]
     if secret is None:
         _drop(services, "bad-authenticator", datagram, received_at)
         return None
+    lacking = _lacking(packet, nas)
+    if lacking is not None:
+        _drop(services, lacking, datagram, received_at)
+        return None
     key = Key(datagram.listener, address, datagram.port, packet.code, packet.identifier, packet.authenticator)
     seen = services.replies.begin(key, received_at)
     if isinstance(seen, Answered):
@@ -133,7 +137,7 @@ async def _answer(services: Services, datagram: Datagram, codes: frozenset[Code]
     except tuple(OUR_FAILURES) as problem:
         reason = next(text for kind, text in OUR_FAILURES.items() if isinstance(problem, kind))
         _drop(services, reason, datagram, received_at, str(problem))
-    except Exception:
+    except Exception:  # noqa: BLE001  the NAS sees silence, the log everything
         _log.exception("bug", nas=nas.name, code=packet.code, identifier=packet.identifier)
     finally:
         if answer is None:
@@ -148,6 +152,26 @@ def _proven_secret(packet: Packet, nas: Nas) -> bytes | None:
     for secret in nas.secrets:
         if verify_request(packet, secret) and message_authenticator(packet, secret) is not False:
             return secret
+    return None
+
+
+def _lacking(packet: Packet, nas: Nas) -> str | None:
+    """The proof that a request must bring and does not; None: it may come in. Anybody can send one that is not signed,
+    so it must be turned away before it can push another out of the duplicate cache.
+
+    A Message-Authenticator that is there was found right before.
+    """
+    if packet.code == Code.ACCOUNTING_REQUEST or packet.first(MESSAGE_AUTHENTICATOR) is not None:
+        return None
+    # RFC 5997 section 3, RFC 3579 section 3.2, and for all others BlastRADIUS.
+    if (
+        packet.code == Code.STATUS_SERVER
+        or packet.first(EAP_MESSAGE) is not None
+        or nas.require_message_authenticator == "yes"
+    ):
+        return "message-authenticator-missing"
+    if nas.limit_proxy_state and packet.first(_PROXY_STATE) is not None:
+        return "proxy-state-unsigned"
     return None
 
 
@@ -190,11 +214,18 @@ async def _record(
 async def _admit(
     services: Services, packet: Packet, nas: Nas, secret: bytes, received_at: Instant, datagram: Datagram
 ) -> bytes | None:
-    if not _signed_enough(services, packet, nas, secret, datagram, received_at):
-        return None
+    signed = packet.first(MESSAGE_AUTHENTICATOR) is not None
+    if signed and nas.require_message_authenticator == "learn" and packet.first(EAP_MESSAGE) is None:
+        await services.in_thread(lambda: services.nases.require_message_authenticator(nas.nas_id, received_at))
     request = access_request(packet, secret)
     subscriber = await services.subscribers.subscriber(request.username)
     verdict = await _verdict(services, request, subscriber, received_at)
+    if verdict == "wrong" and not signed:
+        # While a secret is being changed, only the right password tells with which one it was hidden.
+        for other in nas.secrets[1:]:
+            if await _verdict(services, access_request(packet, other), subscriber, received_at) == "right":
+                secret, verdict = other, "right"
+                break
     refusal = access.decide(subscriber, verdict, received_at)
     if refusal is None:
         assert subscriber is not None
@@ -222,25 +253,6 @@ async def _admit(
     finally:
         Rejects.waiting -= 1
     return reply(Code.ACCESS_REJECT, packet, access.reject(refusal), secret, message_authenticator=True)
-
-
-def _signed_enough(
-    services: Services, packet: Packet, nas: Nas, secret: bytes, datagram: Datagram, now: Instant
-) -> bool:
-    """BlastRADIUS: does this Access-Request carry the Message-Authenticator that we ask of this NAS?"""
-    signed = message_authenticator(packet, secret) is True
-    has_eap = packet.first(EAP_MESSAGE) is not None
-    if signed:
-        if nas.require_message_authenticator == "learn" and not has_eap:
-            services.in_thread(lambda: services.nases.require_message_authenticator(nas.nas_id, now))
-        return True
-    if nas.require_message_authenticator == "yes" or has_eap:
-        _drop(services, "message-authenticator-missing", datagram, now)
-        return False
-    if nas.limit_proxy_state and packet.first(_PROXY_STATE) is not None:
-        _drop(services, "proxy-state-unsigned", datagram, now)
-        return False
-    return True
 
 
 async def _verdict(
@@ -278,8 +290,6 @@ def _login(request: AccessRequest, subscriber: Subscriber, nas: Nas, source: str
 
 async def _status(services: Services, packet: Packet, secret: bytes, codes: frozenset[Code]) -> bytes | None:
     """RFC 5997: an answer says that a request would be served now, so it asks the database."""
-    if message_authenticator(packet, secret) is not True:
-        raise Malformed("message-authenticator", "a Status-Server without Message-Authenticator")
     await services.subscribers.subscriber("")
     code = Code.ACCOUNTING_RESPONSE if codes is _ACCOUNTING_CODES else Code.ACCESS_ACCEPT
     return reply(code, packet, (), secret, message_authenticator=True)
