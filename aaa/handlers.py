@@ -52,8 +52,6 @@ OUR_FAILURES: Final[dict[type[Exception], str]] = {
     SQLAlchemyError: "database-unavailable",
 }
 
-_log = structlog.get_logger("aaa")
-
 
 class Datagram(NamedTuple):
     """What came in, from where, through which socket."""
@@ -78,6 +76,8 @@ class Services(NamedTuple):
     now: Callable[[], Instant]
     wait_until: Callable[[Instant], Awaitable[None]]
     in_thread: Callable[[Callable[[], Any]], Awaitable[Any]]
+    log: Any = structlog.get_logger("aaa")
+    """Better bound already: finding its level again for every packet would cost more than the line."""
 
 
 class Rejects:
@@ -138,7 +138,7 @@ async def _answer(services: Services, datagram: Datagram, codes: frozenset[Code]
         reason = next(text for kind, text in OUR_FAILURES.items() if isinstance(problem, kind))
         _drop(services, reason, datagram, received_at, str(problem))
     except Exception:  # noqa: BLE001  the NAS sees silence, the log everything
-        _log.exception("bug", nas=nas.name, code=packet.code, identifier=packet.identifier)
+        services.log.exception("bug", nas=nas.name, code=packet.code, identifier=packet.identifier)
     finally:
         if answer is None:
             services.replies.forget(key)
@@ -192,15 +192,15 @@ async def _record(
                 services.engine, report.nas_id, report.nas_address, report.kind, report.event_at, received_at
             )
         )
-        _log.info("nas-restart", nas=nas.name, source=report.nas_address, kind=report.kind)
+        services.log.info("nas-restart", nas=nas.name, source=report.nas_address, kind=report.kind)
     else:
         outcome = await services.writer.submit(report)
         if isinstance(outcome, Orphan):
-            _log.warning(
+            services.log.warning(
                 "orphan-report", nas=nas.name, username=report.username, kind=report.kind, reason=outcome.reason
             )
         elif isinstance(outcome, Recorded):
-            _log.debug(
+            services.log.debug(
                 "accounting", nas=nas.name, kind=report.kind, account_id=outcome.account_id,
                 session_id=outcome.session_id, up=outcome.used.up, down=outcome.used.down,
                 seconds=outcome.used.seconds, micros=outcome.micros, flags=outcome.flags,
@@ -233,14 +233,14 @@ async def _admit(
         if isinstance(outcome, Admitted):
             class_token = token(outcome.account_id, outcome.session_id, services.token_keys[0])
             attributes = access.accept(outcome, dialect(nas.dialect), class_token)
-            _log.info(
+            services.log.info(
                 "access-accept", nas=nas.name, username=request.username, session_id=outcome.session_id,
                 profile=outcome.profile.name, milliseconds=services.now() - received_at,
             )  # fmt: skip
             return reply(Code.ACCESS_ACCEPT, packet, attributes, secret, message_authenticator=True)
         assert isinstance(outcome, Refused)
         refusal = access.rejection(outcome.reason)
-    _log.info(
+    services.log.info(
         "access-reject", nas=nas.name, username=request.username, reason=refusal.reason,
         method=type(request.method).__name__,
     )  # fmt: skip

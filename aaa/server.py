@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -29,8 +30,8 @@ class RadiusPort(DatagramProtocol):
 
     def startProtocol(self) -> None:  # noqa: N802  Twisted's name
         """Give the socket room for bursts."""
-        handle: socket.socket = self.transport.getHandle()  # type: ignore[union-attr]  # not in the interface
-        handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_OCTETS)
+        self._socket: socket.socket = self.transport.getHandle()  # type: ignore[union-attr]  # not in the interface
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_OCTETS)
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:  # noqa: N802  Twisted's name
         """Begin the story; its answer goes back where the datagram came from."""
@@ -42,7 +43,10 @@ class RadiusPort(DatagramProtocol):
 
     def _write(self, answer: bytes | None, addr: Any) -> None:
         if answer is not None and self.transport is not None:
-            self.transport.write(answer, addr)
+            # Straight to the socket: the transport would look at the address again each time. What the kernel can not
+            # take now is lost like any datagram, and its NAS asks again.
+            with suppress(OSError):
+                self._socket.sendto(answer, addr)
 
 
 def listen(

@@ -32,8 +32,7 @@ STALE_FLOOR_MS: Final = 180_000
 PROVISIONAL_MS: Final = 120_000
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """What a NAS says about one session at one moment. None means that the NAS did not say it: missing is not zero."""
 
     kind: Kind

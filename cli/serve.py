@@ -123,6 +123,7 @@ def _run(config: Config, engine: Engine, keys: KeyRing) -> int:
         now=now,
         wait_until=wait_until,
         in_thread=chores,
+        log=structlog.get_logger("aaa").bind(),
     )
 
     def refresh() -> Deferred[None]:
