@@ -64,10 +64,10 @@ class World:
         self.shop.now = self.began + round(self.network.seconds() * 1000)
         return self.shop.now
 
-    def new_runner(self, name: str, writer: Any = None) -> Runner:
+    def new_runner(self, name: str, writer: Any = None, run: Any = None) -> Runner:
         ports = Ports(self.network, chance=random.Random(2))
         return Runner(
-            self.shop.engine, writer or self.writer, self.nases, ports, at_once, self.network, name, self.now
+            self.shop.engine, writer or self.writer, self.nases, ports, run or at_once, self.network, name, self.now
         )  # fmt: skip
 
     def online(self, name: str = "anna", address: str = "192.0.2.1") -> tuple[int, int]:
@@ -476,6 +476,34 @@ def test_the_lease_of_a_stopped_node_runs_out_and_its_late_answer_changes_nothin
     assert (command.state, command.answer, command.lease_node) == ("pending", None, "node-b")
     assert world.session(session_id).acked_version == 0
     assert world.runner.in_flight == 0
+
+
+def test_a_node_that_slept_between_claim_and_packet_sends_nothing(world: World) -> None:
+    world.exhausted()
+
+    def slow(work: Callable[[], Any]) -> Deferred[Any]:
+        claimed, later = work(), Deferred[Any]()
+        world.network.callLater(40, later.callback, claimed)
+        return later
+
+    asleep = world.new_runner("node-s", run=slow)
+    asleep.wake()
+    world.settle_down(39)
+    world.network.nases[ADDRESS] = answering(SECRET, None)
+    world.settle_down(2)
+    assert world.network.sent == []
+    assert world.commands()[0].state == "pending"
+
+
+def test_an_older_ack_does_not_take_a_newer_one_back(world: World) -> None:
+    _, session_id = world.exhausted()
+    world.runner.wake()
+    world.settle_down()
+    (throttle,) = world.network.sent
+    world.set_session(session_id, acked_version=2, acked_at=1)
+    throttle.socket.hear(reply(throttle.datagram, SECRET), ADDRESS)
+    world.settle_down()
+    assert (world.session(session_id).acked_version, world.session(session_id).acked_at) == (2, 1)
 
 
 def test_a_command_of_a_dead_node_is_sent_by_another_when_its_lease_ends(world: World) -> None:
