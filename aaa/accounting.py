@@ -71,8 +71,8 @@ def report_of(
     event_at, exact = _event(get(EVENT_TIMESTAMP), get(ACCT_DELAY_TIME), received_at)
     if status in _RESTARTS:
         return Restart(nas.nas_id, source, _RESTARTS[status], event_at, received_at)
-    input_octets = _octets(ACCT_INPUT_OCTETS, get(ACCT_INPUT_OCTETS), get(ACCT_INPUT_GIGAWORDS))
-    output_octets = _octets(ACCT_OUTPUT_OCTETS, get(ACCT_OUTPUT_OCTETS), get(ACCT_OUTPUT_GIGAWORDS))
+    input_octets = _octets(seen, ACCT_INPUT_OCTETS, ACCT_INPUT_GIGAWORDS)
+    output_octets = _octets(seen, ACCT_OUTPUT_OCTETS, ACCT_OUTPUT_GIGAWORDS)
     # RFC 2866: Input is what the port received from the subscriber. Some equipment has it the other way round.
     up, down = (output_octets, input_octets) if nas.counters_reversed else (input_octets, output_octets)
     calling = get(CALLING_STATION_ID)
@@ -105,13 +105,13 @@ def _number(kind: int, value: bytes | None) -> int | None:
     return int.from_bytes(value, "big")
 
 
-def _octets(kind: int, low: bytes | None, high: bytes | None) -> int | None:
+def _octets(seen: dict[int, bytes], low: int, high: int) -> int | None:
     """64 bits from octets and gigawords (RFC 2869 section 5.1); None where the NAS does not count octets."""
-    octets = _number(kind, low)
-    if octets is None or high is None:
+    octets = _number(low, seen.get(low))
+    gigawords = _number(high, seen.get(high))
+    if octets is None or not gigawords:
         return octets
-    gigawords = _number(kind, high)
-    return octets + ((gigawords or 0) << 32)
+    return octets + (gigawords << 32)
 
 
 def _event(timestamp: bytes | None, delay: bytes | None, received_at: Instant) -> tuple[Instant, bool]:
