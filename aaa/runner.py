@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol, cast
 
 import psycopg.errors
 import structlog
-from sqlalchemy import Connection, Engine, and_, exists, or_, select, tuple_, update
+from sqlalchemy import Connection, Engine, and_, exists, or_, select, text, tuple_, update
 from sqlalchemy.exc import DBAPIError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -55,6 +55,8 @@ SESSION_CONTEXT_NOT_FOUND: Final = 503
 IDENTIFICATION_REFUSED: Final = frozenset({401, 402, 403, 404, 407})
 
 State = Literal["acked", "failed", "superseded", "released"]
+# Written out, not bound: else SQLite does not see that the index of pending commands will do.
+_PENDING: Final = command.c.state == text("'pending'")
 _SESSION: Final = tuple(f.name for f in fields(Session))
 _LOST_RACES: Final = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 _NOT_RECORDED: Final = (QueueFull, DatabaseUnavailable, DiskFailed, DBAPIError)
@@ -197,7 +199,7 @@ def due(
         select(command.c.account_id, command.c.command_id, command.c.session_id, session.c.nas_address)
         .join(session, _of_session())
         .where(
-            command.c.state == "pending",
+            _PENDING,
             command.c.not_before <= now,
             command.c.lease_until < now,
             or_(
@@ -224,7 +226,7 @@ def lease(connection: Connection, picked: Sequence[Candidate], node: str, now: I
         update(command)
         .where(
             tuple_(command.c.account_id, command.c.command_id).in_(keys),
-            command.c.state == "pending",
+            _PENDING,
             command.c.not_before <= now,
             command.c.lease_until < now,
         )

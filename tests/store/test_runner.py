@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, event, update
 from structlog.testing import capture_logs
 from twisted.internet.defer import Deferred, maybeDeferred
 
@@ -17,9 +17,10 @@ from aaa import runner as runner_module
 from aaa import wire
 from aaa.dynauth import Ports
 from aaa.nas import Nas
-from aaa.runner import LEASE_MS, MOST_PER_NAS, Runner, claim
+from aaa.runner import LEASE_MS, MOST_PER_NAS, Runner, claim, due
 from aaa.wire import Code
 from charging import tables
+from charging.database import open_engine
 from charging.plan import Exhausted, Plan, Profile
 from charging.settle import Cut, Item, Outcome, Plans
 from charging.writer import DatabaseUnavailable, Writer
@@ -544,6 +545,22 @@ def test_stop_gives_back_what_is_on_its_way(world: World) -> None:
     world.settle_down(5)
     assert len(world.network.sent) == sent
     assert world.network.getDelayedCalls() == []
+
+
+def test_a_look_reads_pending_commands_and_no_others(sqlite_url: str) -> None:
+    engine = open_engine(sqlite_url)
+    plans: list[str] = []
+    with engine.connect() as connection:
+
+        @event.listens_for(connection, "before_cursor_execute")
+        def _(_c: Any, _k: Any, statement: str, parameters: Any, _x: Any, _m: Any) -> None:
+            steps = connection.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.extend(row[3] for row in steps)
+
+        assert due(connection, "node-a", 0, [1], ["192.0.2.1"]) == []
+    engine.dispose()
+    assert plans[0] == "SEARCH command USING INDEX ix_command_pending (not_before<?)"
+    assert not [step for step in plans if step.startswith("SCAN")]
 
 
 # --- trouble of our own --------------------------------------------------------------------------------------------
