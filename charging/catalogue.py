@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Select, func, insert, select, update
+from sqlalchemy import BigInteger, Connection, Select, cast, func, insert, select, update
 
 from charging.payment import money_bucket
 from charging.plan import Instant, Plan, digest, from_json, to_json
@@ -216,7 +216,8 @@ def set_account_status(connection: Connection, account_id: int, status: Status) 
 
 
 def _account_lines() -> Select[Any]:
-    money = select(func.coalesce(func.sum(bucket.c.balance), 0)).where(
+    # PostgreSQL adds integers up to a numeric; ours stay integers.
+    money = select(cast(func.coalesce(func.sum(bucket.c.balance), 0), BigInteger)).where(
         bucket.c.account_id == account.c.account_id, bucket.c.unit == "money"
     )
     lines = select(func.count()).where(subscriber.c.account_id == account.c.account_id)

@@ -35,8 +35,10 @@ GENERATED_PASSWORD_CHARACTERS: Final = 12
 #: Without those that look like another one on paper.
 _PASSWORD_ALPHABET: Final = "".join(sorted(set(string.ascii_letters + string.digits) - set("0O1lI")))
 DEFAULT_LIMIT: Final = 1000
-#: So many at once are hashed, checked and settled.
+#: So many at once are checked and settled.
 BATCH: Final = 500
+#: And so many hashed, between two steps of the progress bar.
+HASHED_AT_ONCE: Final = 50
 
 _COLUMNS: Final = (
     Column("user name", "username"),
@@ -284,7 +286,7 @@ def import_(setup: Setup, file: Path, as_json: bool) -> None:
     newcomers = list(_with_passwords(entries, newcomers))
 
     def work(connection: Connection) -> None:
-        for some in _progress("writing", newcomers):
+        for some in _progress("writing", newcomers, BATCH):
             registry.enrol(connection, keys, some, at, setup.actor)
 
     run(engine, work)
@@ -308,7 +310,7 @@ def _checked(engine: Engine, file: Path, at: Instant) -> tuple[list[Entry], list
     newcomers: list[Newcomer] = []
     with reading(engine) as connection:
         zones = {name: each.plan.time_zone for name, each in catalogue.current_plans(connection).items()}
-        for some in _parts(entries):
+        for some in _parts(entries, BATCH):
             part = [_newcomer(entry, zones, at, faults) for entry in some]
             for index, problem in registry.obstacles(connection, part):
                 faults.add(some[index].line, problem)
@@ -337,11 +339,11 @@ def _with_passwords(entries: Sequence[Entry], newcomers: Sequence[Newcomer]) -> 
         return replace(newcomer, clear=clear) if entry.allow_chap else replace(newcomer, argon2=hash_password(clear))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for some in _progress("protecting passwords", list(zip(entries, newcomers, strict=True)), batch=50):
+        for some in _progress("protecting passwords", list(zip(entries, newcomers, strict=True)), HASHED_AT_ONCE):
             yield from pool.map(protect, some)
 
 
-def _progress(label: str, items: Sequence[T], batch: int = BATCH) -> Iterable[Sequence[T]]:
+def _progress(label: str, items: Sequence[T], batch: int) -> Iterable[Sequence[T]]:
     """The items in parts, and how far that is on a terminal."""
     with click.progressbar(length=len(items), label=label, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         for some in _parts(items, batch):
@@ -349,7 +351,7 @@ def _progress(label: str, items: Sequence[T], batch: int = BATCH) -> Iterable[Se
             bar.update(len(some))
 
 
-def _parts(items: Sequence[T], size: int = BATCH) -> Iterable[Sequence[T]]:
+def _parts(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 

@@ -57,6 +57,11 @@ amount = "90m"
 """
 
 
+def words(value: object) -> str:
+    """A case's name: the command line, without what it prints."""
+    return " ".join(value)[:40] if isinstance(value, list) else ""
+
+
 class Aaa:
     """Runs commands; a bug in one is raised, an expected failure is a result."""
 

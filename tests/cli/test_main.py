@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from cli.main import NOUNS
 from cli.main import aaa as command
-from tests.cli.conftest import Aaa
+from tests.cli.conftest import Aaa, words
 
 PRESENT = [noun for noun in NOUNS if importlib.util.find_spec(f"cli.{noun}") is not None]
 
@@ -100,7 +100,7 @@ USAGE = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "message"), USAGE, ids=lambda value: " ".join(value)[:40])
+@pytest.mark.parametrize(("arguments", "message"), USAGE, ids=words)
 def test_a_wrong_command_line_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(command, arguments, prog_name="aaa")
     assert result.exit_code == 2
