@@ -1,6 +1,6 @@
 """Secrets at rest: AES-256-GCM, bound to the place where they stand, under keys that can be changed.
 
-A key file holds one key per line, `number:hex`, the newest first. What is sealed names its key's number, so old
+A key file holds one key per line, `number:hex`; the largest number is the newest. What is sealed names its key's number, so old
 rows stay readable while new ones use the new key.
 """
 
@@ -10,12 +10,15 @@ import hmac
 import os
 import secrets
 from pathlib import Path
+from string import hexdigits
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _KEY_OCTETS = 32
 _NONCE_OCTETS = 12
+#: What is sealed names its key's number in two octets.
+_HIGHEST_NUMBER = 65_535
 
 
 class KeyRingError(Exception):
@@ -74,15 +77,23 @@ def load(path: Path) -> KeyRing:
         raise KeyRingError(f"{path}: {error}") from error
     keys: dict[int, bytes] = {}
     for line_no, line in enumerate(text.splitlines(), start=1):
-        number, _, digits = line.strip().partition(":")
-        try:
-            key = bytes.fromhex(digits)
-            keys[int(number)] = key
-        except ValueError:
-            key = b""
-        if len(key) != _KEY_OCTETS:
-            raise KeyRingError(f"{path}:{line_no}: a line is NUMBER:KEY, the key as {2 * _KEY_OCTETS} hexadecimal digits")
+        digits, _, key = line.strip().partition(":")
+        number = int(digits) if digits.isascii() and digits.isdecimal() else 0
+        if not 1 <= number <= _HIGHEST_NUMBER or not _is_key(key):
+            raise KeyRingError(
+                f"{path}:{line_no}: a line is NUMBER:KEY, a number from 1 to {_HIGHEST_NUMBER} and the key as "
+                f"{2 * _KEY_OCTETS} hexadecimal digits"
+            )
+        if number in keys:
+            raise KeyRingError(f"{path}:{line_no}: there is a key {number} already; each has a number of its own")
+        keys[number] = bytes.fromhex(key)
+    if not keys:
+        raise KeyRingError(f"{path} is empty: a line is NUMBER:KEY")
     return KeyRing(keys)
+
+
+def _is_key(text: str) -> bool:
+    return len(text) == 2 * _KEY_OCTETS and set(text) <= set(hexdigits)
 
 
 def create(path: Path) -> KeyRing:
