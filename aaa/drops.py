@@ -29,8 +29,11 @@ class Drops:
         said = self._said.get(key)
         if said is not None and now - said < _SILENCE_MS:
             return
+        if said is None and len(self._said) >= _MOST_SOURCES:
+            oldest = next(iter(self._said))
+            if now - self._said[oldest] < _SILENCE_MS:
+                return  # a flood; what it hides is counted
+            del self._said[oldest]
         self._said[key] = now
         self._said.move_to_end(key)
-        if len(self._said) > _MOST_SOURCES:
-            self._said.popitem(last=False)
         _log.warning("packet-dropped", reason=reason, source=source, detail=detail, total=self.counts[reason])
