@@ -1,6 +1,6 @@
 """The Class token: what every Accept gives the NAS to bring back with its reports.
 
-36 characters, because some equipment takes Class for text: a version, then base64url of account id, session id (8
+37 characters, because some equipment takes Class for text: a version, then base64url of account id, session id (8
 octets each) and 11 octets of HMAC-SHA-256. It names the session whatever the NAS does to its other names.
 """
 
