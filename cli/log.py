@@ -69,6 +69,11 @@ def hide(secret: str | bytes) -> None:
     _secrets.add(secret if isinstance(secret, str) else secret.decode("utf-8", "backslashreplace"))
 
 
+def forget_hidden() -> None:
+    """Hide no value any more; names still are."""
+    _secrets.clear()
+
+
 def configure(level: LevelName, log_format: LogFormat) -> None:
     """Set up structlog, and send what Twisted and other libraries log the same way."""
     text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())

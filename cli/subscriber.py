@@ -307,14 +307,11 @@ def _checked(engine: Engine, file: Path, at: Instant) -> tuple[list[Entry], list
             entries = enrolment.read(lines, faults)
     except (OSError, UnicodeDecodeError) as error:
         raise EnrolmentError(f"{file}: {error}") from error
-    newcomers: list[Newcomer] = []
     with reading(engine) as connection:
         zones = {name: each.plan.time_zone for name, each in catalogue.current_plans(connection).items()}
-        for some in _parts(entries, BATCH):
-            part = [_newcomer(entry, zones, at, faults) for entry in some]
-            for index, problem in registry.obstacles(connection, part):
-                faults.add(some[index].line, problem)
-            newcomers += part
+        newcomers = [_newcomer(entry, zones, at, faults) for entry in entries]
+        for index, problem in registry.obstacles(connection, newcomers):
+            faults.add(entries[index].line, problem)
     if faults.count:
         raise EnrolmentError(str(faults))
     return entries, newcomers

@@ -131,9 +131,7 @@ def log_in(shop: Aaa) -> Iterator[Callable[[str], Admitted]]:
 
     def begin(username: str) -> Admitted:
         with engine.connect() as connection:
-            row = connection.execute(
-                tables.subscriber.select().where(tables.subscriber.c.username == username)
-            ).one()
+            row = connection.execute(tables.subscriber.select().where(tables.subscriber.c.username == username)).one()
             version = connection.execute(tables.plan.select().where(tables.plan.c.name == row.plan_name)).one()
         login = Login(
             account_id=row.account_id,

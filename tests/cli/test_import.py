@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from aaa import enrolment
+from aaa import enrolment, registry
 from aaa.enrolment import Entry, Faults
-from tests.cli.conftest import Aaa
+from aaa.registry import RegistryError
+from tests.cli.conftest import PLANS, Aaa
 
 GOOD = """\
 username,password,plan,account,allow_chap,max_sessions,expires
@@ -73,15 +75,28 @@ def test_twenty_faults_are_told_and_the_others_counted(shop: Aaa) -> None:
     assert lines[-1] == "and 30 more"
 
 
-def test_a_fault_in_the_last_batch_undoes_the_first(shop: Aaa, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two rows of different batches make one account in two currencies: only writing finds that out."""
-    monkeypatch.setattr("cli.subscriber.BATCH", 1)
-    dollars = '\n[plan.dollar]\nprofile = "p"\n'
-    shop.ok("plan", "load", shop.file("d.toml", f'currency = "USD"\n[profile.p]\nrate_down = "1M"\n{dollars}'))
-    file = shop.file("s.csv", "username,password,plan,account\na,x,evening,shared\nb,x,dollar,shared\n")
+def test_one_account_can_not_be_in_two_currencies(shop: Aaa) -> None:
+    dollars = PLANS.replace('"EUR"', '"USD"').replace("prepaid-50", "dollar-50").replace("evening", "night")
+    shop.ok("plan", "load", shop.file("dollars.toml", dollars))
+    file = shop.file("s.csv", "username,password,plan,account\na,x,evening,shared\nb,x,night,shared\n")
     assert shop.fails("subscriber", "import", file) == (
-        "account 'shared' is in EUR, plan 'dollar' in USD; choose another account or plan"
+        f"{file}:3: account 'shared' is in EUR, plan 'night' in USD; choose another account or plan"
     )
+
+
+def test_what_goes_wrong_in_the_last_batch_undoes_the_first(shop: Aaa, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when somebody adds one of the names while the passwords are hashed."""
+    monkeypatch.setattr("cli.subscriber.BATCH", 1)
+    enrol = registry.enrol
+
+    def late(connection: Any, keys: Any, newcomers: Any, now: int, actor: str) -> None:
+        if newcomers[0].username == "b":
+            raise RegistryError("there is a subscriber 'b' already")
+        enrol(connection, keys, newcomers, now, actor)
+
+    monkeypatch.setattr("aaa.registry.enrol", late)
+    file = shop.file("s.csv", "username,password,plan\na,x,evening\nb,x,evening\n")
+    assert shop.fails("subscriber", "import", file) == "there is a subscriber 'b' already"
     assert shop.json("subscriber", "list") == []
     assert shop.json("account", "list") == []
 

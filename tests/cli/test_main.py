@@ -38,7 +38,7 @@ COMMANDS = dict(commands())
 
 
 def test_every_noun_of_help_has_its_file() -> None:
-    assert PRESENT == list(NOUNS)
+    assert list(NOUNS) == PRESENT
 
 
 @pytest.mark.parametrize("words", COMMANDS)
@@ -68,7 +68,7 @@ def test_help_is_printed_without_a_database(words: str) -> None:
 @pytest.mark.parametrize("words", [w for w, each in COMMANDS.items() if not isinstance(each, click.Group)])
 def test_what_prints_data_prints_json_too(words: str) -> None:
     verbs = {"list", "show", "check", "audit", "add", "set", "load", "import", "balance", "usage", "explain", "topup"}
-    if words.split()[-1] in verbs:
+    if words.rsplit(maxsplit=1)[-1] in verbs:
         assert any(p.name == "as_json" for p in COMMANDS[words].params), words
 
 
@@ -93,8 +93,10 @@ USAGE = [
     (["nas", "add", "bras-1"], "Missing option '--address' (see: aaa nas add --help)"),
     (
         ["nas", "add", "a b", "--address", "192.0.2.1"],
-        "Invalid value for 'NAME': 'a b' is not a name; use 1 to 64 of the letters a-z, digits, '.', '_', '-' "
-        "(see: aaa nas add --help)",
+        (
+            "Invalid value for 'NAME': 'a b' is not a name; use 1 to 64 of the letters a-z, digits, '.', '_', '-' "
+            "(see: aaa nas add --help)"
+        ),
     ),
     (["--config", "/nowhere.toml", "db", "check"], "Invalid value for '--config': File '/nowhere.toml' does not exist"),
 ]

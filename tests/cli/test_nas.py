@@ -150,7 +150,10 @@ def test_a_short_secret_is_warned_about(aaa: Aaa) -> None:
 
 
 REFUSED = [
-    (["add", "bras-1", "--address", "192.0.2.9"], "there is a NAS 'bras-1' already; change it with: aaa nas set bras-1"),
+    (
+        ["add", "bras-1", "--address", "192.0.2.9"],
+        "there is a NAS 'bras-1' already; change it with: aaa nas set bras-1",
+    ),
     (
         ["add", "bras-9", "--address", "192.0.2.1"],
         "192.0.2.1 is the network of NAS 'bras-1' already; a packet can be from one only",
@@ -178,7 +181,10 @@ def test_what_can_not_be(aaa: Aaa, arguments: list[str], message: str) -> None:
     [
         ([], "nothing to change; give at least one option"),
         (["--secret", "x", "--secret-stdin"], "give --secret or --secret-stdin, not both"),
-        (["--coa-port", "65536"], "Invalid value for '--coa-port': '65536' is not a port; write 0 to 65535, or dialect"),
+        (
+            ["--coa-port", "65536"],
+            "Invalid value for '--coa-port': '65536' is not a port; write 0 to 65535, or dialect",
+        ),
         (["--dialect", "cisco"], "Invalid value for '--dialect': 'cisco' is not one of 'generic', 'mikrotik',"),
         (
             ["--secret", SECRET, "--forget-previous-secret"],
@@ -250,8 +256,10 @@ def test_audit_says_what_to_mend_and_how(aaa: Aaa) -> None:
             "the secret is weak: a known default; run: aaa nas set old --secret-stdin",
         ],
         "new": [
-            "Message-Authenticator has not been seen yet; when the NAS sends it, it is required from then on, "
-            "or run: aaa nas set new --require-message-authenticator yes",
+            (
+                "Message-Authenticator has not been seen yet; when the NAS sends it, it is required from then on, "
+                "or run: aaa nas set new --require-message-authenticator yes"
+            ),
             "the previous secret is still accepted; run: aaa nas set new --forget-previous-secret",
         ],
     }

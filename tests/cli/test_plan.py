@@ -22,8 +22,8 @@ def test_loading_says_what_is_new(aaa: Aaa) -> None:
 def test_a_faulty_file_loads_nothing(aaa: Aaa) -> None:
     file = aaa.file("plans.toml", PLANS.replace('price = "0.02"', 'price = "0,02"').replace('"90m"', '"ninety"'))
     message = aaa.fails("plan", "load", file).splitlines()
-    assert message[0].startswith(f"{file}:26: plan.prepaid-50.rate[0].price: '0,02' is not a price; write 0.02")
-    assert message[1].startswith(f"{file}:39: plan.evening.allowance[0].amount: ")
+    assert message[0].startswith(f"{file}:23: plan.prepaid-50.rate[0].price: '0,02' is not a price; write 0.02")
+    assert message[1].startswith(f"{file}:36: plan.evening.allowance[0].amount: ")
     assert aaa.json("plan", "list") == []
 
 

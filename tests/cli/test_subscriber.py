@@ -58,7 +58,11 @@ def test_a_subscriber_begins_with_an_account_a_password_and_the_allowances(
     assert set(buckets) == {"money", "data"}
     assert (buckets["money"].balance, buckets["data"].balance) == (0, 50 * 10**9)
     (transfer,) = rows(tables.transfer)
-    assert (transfer.kind, transfer.amount, transfer.reference) == ("grant", 50 * 10**9, "subscriber:alice:prepaid-50:1")
+    assert (transfer.kind, transfer.amount, transfer.reference) == (
+        "grant",
+        50 * 10**9,
+        "subscriber:alice:prepaid-50:1",
+    )
     assert transfer.actor.startswith("operator:")
 
 
@@ -85,7 +89,10 @@ REFUSED = [
         ["add", "x", "--plan", "evening", "--account", "tokyo"],
         "account 'tokyo' is in JPY, plan 'evening' in EUR; choose another account or plan",
     ),
-    (["add", "x", "--plan", "evening", "--expires", "2001-01-01"], "--expires: '2001-01-01' is past; write a later day"),
+    (
+        ["add", "x", "--plan", "evening", "--expires", "2001-01-01"],
+        "--expires: '2001-01-01' is past; write a later day",
+    ),
     (
         ["add", "x", "--plan", "evening", "--expires", "soon"],
         "--expires: 'soon' is no day; write for example 2027-01-31, or 2027-01-31T18:00",
@@ -112,12 +119,21 @@ def test_what_can_not_be(shop: Aaa, arguments: list[str], message: str) -> None:
 USAGE = [
     (["add", "x"], "Missing option '--plan'"),
     (["add", " x", "--plan", "evening"], "Invalid value for 'USERNAME': name: ' x' is not a name; "),
-    (["add", "x" * 254, "--plan", "evening"], "Invalid value for 'USERNAME': name: 'xxxxxxxxxxxxxxxxxxxx'… is too long"),
-    (["add", "x", "--plan", "p", "--password", "a", "--password-stdin"], "give --password or --password-stdin, not both"),
+    (
+        ["add", "x" * 254, "--plan", "evening"],
+        "Invalid value for 'USERNAME': name: 'xxxxxxxxxxxxxxxxxxxx'… is too long",
+    ),
+    (
+        ["add", "x", "--plan", "p", "--password", "a", "--password-stdin"],
+        "give --password or --password-stdin, not both",
+    ),
     (["add", "x", "--plan", "p", "--max-sessions", "0"], "Invalid value for '--max-sessions': 0 is not in the range"),
     (["set", "x"], "nothing to change; give at least one option"),
     (["set", "x", "--no-grant"], "--no-grant goes with --plan"),
-    (["set", "x", "--max-sessions", "many"], "Invalid value for '--max-sessions': 'many' is not a number from 1 to 1000"),
+    (
+        ["set", "x", "--max-sessions", "many"],
+        "Invalid value for '--max-sessions': 'many' is not a number from 1 to 1000",
+    ),
 ]
 
 
