@@ -31,7 +31,7 @@ from charging.database import reading
 from charging.enforcement import profile_of
 from charging.plan import Instant, Plan
 from charging.session import Session
-from charging.settle import Close, CommandFailed, Item, Outcome, Plans
+from charging.settle import Close, CommandAcked, CommandFailed, Item, Outcome, Plans
 from charging.tables import command, session
 from charging.writer import DatabaseUnavailable, DiskFailed
 
@@ -290,31 +290,12 @@ def claim(
 
 
 def store(connection: Connection, results: Sequence[Result]) -> None:
-    """Write down what became of commands, sessions before commands as settle does, each in order of its key."""
-    ordered = sorted(results, key=lambda result: (*result.claimed.key, result.claimed.command_id))
-    for result in ordered:
-        if result.state == "acked":
-            acknowledge(connection, result)
-    for result in ordered:
+    """Write down what became of commands, in order of their key."""
+    for result in sorted(results, key=lambda result: (result.claimed.account_id, result.claimed.command_id)):
         if result.state == "released":
             release(connection, result)
         else:
             finish(connection, result)
-
-
-def acknowledge(connection: Connection, result: Result) -> None:
-    """What the NAS has acknowledged of a session; it only moves forward, and only for the lease's holder."""
-    claimed = result.claimed
-    connection.execute(
-        update(session)
-        .where(
-            session.c.account_id == claimed.account_id,
-            session.c.session_id == claimed.session.session_id,
-            session.c.acked_version < claimed.version,
-            exists().where(_leased(claimed)),
-        )
-        .values(acked_version=claimed.version, acked_at=result.at)
-    )
 
 
 def finish(connection: Connection, result: Result) -> None:
@@ -572,7 +553,9 @@ class Runner:
         if result.state == "failed":
             answer = result.answer or "failed"
             await self._writer.submit(CommandFailed(claimed.account_id, session_id, claimed.version, answer))
-        elif result.state == "acked" and result.answer != "ack":
+        elif result.state == "acked" and result.answer == "ack":
+            await self._writer.submit(CommandAcked(claimed.account_id, session_id, claimed.version))
+        elif result.state == "acked":
             await self._writer.submit(Close(claimed.account_id, session_id, "gone", result.sent_at or result.at))
 
     def _store(self, results: Sequence[Result]) -> Sequence[None]:

@@ -39,7 +39,7 @@ class RadiusPort(DatagramProtocol):
         if address.startswith("::ffff:"):
             address = address[7:]  # an IPv4 client on a socket for both
         story = self._story(self._services, Datagram(datagram, address, addr[1], self._name))
-        Deferred.fromCoroutine(story).addCallback(self._write, addr)
+        tell(story, lambda answer: self._write(answer, addr))
 
     def _write(self, answer: bytes | None, addr: Any) -> None:
         if answer is not None and self.transport is not None:
@@ -47,6 +47,24 @@ class RadiusPort(DatagramProtocol):
             # take now is lost like any datagram, and its NAS asks again.
             with suppress(OSError):
                 self._socket.sendto(answer, addr)
+
+
+def tell(story: Coroutine[Deferred[Any], None, bytes | None], end: Callable[[bytes | None], None]) -> None:
+    """Run a story that awaits Deferreds, and give its answer to `end`.
+
+    This is Deferred.fromCoroutine without what no story needs: cancelling it, and a context of its own. That is a tenth
+    of all that Python does for an accounting packet.
+    """
+
+    def go_on(_result: object = None) -> None:
+        try:
+            awaited = story.send(None)
+        except StopIteration as answer:
+            end(answer.value)
+        else:
+            awaited.addBoth(go_on)  # the story takes the result, or the failure, from the Deferred itself
+
+    go_on()
 
 
 def listen(
