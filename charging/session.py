@@ -172,8 +172,8 @@ def advance(session: Session, report: Report, max_up: int | None, max_down: int 
     seconds = mark_seconds if report.seconds is None else report.seconds + offset_seconds
 
     elapsed = max((report.event_at - session.last_event_at) // 1000, seconds - mark_seconds, 1)
-    if epoch and report.seconds is not None and seconds <= epoch_seconds and not _restarted(session, report):
-        return _unmoved(session)  # counted in an epoch that is over
+    if (epoch or epoch_seconds) and _late(session, report, seconds):
+        return _unmoved(session)  # what its counters count from may be over: a wrap or a reset lies between
     if up < mark_up or down < mark_down:
         if seconds > mark_seconds:
             wrap_up = up < mark_up and _wraps(session, report, mark_up - offset_up, up - mark_up, max_up, elapsed)
@@ -182,6 +182,7 @@ def advance(session: Session, report: Report, max_up: int | None, max_down: int 
             )
             if (wrap_up or up >= mark_up) and (wrap_down or down >= mark_down):
                 flags = "wrap"
+                epoch_seconds = mark_seconds
                 if wrap_up:
                     offset_up += WRAP
                     up += WRAP
@@ -252,6 +253,13 @@ def _wraps(session: Session, report: Report, counter: int, fall: int, line: int 
         return False
     risen = fall + WRAP
     return risen <= (possible_octets(line, elapsed) if line is not None else WRAP // 2)
+
+
+def _late(session: Session, report: Report, seconds: int) -> bool:
+    """Is this report older than the newest one of its session? `seconds`: its session time, counted as ours."""
+    if report.event_exact and report.event_at < session.last_event_at:
+        return True
+    return report.seconds is not None and seconds < session.seconds and not _restarted(session, report)
 
 
 def _restarted(session: Session, report: Report) -> bool:
