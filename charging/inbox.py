@@ -6,12 +6,14 @@ column and never holds up another. What is good goes to `settle`, which answers 
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple, cast
 
+import psycopg.errors
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -43,6 +45,8 @@ MOST_CHARACTERS: Final = {
     "currency": 16,
     "comment": 1000,
 }
+#: What `settle` fails with when another row with the same reference was applied in the same moment: look again.
+ALREADY_APPLIED: Final = (psycopg.errors.UniqueViolation, sqlite3.IntegrityError)
 _OPTIONAL: Final = ("currency", "comment")
 _MOST_ERROR_CHARACTERS: Final = 500
 _QUOTED_CHARACTERS: Final = 60

@@ -6,13 +6,11 @@ account's version. A job that fails leaves everything as it was and is run again
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-import psycopg.errors
 from sqlalchemy import ColumnElement, Engine, and_, exists, select, text, tuple_, update
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
@@ -44,7 +42,6 @@ MOST_SET_ASIDE: Final = 1_000
 
 #: A clock counts in seconds.
 _MILLISECOND: Final = 10**-3
-_ALREADY: Final = (psycopg.errors.UniqueViolation, sqlite3.IntegrityError)
 
 _session = tables.session.c
 _restart = tables.nas_restart.c
@@ -74,7 +71,7 @@ async def read_inbox(engine: Engine, writer: Writer, run: Run, now: Instant, asi
             elif isinstance(outcome, NotApplied):
                 if outcome.reason != "already-settled":
                     answers.append(inbox.refusal(top_up.top_up_id, outcome.reason))
-            elif isinstance(outcome, Exception) and not isinstance(outcome, _ALREADY):
+            elif isinstance(outcome, Exception) and not isinstance(outcome, inbox.ALREADY_APPLIED):
                 # The same reference may just have been applied elsewhere: then the next read finds it. Anything else
                 # is no answer for a billing system: the row stays as it is.
                 failure = outcome

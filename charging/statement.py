@@ -1,0 +1,339 @@
+"""What an account's rows say, read for people: balances, sessions, usage, transfers. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, Literal, NamedTuple
+
+from sqlalchemy import BigInteger, Connection, Select, cast, func, select
+
+from charging.bound import Line
+from charging.buckets import draw_order, read_rated
+from charging.plan import Instant, Plan, from_json
+from charging.tables import (
+    account,
+    bucket,
+    command,
+    nas,
+    plan,
+    plan_version,
+    session,
+    session_charge,
+    transfer,
+    usage_line,
+)
+from charging.tables import subscriber as subscriber_table
+
+By = Literal["day", "session", "line"]
+_DAY_MS: Final = 86_400_000
+
+
+class BucketLine(NamedTuple):
+    """A bucket; amounts in its unit (octets, seconds, micros)."""
+
+    bucket_id: int
+    name: str
+    unit: str
+    direction: str
+    balance: int
+    held: int
+    granted: int
+    priority: int
+    blocker: bool
+    source: str
+    valid_from: Instant
+    expires_at: Instant | None
+    created_at: Instant
+
+    @property
+    def available(self) -> int:
+        """What is left for others than the sessions that hold some, without any credit limit."""
+        return self.balance - self.held
+
+
+class SessionLine(NamedTuple):
+    """A session, live or closed."""
+
+    account_id: int
+    session_id: int
+    account: str
+    currency: str
+    username: str
+    plan: str
+    plan_version: int
+    plan_version_id: int
+    nas: str
+    nas_address: str
+    nas_port_id: str | None
+    calling_station: str | None
+    framed_address: str | None
+    acct_session_id: bytes | None
+    state: str
+    created_at: Instant
+    started_at: Instant | None
+    last_report_at: Instant
+    stale_at: Instant
+    closed_at: Instant | None
+    close_reason: str | None
+    interval_seconds: int
+    octets_up: int
+    octets_down: int
+    seconds: int
+    amount_micros: int
+    leaked_octets: int
+    wanted: str
+    wanted_version: int
+    acked_version: int
+    acked_at: Instant | None
+    rated: str
+
+
+class ChargeLine(NamedTuple):
+    """What a session took from one bucket and holds of it; bucket 0 is shortfall."""
+
+    session_id: int
+    bucket_id: int
+    bucket: str | None
+    unit: str
+    accrued: int
+    posted: int
+    held: int
+    held_until: Instant
+
+
+class CommandLine(NamedTuple):
+    """What a NAS is to be told, or was."""
+
+    session_id: int
+    command_id: int
+    action: str
+    version: int
+    reason: str
+    state: str
+    attempts: int
+    not_before: Instant
+    answer: str | None
+    created_at: Instant
+    sent_at: Instant | None
+    finished_at: Instant | None
+
+
+class UsageLine(NamedTuple):
+    """What was used: by one report, in one session, or on one day (UTC). Fields that do not apply are None."""
+
+    day_at: Instant | None
+    session_id: int | None
+    line_no: int | None
+    kind: str | None
+    first_at: Instant
+    last_at: Instant
+    octets_up: int
+    octets_down: int
+    seconds: int
+    free_octets: int
+    amount_micros: int
+    flags: str | None
+
+
+class TransferLine(NamedTuple):
+    """A row of the ledger."""
+
+    seq: int
+    debit: str
+    credit: str
+    unit: str
+    amount: int
+    kind: str
+    reference: str
+    session_id: int | None
+    effective_at: Instant
+    recorded_at: Instant
+    actor: str
+    hash: str
+
+
+def buckets(connection: Connection, account_id: int, now: Instant, *, expired: bool = False) -> list[BucketLine]:
+    """An account's buckets in the order in which they are drawn, money last; `expired`: those too."""
+    chosen = select(*(bucket.c[name] for name in BucketLine._fields)).where(bucket.c.account_id == account_id)
+    lines = [BucketLine(*row) for row in connection.execute(chosen)]
+    valid = [b for b in lines if expired or b.expires_at is None or b.expires_at > now]
+    # `draw_order` reads only what both kinds of bucket have.
+    return sorted(valid, key=lambda b: (b.unit == "money", draw_order(b)))  # type: ignore[arg-type]
+
+
+def sessions(
+    connection: Connection,
+    *,
+    account_id: int | None = None,
+    username: str | None = None,
+    nas_name: str | None = None,
+    closed: bool = False,
+    limit: int,
+) -> list[SessionLine]:
+    """Sessions, the newest first: the live ones, or with `closed` all of them; at most `limit`."""
+    chosen = _sessions().order_by(session.c.created_at.desc(), session.c.session_id.desc()).limit(limit)
+    if not closed:
+        chosen = chosen.where(session.c.closed_at.is_(None))
+    if account_id is not None:
+        chosen = chosen.where(session.c.account_id == account_id)
+    if username is not None:
+        chosen = chosen.where(session.c.username == username)
+    if nas_name is not None:
+        chosen = chosen.where(nas.c.name == nas_name)
+    return [SessionLine(*row) for row in connection.execute(chosen)]
+
+
+def session_numbered(connection: Connection, session_id: int) -> SessionLine | None:
+    """The session of that id; the live ones, which have an index, are looked through first."""
+    for live in (session.c.closed_at.is_(None), session.c.closed_at.is_not(None)):
+        row = connection.execute(_sessions().where(session.c.session_id == session_id, live).limit(1)).first()
+        if row is not None:
+            return SessionLine(*row)
+    return None
+
+
+def charges(connection: Connection, account_id: int, session_id: int | None = None) -> list[ChargeLine]:
+    """What a session took and holds; without a session, what the account's live sessions did."""
+    c = session_charge.c
+    named = bucket.c.name.label("bucket")
+    columns = [named if name == "bucket" else c[name] for name in ChargeLine._fields]
+    chosen = (
+        select(*columns)
+        .outerjoin(bucket, (bucket.c.account_id == c.account_id) & (bucket.c.bucket_id == c.bucket_id))
+        .where(c.account_id == account_id)
+        .order_by(c.session_id, c.bucket_id)
+    )
+    chosen = chosen.where(c.live) if session_id is None else chosen.where(c.session_id == session_id)
+    return [ChargeLine(*row) for row in connection.execute(chosen)]
+
+
+def commands(connection: Connection, account_id: int, session_id: int) -> list[CommandLine]:
+    """What the NAS of a session was told, in order."""
+    c = command.c
+    chosen = (
+        select(*(c[name] for name in CommandLine._fields))
+        .where(c.account_id == account_id, c.session_id == session_id)
+        .order_by(c.version, c.command_id)
+    )
+    return [CommandLine(*row) for row in connection.execute(chosen)]
+
+
+def usage(
+    connection: Connection,
+    account_id: int,
+    subscriber_id: int,
+    *,
+    since: Instant | None,
+    until: Instant | None,
+    by: By,
+    limit: int,
+) -> list[UsageLine]:
+    """A subscriber's usage from `since` to before `until`, the newest first, at most `limit` lines."""
+    u = usage_line.c
+    own = (
+        session.c.account_id == u.account_id,
+        session.c.session_id == u.session_id,
+        session.c.subscriber_id == subscriber_id,
+    )
+    used = {
+        "octets_up": u.octets_up_to - u.octets_up_from,
+        "octets_down": u.octets_down_to - u.octets_down_from,
+        "seconds": u.seconds_to - u.seconds_from,
+        "free_octets": u.free_octets,
+        "amount_micros": u.amount_micros,
+    }
+    none = cast(None, BigInteger)
+    if by == "line":
+        chosen = select(
+            none, u.session_id, u.line_no, u.kind, u.event_at, u.event_at, *used.values(), u.flags
+        ).order_by(u.event_at.desc(), u.session_id.desc(), u.line_no.desc())  # fmt: skip
+    else:
+        group = u.session_id if by == "session" else u.event_at - u.event_at % _DAY_MS
+        first, last = func.min(u.event_at), func.max(u.event_at)
+        names = (none, group) if by == "session" else (group, none)
+        sums = [cast(func.sum(column), BigInteger) for column in used.values()]
+        chosen = select(*names, none, none, first, last, *sums, none).group_by(group).order_by(last.desc())
+    chosen = chosen.where(u.account_id == account_id, *own).limit(limit)
+    if since is not None:
+        chosen = chosen.where(u.event_at >= since)
+    if until is not None:
+        chosen = chosen.where(u.event_at < until)
+    return [UsageLine(*row) for row in connection.execute(chosen)]
+
+
+def transfers(connection: Connection, account_id: int, *, limit: int) -> list[TransferLine]:
+    """An account's newest transfers, in their order."""
+    c = transfer.c
+    newest = (
+        select(*(c[name] for name in TransferLine._fields))
+        .where(c.account_id == account_id)
+        .order_by(c.seq.desc())
+        .limit(limit)
+    )
+    return [TransferLine(*row) for row in connection.execute(newest)][::-1]
+
+
+def lines_of_bound(connection: Connection, account_id: int) -> list[Line]:
+    """The sessions that an account's bound counts: the live ones, then those that its subscribers may still open."""
+    found = list(_live_lines(connection, account_id))
+    live: dict[int, int] = {}
+    for subscriber_id, _ in found:
+        live[subscriber_id] = live.get(subscriber_id, 0) + 1
+    lines = [line for _, line in found]
+    s = subscriber_table.c
+    chosen = (
+        select(s.subscriber_id, s.username, s.max_sessions, plan_version.c.content)
+        .join(plan, plan.c.name == s.plan_name)
+        .join(plan_version, plan_version.c.plan_version_id == plan.c.plan_version_id)
+        .where(s.account_id == account_id, s.status == "active")
+        .order_by(s.username)
+    )
+    for subscriber_id, username, own_limit, content in connection.execute(chosen):
+        sold = from_json(content)
+        limit = sold.max_sessions if own_limit is None else own_limit
+        more = None if limit is None else max(limit - live.get(subscriber_id, 0), 0)
+        interval = sold.profile.interim_interval_seconds
+        # A new session's interval is up to a tenth longer than its plan's.
+        lines.append(Line(username, sold, interval + interval // 10, more))
+    return lines
+
+
+def _live_lines(connection: Connection, account_id: int) -> Iterator[tuple[int, Line]]:
+    s = session.c
+    chosen = (
+        select(s.subscriber_id, s.username, s.session_id, s.interval_seconds, s.rated, plan_version.c.content)
+        .join(plan_version, plan_version.c.plan_version_id == s.plan_version_id)
+        .where(s.account_id == account_id, s.closed_at.is_(None))
+        .order_by(s.session_id)
+    )
+    plans: dict[str, Plan] = {}
+    for subscriber_id, username, session_id, interval_seconds, rated, content in connection.execute(chosen):
+        pinned = plans.setdefault(content, from_json(content))
+        yield subscriber_id, Line(username, pinned, interval_seconds, 1, session_id, read_rated(rated))
+
+
+def _sessions() -> Select[Any]:
+    c = session.c
+    amount = (
+        select(cast(func.coalesce(func.sum(session_charge.c.accrued), 0), BigInteger))
+        .where(
+            session_charge.c.account_id == c.account_id,
+            session_charge.c.session_id == c.session_id,
+            session_charge.c.unit == "money",
+        )
+        .scalar_subquery()
+    )
+    others = {
+        "account": account.c.name,
+        "currency": account.c.currency,
+        "plan": plan_version.c.plan_name,
+        "plan_version": plan_version.c.number,
+        "nas": func.coalesce(nas.c.name, "#" + cast(c.nas_id, account.c.name.type)),
+        "amount_micros": amount,
+    }
+    return (
+        select(*(others[name] if name in others else c[name] for name in SessionLine._fields))
+        .join(account, account.c.account_id == c.account_id)
+        .join(plan_version, plan_version.c.plan_version_id == c.plan_version_id)
+        .outerjoin(nas, nas.c.nas_id == c.nas_id)
+    )

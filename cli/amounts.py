@@ -1,0 +1,42 @@
+"""Amounts as people read them: `10.00 EUR`, `5 GB`, `2h`; and points in time as they write them."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import click
+
+from charging.amounts import format_octets, format_seconds
+from charging.money import format_money
+from charging.plan import Instant
+
+
+def amount_text(unit: str, amount: int, currency: str) -> str:
+    """An amount of `unit` (money in micros, octets, seconds) in words."""
+    if unit == "money":
+        return format_money(amount, currency)
+    if unit == "octets":
+        return format_octets(amount)
+    return ("-" if amount < 0 else "") + format_seconds(abs(amount))
+
+
+class Moment(click.ParamType):  # type: ignore[type-arg]  # only newer ones of click have an argument
+    """`2026-03-01`, or `2026-03-01 12:00`, UTC; with `ends` a day means its end."""
+
+    name = "day"
+
+    def __init__(self, *, ends: bool = False) -> None:
+        self._ends = ends
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Instant:
+        """The instant."""
+        try:
+            if len(value) == len("2026-03-01"):
+                moment = datetime.combine(date.fromisoformat(value), datetime.min.time(), UTC)
+                moment += timedelta(days=1 if self._ends else 0)
+            else:
+                moment = datetime.fromisoformat(value)
+                moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+        except ValueError:
+            self.fail(f"{value!r} is not a day; write for example 2026-03-01 or '2026-03-01 12:00' (UTC)", param, ctx)
+        return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
