@@ -156,8 +156,8 @@ def _entry(row: dict[str, str], line: int, problems: list[str]) -> Entry:
     problems += filter(None, [name_fault("username", username), password_fault(password)])
     if account_name != username:
         problems += filter(None, [name_fault("account", account_name)])
-    if not plan_name:
-        problems.append("plan: is empty; write the name of a plan")
+    if not plan_name or not plan_name.isprintable():
+        problems.append("plan: is no name; write the name of a plan")
     allow_chap = _yes_or_no(row.get("allow_chap", ""))
     if allow_chap is None:
         problems.append(f"allow_chap: {row['allow_chap']!r} is neither yes nor no")

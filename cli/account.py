@@ -19,6 +19,7 @@ from cli.config import Setup, pass_setup
 from cli.output import Column, Record, day, iso, json_option, print_record, print_records
 
 DEFAULT_LIMIT: Final = 1000
+MOST_LISTED: Final = 1_000_000
 
 
 def _money(key: str) -> Any:
@@ -96,7 +97,9 @@ def show(setup: Setup, name: str, as_json: bool) -> None:
 
 @account.command("list", epilog="Example: aaa account list --status suspended")
 @click.option("--status", type=click.Choice(["active", "suspended"]), help="Only these.")
-@click.option("--limit", type=click.IntRange(min=1), default=DEFAULT_LIMIT, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(1, MOST_LISTED), default=DEFAULT_LIMIT, show_default=True, help="At most so many."
+)
 @json_option
 @pass_setup
 def list_(setup: Setup, status: Status | None, limit: int, as_json: bool) -> None:

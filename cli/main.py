@@ -118,6 +118,8 @@ def in_words(error: Exception) -> str | None:
     )
     if isinstance(error, said):
         return str(error)
+    if isinstance(error, UnicodeEncodeError):
+        return "the command line has octets that are not UTF-8 text"
     if isinstance(error, Conflict):
         return "other writers kept changing the same account; nothing was changed, try again"
     if isinstance(error, sqlalchemy.exc.DBAPIError) and isinstance(error.orig, Exception):

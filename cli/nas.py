@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import string
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, TypeVar
@@ -19,6 +18,7 @@ from charging.transaction import run
 from cli.clock import now
 from cli.config import Setup, pass_setup
 from cli.output import Column, Record, day, iso, json_option, print_record, print_records
+from cli.stdin import read_secret
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -243,7 +243,7 @@ def _secret_of(given: dict[str, Any]) -> str | None:
     if from_stdin:
         if secret is not None:
             raise click.UsageError("give --secret or --secret-stdin, not both", click.get_current_context())
-        secret = sys.stdin.readline().rstrip("\r\n")
+        secret = read_secret("shared secret")
     if secret is None:
         return None
     if not secret or not secret.isprintable() or len(secret.encode()) > registry.MOST_SECRET_OCTETS:

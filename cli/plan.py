@@ -12,8 +12,9 @@ from charging import amounts, catalogue
 from charging.catalogue import CatalogueError, PlanVersion
 from charging.database import reading
 from charging.money import format_money
-from charging.plan import Allowance, Profile, Rate, Unit, to_json
+from charging.plan import Allowance, Profile, Rate, to_json
 from charging.transaction import run
+from cli.amounts import amount_text
 from cli.clock import now
 from cli.config import Setup, pass_setup
 from cli.output import Column, day, iso, json_option, print_record, print_records
@@ -154,7 +155,7 @@ def _profile(profile: Profile) -> str:
 
 def _allowance(allowance: Allowance, currency: str) -> str:
     direction = f" {allowance.direction}" if allowance.unit == "octets" else ""
-    parts = [f"{allowance.name}: {amount(allowance.unit, allowance.amount, currency)}{direction}"]
+    parts = [f"{allowance.name}: {amount_text(allowance.unit, allowance.amount, currency)}{direction}"]
     if allowance.validity is not None:
         parts.append(f"valid {amounts.format_duration(allowance.validity)}")
     if allowance.priority:
@@ -166,21 +167,10 @@ def _allowance(allowance: Allowance, currency: str) -> str:
 
 def _price(rate: Rate, currency: str) -> str:
     direction = f" {rate.direction}" if rate.unit == "octets" else ""
-    text = f"{format_money(rate.price_micros, currency)} per {amount(rate.unit, rate.per, currency)}{direction}"
+    text = f"{format_money(rate.price_micros, currency)} per {amount_text(rate.unit, rate.per, currency)}{direction}"
     if rate.step > 1:
-        text += f", in steps of {amount(rate.unit, rate.step, currency)}"
+        text += f", in steps of {amount_text(rate.unit, rate.step, currency)}"
     return text + (f", {format_money(rate.fee_micros, currency)} per session" if rate.fee_micros else "")
-
-
-def amount(unit: Unit, count: int, currency: str) -> str:
-    """An amount of any unit as people write it: `50 GB`, `1h30m`, `10.00 EUR`."""
-    match unit:
-        case "money":
-            return format_money(count, currency)
-        case "seconds":
-            return amounts.format_seconds(count)
-        case "octets":
-            return amounts.format_octets(count)
 
 
 def _rate(bps: int | None) -> str:

@@ -28,6 +28,7 @@ from charging.transaction import run, settle_in
 from cli.clock import now
 from cli.config import Setup, pass_setup
 from cli.output import Column, day, iso, json_option, print_json, print_record, print_records
+from cli.stdin import read_secret
 
 T = TypeVar("T")
 
@@ -35,6 +36,7 @@ GENERATED_PASSWORD_CHARACTERS: Final = 12
 #: Without those that look like another one on paper.
 _PASSWORD_ALPHABET: Final = "".join(sorted(set(string.ascii_letters + string.digits) - set("0O1lI")))
 DEFAULT_LIMIT: Final = 1000
+MOST_LISTED: Final = 1_000_000
 #: So many at once are checked and settled.
 BATCH: Final = 500
 #: And so many hashed, between two steps of the progress bar.
@@ -133,7 +135,9 @@ def add(
 @click.option("--account", metavar="A", help="Only those of this account.")
 @click.option("--plan", "plan_name", metavar="P", help="Only those of this plan.")
 @click.option("--status", type=click.Choice(["active", "suspended"]), help="Only these.")
-@click.option("--limit", type=click.IntRange(min=1), default=DEFAULT_LIMIT, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(1, MOST_LISTED), default=DEFAULT_LIMIT, show_default=True, help="At most so many."
+)
 @json_option
 @pass_setup
 def list_(
@@ -360,7 +364,7 @@ def _password_of(password: str | None, *, from_stdin: bool) -> str | None:
     if from_stdin:
         if password is not None:
             raise click.UsageError("give --password or --password-stdin, not both", click.get_current_context())
-        password = sys.stdin.readline().rstrip("\r\n")
+        password = read_secret("password")
     if password is not None and (fault := enrolment.password_fault(password)) is not None:
         raise RegistryError(fault)
     return password

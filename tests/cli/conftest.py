@@ -70,7 +70,7 @@ class Aaa:
         self.folder = folder
         self.keys_file = folder / "test.keys"
 
-    def __call__(self, *arguments: str, stdin: str | None = None) -> Result:
+    def __call__(self, *arguments: str, stdin: str | bytes | None = None) -> Result:
         options = ["--database", self.database_url, "--keys", str(self.keys_file)]
         result = CliRunner().invoke(command, [*options, *arguments], prog_name="aaa", input=stdin)
         if result.exception is not None and not isinstance(result.exception, SystemExit):

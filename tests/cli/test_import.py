@@ -59,7 +59,7 @@ def test_all_faults_are_told_at_once_and_nothing_is_written(shop: Aaa) -> None:
             "7: account 'tokyo' is in JPY, plan 'evening' in EUR; choose another account or plan",
             "8: expires: '2099-02-30' is no day; write for example 2027-01-31, or 2027-01-31T18:00",
             "9: 2 fields under 7 columns; quote a field that has a comma",
-            "10: plan: is empty; write the name of a plan",
+            "10: plan: is no name; write the name of a plan",
             "10: username: ' f' is not a name; write printable characters, no space at either end",
         ]
     ]

@@ -11,8 +11,11 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from sqlalchemy.exc import IntegrityError
 
-from cli.main import NOUNS
+from charging import tables
+from charging.database import open_engine
+from cli.main import NOUNS, in_words
 from cli.main import aaa as command
 from tests.cli.conftest import Aaa, words
 
@@ -158,3 +161,19 @@ def test_a_bug_keeps_its_traceback(aaa: Aaa, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("aaa.registry.all_nases", broken)
     with pytest.raises(ZeroDivisionError):
         aaa("nas", "list")
+
+
+def test_octets_that_are_no_text(aaa: Aaa) -> None:
+    assert aaa.fails("nas", "show", "br\udcff") == "the command line has octets that are not UTF-8 text"
+
+
+def test_who_comes_second_with_the_same_name_is_told(aaa: Aaa) -> None:
+    """Two operators at one moment: neither's command saw the other's row, and the database had the last word."""
+    engine = open_engine(aaa.database_url)
+    row = {"name": "smith", "currency": "EUR", "created_at": 0}
+    with pytest.raises(IntegrityError) as caught, engine.begin() as connection:
+        connection.execute(tables.account.insert(), [row, row])
+    engine.dispose()
+    problem = in_words(caught.value)
+    assert problem is not None
+    assert problem.startswith("somebody else changed the same at this moment; nothing was changed, try again: ")

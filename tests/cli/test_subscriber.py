@@ -233,3 +233,10 @@ def test_the_last_day_ends_in_the_plans_time_zone(
     text: str, zone: str, end: str, instant: Callable[[str], int]
 ) -> None:
     assert enrolment.expiry(text, zone, instant("2026-01-01 00:00")) == instant(end)
+
+
+def test_a_password_may_have_octets_that_are_no_text(shop: Aaa, rows: Callable[..., list[Any]]) -> None:
+    """Old routers write Latin-1."""
+    arguments = ("subscriber", "add", "alice", "--plan", "prepaid-50", "--password-stdin")
+    assert shop(*arguments, stdin=b"gr\xfc\xdfe\n").exit_code == 0
+    assert verify_hash(rows(tables.subscriber)[0].password_argon2, b"gr\xfc\xdfe")
