@@ -67,6 +67,7 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
     book.changed_sessions.add(session.session_id)
     if session.closed_at is not None:
         book.post(session, now)
+        _cover_again(book, now)
         return Recorded(session.account_id, session.session_id, used, micros, step.flags)
     session.interval_seconds = interval_seen(session, report)
     session.last_report_at = now
@@ -80,9 +81,7 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
     else:
         if session.wanted == "full" and not hold_next(book, session, plan, now):
             exhaust(book, session, plan, now)
-        for other in book.trim_holds():
-            if other.wanted == "full" and not any(c.held for c in book.charges_of(other)):
-                exhaust(book, other, book.plans(other.plan_version_id), now)
+        _cover_again(book, now)
         if now - session.posted_at >= POSTING_MS:
             book.post(session, now)
     return Recorded(session.account_id, session.session_id, used, micros, step.flags)
@@ -99,7 +98,16 @@ def close(book: Book, session: Session, reason: str, now: Instant) -> None:
     for charge in book.charges_of(session):
         charge.live = False
         book.changed_charges.add((charge.session_id, charge.bucket_id, charge.unit))
+    _cover_again(book, now)
     reconsider(book, "released", now)
+
+
+def _cover_again(book: Book, now: Instant) -> None:
+    """After a draw: sessions whose hold it took get another one from what is left, or hear that nothing is."""
+    for other in book.trim_holds():
+        plan = book.plans(other.plan_version_id)
+        if other.wanted == "full" and not hold_next(book, other, plan, now):
+            exhaust(book, other, plan, now)
 
 
 def _charge(
