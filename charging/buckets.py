@@ -69,6 +69,12 @@ def draw_order(bucket: Bucket) -> tuple[bool, int, Instant, Instant, int]:
     return (not bucket.blocker, bucket.priority, expires_at, bucket.created_at, bucket.bucket_id)
 
 
+def is_purse(bucket: Bucket) -> bool:
+    """Is this the money bucket that every account begins with? Top-ups go to it, and the credit limit is its own: a
+    bucket that a plan gave, whatever its name, may expire, and with it a debt."""
+    return bucket.unit == "money" and bucket.source == "top-up"
+
+
 def usable(buckets: Sequence[Bucket], now: Instant) -> list[Bucket]:
     """Those valid now, in draw order."""
     valid = [b for b in buckets if b.valid_from <= now and (b.expires_at is None or b.expires_at > now)]
@@ -134,7 +140,7 @@ def cover(
     new_rated: dict[int, Rated] = {}
     micros = 0
     if plan.rates and (up or down or seconds):
-        purse = credit_micros + sum(available(b) for b in buckets if b.unit == "money")
+        purse = sum(available(b) + (credit_micros if is_purse(b) else 0) for b in buckets if b.unit == "money")
         for index, rate in enumerate(plan.rates):
             if rate.unit == "octets":
                 if octets_blocked:
@@ -171,21 +177,21 @@ _NOTHING_RATED: Final = Rated(0, 0)
 def _from_money(
     buckets: Sequence[Bucket], available: Callable[[Bucket], int], micros: int
 ) -> list[tuple[Bucket, int]]:
-    """`micros` from the money buckets in order; the last one may go below zero, as far as there is credit."""
+    """`micros` from the money buckets in order; the purse may go below zero, as far as there is credit."""
     draws: list[tuple[Bucket, int]] = []
-    purses = [b for b in buckets if b.unit == "money"]
-    for purse in purses:
-        taken = min(max(available(purse), 0), micros)
+    for bucket in buckets:
+        if bucket.unit != "money":
+            continue
+        taken = min(max(available(bucket), 0), micros)
         if taken:
-            draws.append((purse, taken))
+            draws.append((bucket, taken))
             micros -= taken
     if micros:
         # Only the credit limit lets a price through that the buckets do not hold.
-        last = purses[-1]
-        if draws and draws[-1][0] is last:
-            draws[-1] = (last, draws[-1][1] + micros)
-        else:
-            draws.append((last, micros))
+        purse = next(b for b in buckets if is_purse(b))
+        before = sum(amount for bucket, amount in draws if bucket is purse)
+        draws = [(bucket, amount) for bucket, amount in draws if bucket is not purse]
+        draws.append((purse, before + micros))
     return draws
 
 
