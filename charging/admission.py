@@ -69,7 +69,7 @@ def admit(book: Book, login: Login, now: Instant) -> Admitted | Refused:
         book.release(session)
         if plan.exhausted.action == "disconnect":
             if known is None:
-                del book.sessions[session.session_id], book.new_sessions[session.session_id]
+                book.drop_session(session)
             return Refused("exhausted")
         session.wanted = "exhausted"
         # The Accept itself carries the exhausted profile.
@@ -156,15 +156,17 @@ def _paid_seconds(book: Book, session: Session, plan: Plan, now: Instant) -> int
         return None
     own = {(c.bucket_id, c.unit): c.held for c in book.charges_of(session)}
     seconds = 0
+    blocked = False
     micros = book.account.credit_limit_micros
     for bucket in book.usable_buckets(now):
         available = bucket.balance - bucket.held + own.get((bucket.bucket_id, bucket.unit), 0)
-        if bucket.unit == "seconds":
+        if bucket.unit == "seconds" and (bucket.blocker or not blocked):
             seconds += max(available, 0)
+            blocked = bucket.blocker
         elif bucket.unit == "money":
             micros += available
     for index, rate in enumerate(plan.rates):
-        if rate.unit == "seconds":
+        if rate.unit == "seconds" and not blocked:
             before = read_rated(session.rated).get(index, Rated(0, 0))
             seconds += max(0, quota(rate, before.micros + max(micros, 0), plan.rounding) - before.units)
             break

@@ -188,6 +188,15 @@ class Book:
         self.new_sessions[session.session_id] = opening
         return session
 
+    def drop_session(self, session: Session) -> None:
+        """Take a new session out again, as if it had never been: what it held goes back."""
+        self.release(session)
+        for key in [key for key in self.charges if key[0] == session.session_id]:
+            del self.charges[key]
+            self.new_charges.discard(key)
+            self.changed_charges.discard(key)
+        del self.sessions[session.session_id], self.new_sessions[session.session_id]
+
     def money_bucket(self) -> Bucket:
         """The bucket that money top-ups go to."""
         for bucket in self.buckets.values():
