@@ -113,9 +113,9 @@ def cover(
     for bucket in buckets:
         unit = bucket.unit
         if unit == "octets":
-            if octets_blocked:
+            if octets_blocked and not bucket.blocker:
                 continue
-            octets_blocked = bucket.blocker
+            octets_blocked = octets_blocked or bucket.blocker
             room = available(bucket)
             if room <= 0:
                 continue
@@ -130,9 +130,9 @@ def cover(
             if from_down + from_up:
                 draws.append((bucket, from_down + from_up))
         elif unit == "seconds":
-            if seconds_blocked:
+            if seconds_blocked and not bucket.blocker:
                 continue
-            seconds_blocked = bucket.blocker
+            seconds_blocked = seconds_blocked or bucket.blocker
             taken = min(max(available(bucket), 0), seconds)
             if taken:
                 seconds -= taken
