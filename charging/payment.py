@@ -85,7 +85,7 @@ def _bucket_for(book: Book, unit: Unit, now: Instant) -> Bucket:
     if unit == "money":
         return book.money_bucket()
     for bucket in book.buckets.values():
-        if bucket.unit == unit and bucket.name == TOP_UP_BUCKET and bucket.expires_at is None:
+        if bucket.unit == unit and bucket.source == "top-up" and bucket.expires_at is None:
             return bucket
     return book.add_bucket(_empty(book.account.account_id, book.new_id(), TOP_UP_BUCKET, unit, now))
 
