@@ -41,6 +41,8 @@ def hold_next(book: Book, session: Session, plan: Plan, now: Instant) -> bool:
     if not plan.charged_units:
         return True
     want = slice_of(plan, session.interval_seconds)
+    if plan.charges_total_octets_only and book.keeps_hold(session, want.up + want.down, session.stale_at, now):
+        return True
     uncovered = book.hold(session, want, session.stale_at, now)
     return not nothing_covered(plan, want, uncovered)
 

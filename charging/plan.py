@@ -148,6 +148,8 @@ class Plan:
     """Units that usage is counted in: of an allowance or a rate. `money` when there is a rate that draws it."""
     charged_directions: frozenset[Direction] = field(init=False, repr=False, compare=False)
     """Directions in which octets are counted: of an allowance or a rate."""
+    charges_total_octets_only: bool = field(init=False, repr=False, compare=False)
+    """Nothing but octets is counted, and both directions alike: the commonest plan, and the cheapest to compute."""
     max_down_octets_per_second: int | None = field(init=False, repr=False, compare=False)
     """What the line can carry while in credit: the larger of rate and burst, rounded up; None: not limited."""
     max_up_octets_per_second: int | None = field(init=False, repr=False, compare=False)
@@ -161,6 +163,9 @@ class Plan:
         derived = {
             "charged_units": frozenset(units),
             "charged_directions": frozenset(line.direction for line in lines if line.unit == "octets"),
+            "charges_total_octets_only": (
+                units - {"money"} == {"octets"} and {line.direction for line in lines if line.unit == "octets"} == {"total"}
+            ),
             "max_down_octets_per_second": _octets_per_second(profile.rate_down_bps, profile.burst_down_bps),
             "max_up_octets_per_second": _octets_per_second(profile.rate_up_bps, profile.burst_up_bps),
         }
