@@ -38,6 +38,7 @@ NOON: Final = 1_772_366_400_000
 NAS_ADDRESS: Final = "192.0.2.1"
 SECRET: Final = b"a secret of this NAS, 32 octets."
 PASSWORD: Final = b"correct horse"
+RING: Final = KeyRing({1: b"k" * 32})
 
 HOME: Final = Profile("home-20", rate_down_bps=20_000_000, rate_up_bps=5_000_000)
 SLOW: Final = Profile("slow", rate_down_bps=256_000, rate_up_bps=128_000)
@@ -108,7 +109,7 @@ class Floor:
     def __init__(self, engine: Engine, clock: Clock, *, most_queued: int = 8192) -> None:
         self.engine = engine
         self.clock = clock
-        self.keys = KeyRing({1: b"k" * 32})
+        self.keys = RING
         self.lookups, self.passwords, self.writing, self.chores = Thread(), Thread(), Thread(), Thread()
         self.nases = NasDirectory(engine, self.keys)
         self.services = Services(
