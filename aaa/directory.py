@@ -37,20 +37,22 @@ class NasDirectory:
     def __init__(self, engine: Engine, keys: KeyRing) -> None:
         self._engine = engine
         self._keys = keys
-        self._revision: tuple[int, int] | None = None
+        self._revision: tuple[Any, ...] | None = None
         self._by_id: dict[int, Nas] = {}
         self._networks: list[tuple[IPv4Network | IPv6Network, Nas]] = []
         self._by_address: dict[str, Nas | None] = {}
 
     def at(self, address: str) -> Nas | None:
         """The NAS whose packets come from this address: the longest prefix wins."""
+        # `refresh` may put a new directory in place meanwhile; what is found in the old one is noted in the old one.
+        known = self._by_address
         try:
-            return self._by_address[address]
+            return known[address]
         except KeyError:
             found = self._search(address)
-            if len(self._by_address) >= _MOST_ADDRESSES:
-                self._by_address.clear()
-            self._by_address[address] = found
+            if len(known) >= _MOST_ADDRESSES:
+                known.clear()
+            known[address] = found
             return found
 
     def nas(self, nas_id: int) -> Nas | None:
@@ -60,21 +62,20 @@ class NasDirectory:
     def refresh(self) -> None:
         """Read the table again if it has changed. A row that can not be used is logged and left out."""
         with reading(self._engine) as connection:
-            count, newest = connection.execute(
-                select(func.count(), func.coalesce(func.max(nas.c.revised_at), 0)).select_from(nas)
-            ).one()
-            if self._revision == (count, newest):
+            # The newest alone would hide a change from a machine whose clock is behind; the sum moves with every row.
+            revised_at = nas.c.revised_at
+            revision = tuple(connection.execute(select(func.count(), func.max(revised_at), func.sum(revised_at))).one())
+            if self._revision == revision:
                 return
             rows = connection.execute(select(nas)).all()
-        known = [found for row in rows if (found := self._nas_of(row)) is not None]
-        networks = [(ip_network(each.network), each) for each in known]
+        networks = [found for row in rows if (found := self._nas_of(row)) is not None]
         networks.sort(key=lambda entry: -entry[0].prefixlen)
         # Rebinding is atomic: a packet sees the old directory or the new one.
         self._networks = networks
-        self._by_id = {each.nas_id: each for each in known}
+        self._by_id = {each.nas_id: each for _, each in networks}
         self._by_address = {}
-        self._revision = (count, newest)
-        _log.info("nas-directory-read", nas_count=len(known))
+        self._revision = revision
+        _log.info("nas-directory-read", nas_count=len(networks))
 
     def require_message_authenticator(self, nas_id: int, now: Instant) -> None:
         """What `learn` has learnt: from now on this NAS's Access-Requests must carry one. In a thread."""
@@ -92,11 +93,12 @@ class NasDirectory:
             return None
         return next((each for network, each in self._networks if parsed in network), None)
 
-    def _nas_of(self, row: Any) -> Nas | None:
+    def _nas_of(self, row: Any) -> tuple[IPv4Network | IPv6Network, Nas] | None:
         try:
+            network = ip_network(row.network)
             speaks = dialect(row.dialect)
             sealed = [row.secret_sealed, row.previous_secret_sealed]
-            return Nas(
+            return network, Nas(
                 nas_id=row.nas_id,
                 name=row.name,
                 network=row.network,
@@ -109,7 +111,7 @@ class NasDirectory:
                 counters_reversed=speaks.counters_reversed if row.counters_reversed is None else row.counters_reversed,
             )
         except (KeyRingError, ValueError) as error:
-            _log.error("nas-unusable", nas=row.name, problem=str(error))  # noqa: TRY400  the problem is the row's
+            _log.error("nas-unusable", nas=row.name, problem=str(error))
             return None
 
 
@@ -127,7 +129,7 @@ class SubscriberDirectory:
         """The subscriber of that name as he is now. QueueFull, or the database's error."""
         return await self._lookups.submit(username)
 
-    def _read(self, usernames: Sequence[str]) -> list[Subscriber | None | Exception]:
+    def _read(self, usernames: Sequence[str]) -> list[Subscriber | Exception | None]:
         with reading(self._engine) as connection:
             found = _rows(connection, sorted(set(usernames)))
         return [None if row is None else self._subscriber_of(row) for row in map(found.get, usernames)]
