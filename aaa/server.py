@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorUDP
 from twisted.internet.protocol import DatagramProtocol
 
@@ -35,9 +36,7 @@ class RadiusPort(DatagramProtocol):
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:  # noqa: N802  Twisted's name
         """Begin the story; its answer goes back where the datagram came from."""
-        address = addr[0]
-        if address.startswith("::ffff:"):
-            address = address[7:]  # an IPv4 client on a socket for both
+        address = addr[0].removeprefix("::ffff:")  # an IPv4 client on a socket for both
         story = self._story(self._services, Datagram(datagram, address, addr[1], self._name))
         tell(story, lambda answer: self._write(answer, addr))
 
@@ -71,9 +70,27 @@ def listen(
     reactor: IReactorUDP, services: Services, addresses: tuple[str, ...], auth_port: int, acct_port: int
 ) -> list[IListeningPort]:
     """Open both ports on every address. Port 0 takes any free one. Raises CannotListenError."""
-    ports = []
+    ports: list[IListeningPort] = []
     for address in addresses:
         for name, port, story in (("auth", auth_port, authentication), ("acct", acct_port, accounting)):
             protocol = RadiusPort(services, story, f"{name} {address}")
-            ports.append(reactor.listenUDP(port, protocol, address, LARGEST_DATAGRAM_OCTETS))
+            if address == "::" and "0.0.0.0" in addresses:  # noqa: S104  as the operator says
+                ports.append(_listen_on_ipv6_only(reactor, port, protocol))
+            else:
+                ports.append(reactor.listenUDP(port, protocol, address, LARGEST_DATAGRAM_OCTETS))
     return ports
+
+
+def _listen_on_ipv6_only(reactor: Any, port: int, protocol: RadiusPort) -> IListeningPort:
+    """On `::`, but not for IPv4, where 0.0.0.0 has a socket of its own: the kernel would not let both have the port."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as opened:
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        opened.setblocking(False)
+        try:
+            opened.bind(("::", port))
+        except OSError as error:
+            raise CannotListenError("::", port, error) from error  # type: ignore[no-untyped-call]  # Twisted
+        adopted: IListeningPort = reactor.adoptDatagramPort(
+            opened.fileno(), socket.AF_INET6, protocol, LARGEST_DATAGRAM_OCTETS
+        )
+        return adopted
