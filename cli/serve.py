@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 from sqlalchemy import Engine
 
 from aaa.keyring import KeyRing
-
+from charging.plan import Instant
 from cli.config import Config, Setup, pass_setup
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+    from twisted.internet.task import LoopingCall
+    from twisted.python.failure import Failure
+
+    from aaa.dynauth import Ports
+    from aaa.handlers import Services
+    from aaa.runner import Runner
+    from charging.jobs import Jobs
+    from charging.writer import Writer
 
 T = TypeVar("T")
 
@@ -52,16 +64,58 @@ def serve(
         raise click.exceptions.Exit(code)
 
 
-def _run(config: Config, engine: Engine, keys: KeyRing) -> int:
-    """Build the server and run the reactor; the process's exit code."""
+class Pool(Protocol):
+    """Makes a `run`: what brings blocking work to threads of its own and their results back."""
+
+    def __call__(self, name: str, threads: int) -> Callable[[Callable[[], T]], Deferred[T]]:
+        """At most `threads` pieces of work at a time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What lives in the server and is woken, started and stopped."""
+
+    services: Services
+    writer: Writer
+    runner: Runner
+    jobs: Jobs
+    ports: Ports
+    watching: LoopingCall
+    """Looks for changes of the NAS table."""
+
+    def start(self) -> None:
+        """Begin what the server does by itself."""
+        self.watching.start(1.0, now=False)
+        self.jobs.start()
+        self.runner.start()
+
+    async def stop(self) -> None:
+        """End it; what is under way is settled, answered by nobody, and asked again by its NAS."""
+        self.watching.stop()
+        await self.jobs.stop()
+        await self.runner.stop()
+        await self.ports.stop()
+        await self.writer.idle()
+
+
+def build(
+    engine: Engine,
+    keys: KeyRing,
+    node_name: str,
+    reactor: Any,
+    in_pool: Pool,
+    now: Callable[[], Instant],
+    *,
+    on_disk_failed: Callable[[], None],
+    chance: random.Random | None = None,
+) -> Server:
+    """Make the server; nothing listens yet and nothing runs. Reads the NAS table: the database's errors.
+
+    `reactor`, `in_pool`, `now` and `chance` are all that it knows of the machine it runs on.
+    """
     import structlog
-    from twisted.internet import reactor as installed_reactor
     from twisted.internet import task
-    from twisted.internet.defer import Deferred, maybeDeferred
-    from twisted.internet.error import CannotListenError
-    from twisted.internet.threads import deferToThreadPool
-    from twisted.python.failure import Failure
-    from twisted.python.threadpool import ThreadPool
 
     from aaa.directory import NasDirectory, SubscriberDirectory
     from aaa.drops import Drops
@@ -69,34 +123,17 @@ def _run(config: Config, engine: Engine, keys: KeyRing) -> int:
     from aaa.handlers import Services
     from aaa.replies import ReplyCache
     from aaa.runner import Runner
-    from aaa.server import listen
     from aaa.verifier import Verifier
     from charging.jobs import Jobs
     from charging.writer import Writer
-    from cli.clock import now
 
-    reactor: Any = installed_reactor
     log = structlog.get_logger("aaa.serve")
-    pools: list[ThreadPool] = []
-    exit_codes: list[int] = []
-
-    def in_pool(name: str, threads: int) -> Callable[[Callable[[], T]], Deferred[T]]:
-        pool = ThreadPool(minthreads=1, maxthreads=threads, name=name)
-        pool.start()
-        pools.append(pool)
-        return lambda work: deferToThreadPool(reactor, pool, work)
-
-    def disk_failed() -> None:
-        log.critical("disk-failed", advice="the database file can not be trusted any more; check the disk")
-        exit_codes.append(1)
-        reactor.stop()
-
     chores = in_pool("chores", 2)
-    writer = Writer(engine, in_pool("writer", 1), now, on_disk_failed=disk_failed)
+    writer = Writer(engine, in_pool("writer", 1), now, chance=chance, on_disk_failed=on_disk_failed)
     nases = NasDirectory(engine, keys)
     nases.refresh()
-    ports = Ports(reactor)
-    runner = Runner(engine, writer, nases, ports, in_pool("commands", 1), reactor, config.node_name, now)
+    ports = Ports(reactor, chance=chance)
+    runner = Runner(engine, writer, nases, ports, in_pool("commands", 1), reactor, node_name, now)
     writer.on_commands = runner.wake
     jobs = Jobs(
         engine,
@@ -132,29 +169,54 @@ def _run(config: Config, engine: Engine, keys: KeyRing) -> int:
 
         return chores(nases.refresh).addErrback(failed)
 
+    watching = task.LoopingCall(refresh)
+    watching.clock = reactor
+    return Server(services, writer, runner, jobs, ports, watching)
+
+
+def _run(config: Config, engine: Engine, keys: KeyRing) -> int:
+    """Build the server and run the reactor; the process's exit code."""
+    import structlog
+    from twisted.internet import reactor as installed_reactor
+    from twisted.internet.defer import Deferred, maybeDeferred
+    from twisted.internet.error import CannotListenError
+    from twisted.internet.threads import deferToThreadPool
+    from twisted.python.threadpool import ThreadPool
+
+    from aaa.server import listen
+    from cli.clock import now
+
+    reactor: Any = installed_reactor
+    log = structlog.get_logger("aaa.serve")
+    pools: list[ThreadPool] = []
+    exit_codes: list[int] = []
+
+    def in_pool(name: str, threads: int) -> Callable[[Callable[[], T]], Deferred[T]]:
+        pool = ThreadPool(minthreads=1, maxthreads=threads, name=name)
+        pool.start()
+        pools.append(pool)
+        return lambda work: deferToThreadPool(reactor, pool, work)
+
+    def disk_failed() -> None:
+        log.critical("disk-failed", advice="the database file can not be trusted any more; check the disk")
+        exit_codes.append(1)
+        reactor.stop()
+
+    server = build(engine, keys, config.node_name, reactor, in_pool, now, on_disk_failed=disk_failed)
     try:
-        listening = listen(reactor, services, config.listen, config.auth_port, config.acct_port)
+        listening = listen(reactor, server.services, config.listen, config.auth_port, config.acct_port)
     except CannotListenError as error:
         for pool in pools:
             pool.stop()
         raise click.ClickException(f"{error.socketError}: {error.interface} port {error.port}") from error
-
-    watching = task.LoopingCall(refresh)
-    watching.clock = reactor
-    watching.start(1.0, now=False)
-    jobs.start()
-    runner.start()
+    server.start()
 
     async def shut_down() -> None:
-        # No new packet comes in; what is under way is settled, answered by nobody, and asked again by its NAS.
-        watching.stop()
+        # No new packet comes in.
         for port in listening:
             await maybeDeferred(port.stopListening)
-        await jobs.stop()
-        await runner.stop()
-        await ports.stop()
-        await writer.idle()
-        log.info("stopped", dropped=dict(services.drops.counts))
+        await server.stop()
+        log.info("stopped", dropped=dict(server.services.drops.counts))
 
     reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(shut_down()))
     for pool in pools:
