@@ -114,7 +114,7 @@ def clean(_logger: object, _method: str, event: EventDict) -> EventDict:
 def as_json(_logger: object, _method: str, event: EventDict) -> str:
     """One line of ASCII JSON: what is not printable is escaped."""
     ordered = {key: event[key] for key in _HEAD if key in event} | dict(event)
-    line = json.dumps(ordered, default=repr).replace("\x7f", "\\u007f")
+    line = json.dumps(ordered, default=repr)
     if len(line) <= MOST_CHARACTERS_IN_LINE:
         return line
     return json.dumps({key: event[key] for key in _HEAD if key in event} | {"shortened": f"{len(line)} characters"})

@@ -4,7 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from charging import tables
+from charging.database import open_engine
 from tests.cli.conftest import PLANS, Aaa, words
 
 
@@ -72,6 +75,21 @@ def test_suspend_disconnects_and_resume_lets_in_again(shop: Aaa, log_in: Callabl
     with pytest.raises(AssertionError, match="Refused"):
         log_in("alice")
     assert shop.json("account", "resume", "family")["status"] == "active"
+
+
+def test_a_login_that_is_being_decided_is_decided_again(shop: Aaa) -> None:
+    """Its transaction read the account before it was suspended; the account's version tells it so."""
+    engine = open_engine(shop.database_url)
+
+    def version() -> int:
+        with engine.connect() as connection:
+            return int(connection.execute(select(tables.account.c.version)).scalar_one())
+
+    shop.ok("account", "add", "smith")
+    before = version()
+    shop.ok("account", "suspend", "smith")
+    assert version() == before + 1
+    engine.dispose()
 
 
 def test_list(shop: Aaa) -> None:
