@@ -1,0 +1,66 @@
+from collections.abc import Callable
+
+import pytest
+
+from charging.admission import Admitted
+from charging.database import open_engine
+from tests.cli.conftest import Aaa
+from tests.cli.reports import book
+
+
+@pytest.fixture
+def anna(shop: Aaa, log_in: Callable[[str], Admitted], instant: Callable[[str], int]) -> Aaa:
+    """Anna used 3 MB just before midnight and 5 MB after it, in one session."""
+    shop.ok("subscriber", "add", "anna", "--plan", "prepaid-50", "--password", "correct horse battery")
+    admitted = log_in("anna")
+    engine = open_engine(shop.database_url)
+    for kind, when, up, down in (
+        ("start", "2030-03-01 23:50:00", 0, 0),
+        ("interim", "2030-03-01 23:55:00", 1_000_000, 2_000_000),
+        ("stop", "2030-03-02 00:05:00", 2_000_000, 6_000_000),
+    ):
+        at = instant(when)
+        seconds = (at - instant("2030-03-01 23:50:00")) // 1000
+        book(engine, admitted, kind, at, up=up, down=down, seconds=seconds)  # type: ignore[arg-type]
+    engine.dispose()
+    return shop
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), [("2030-03-02", 1_000_000, 4_000_000, 600), ("2030-03-01", 1_000_000, 2_000_000, 300)]),
+        (("--to", "2030-03-01"), [("2030-03-01", 1_000_000, 2_000_000, 300)]),
+        (("--from", "2030-03-02"), [("2030-03-02", 1_000_000, 4_000_000, 600)]),
+        (("--from", "2030-03-01 23:56", "--to", "2030-03-02 00:05"), []),
+        (("--limit", "1"), [("2030-03-02", 1_000_000, 4_000_000, 600)]),
+    ],
+)
+def test_usage_by_day(anna: Aaa, options: tuple[str, ...], expected: list[tuple[object, ...]]) -> None:
+    lines = anna.json("usage", "anna", *options)
+    assert [(e["day"], e["octets_up"], e["octets_down"], e["seconds"]) for e in lines] == expected
+
+
+def test_usage_by_session_and_by_line(anna: Aaa) -> None:
+    (whole,) = anna.json("usage", "anna", "--by", "session")
+    assert (whole["octets_up"], whole["octets_down"], whole["seconds"]) == (2_000_000, 6_000_000, 900)
+    lines = anna.json("usage", "anna", "--by", "line")
+    assert [(e["line_no"], e["kind"], e["octets_down"]) for e in lines] == [
+        (2, "stop", 4_000_000),
+        (1, "interim", 2_000_000),
+    ]
+
+
+def test_people_read_a_table(anna: Aaa) -> None:
+    lines = anna.ok("usage", "anna").splitlines()
+    assert lines[2].split() == ["2030-03-02", "1", "MB", "4", "MB", "10m", "0.00", "EUR"]
+    for by in ("session", "line"):
+        assert "MB" in anna.ok("usage", "anna", "--by", by)
+
+
+def test_what_can_not_be_shown(anna: Aaa) -> None:
+    assert anna.ok("usage", "anna", "--from", "2031-01-01") == "nothing used in that time\n"
+    assert "'yesterday' is not a day; write for example 2026-03-01" in anna.fails(
+        "usage", "anna", "--from", "yesterday", code=2
+    )
+    assert "nobody" in anna.fails("usage", "nobody")
