@@ -66,6 +66,7 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
     session.gigawords_seen = session.gigawords_seen or report.gigawords
     book.changed_sessions.add(session.session_id)
     if session.closed_at is not None:
+        session.last_event_at = max(session.last_event_at, report.event_at)
         book.post(session, now)
         _cover_again(book, now)
         return Recorded(session.account_id, session.session_id, used, micros, step.flags)
@@ -163,27 +164,39 @@ def _session_of(book: Book, report: Report, subscriber_id: int | None, now: Inst
     if session is None:
         return None
     if session.acct_session_id is None:
+        if session.closed_at is not None and report.kind != "stop":
+            # The login was given up before its first report came. What goes on must be held and steered.
+            return _successor(book, session, report, now)
         _bind(book, session, report)
         return session
     if session.acct_session_id != report.acct_session_id:
         return _successor(book, session, report, now)
     if session.closed_at is not None:
-        started_again = (
-            report.kind == "start"
-            and report.event_at > session.last_event_at
-            and report.event_at != session.started_at
-        )
-        if started_again:
+        if _starts_again(session, report):
             return _successor(book, session, report, now)
-        if session.close_reason == "stale" and report.kind == "interim":
+        if session.close_reason == "stale" and report.kind == "interim" and report.event_at > session.last_event_at:
             # It was only silent. Closed is final, so a new one goes on where the old one's counters were left.
             successor = _successor(book, session, report, now)
             successor.offset_up = session.offset_up - session.octets_up
             successor.offset_down = session.offset_down - session.octets_down
             successor.offset_seconds = session.offset_seconds - session.seconds
-            successor.last_event_at = session.last_event_at
+            successor.epoch = session.epoch
+            successor.epoch_seconds = session.epoch_seconds - session.seconds
+            successor.gigawords_seen = session.gigawords_seen
+            successor.rated = session.rated
+            successor.started_at = session.started_at
             return successor
     return session
+
+
+def _starts_again(session: Session, report: Report) -> bool:
+    """Does a Start with the id of a closed session begin a new one? Otherwise it is an old packet of that session."""
+    if report.kind != "start" or report.event_at == session.started_at:
+        return False
+    if report.event_exact:
+        return report.event_at >= session.last_event_at  # some routers stop and start in one second
+    # A session of which nothing but the Stop was seen may have been overtaken by that Stop: this is its own Start.
+    return report.event_at > session.last_event_at and session.started_at != session.last_event_at
 
 
 def _named(book: Book, report: Report, subscriber_id: int | None) -> Session | None:
@@ -215,7 +228,25 @@ def _named(book: Book, report: Report, subscriber_id: int | None) -> Session | N
                 and s.nas_address == report.nas_address
             ]
             return next((s for s in waiting if s.device_key == report.device_key), None)
+    if len(candidates) > 1 and report.event_exact:
+        # Sessions that followed each other under one id: a late packet belongs to the one of its time.
+        candidates = _of_its_time(candidates, report)
     return max(candidates, key=lambda s: (s.closed_at is None, s.session_id), default=None)
+
+
+def _of_its_time(sessions: list[Session], report: Report) -> list[Session]:
+    """Those that had begun at the report's time; or the one whose last word it repeats, where the next one began in
+    that very second."""
+    for session in sessions:
+        if (
+            session.closed_at is not None
+            and session.last_event_at == report.event_at
+            and report.seconds is not None
+            and report.seconds + session.offset_seconds == session.seconds
+            and report.kind != "start"
+        ):
+            return [session]
+    return [s for s in sessions if s.started_at is None or s.started_at <= report.event_at] or sessions
 
 
 def _bind(book: Book, session: Session, report: Report) -> None:
