@@ -18,6 +18,7 @@ from charging.transaction import run
 from cli.clock import now
 from cli.config import Setup, pass_setup
 from cli.output import Column, Record, day, iso, json_option, print_record, print_records
+from cli.simulate import simulate
 from cli.stdin import read_secret
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -99,6 +100,9 @@ def _settings_options(command: F) -> F:
 @click.group(epilog="Example: aaa nas add bras-1 --address 192.0.2.1 --dialect mikrotik")
 def nas() -> None:
     """Network access servers: who may ask."""
+
+
+nas.add_command(simulate)
 
 
 @nas.command(epilog="Example: aaa nas add bras-1 --address 192.0.2.1 --dialect mikrotik")
