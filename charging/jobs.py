@@ -102,7 +102,6 @@ async def close_restarted(engine: Engine, writer: Writer, run: Run, now: Instant
             _session.nas_id == restart.nas_id,
             _session.nas_address == restart.nas_address,
             _session.created_at < restart.event_at,
-            _session.last_report_at <= restart.event_at,
         )
         closed += await _close_all(engine, writer, run, lost, partial(_lost, restart.event_at))
         await _in_thread(run, _finish, engine, restart, now)
