@@ -8,7 +8,8 @@ batch is written and it is run again. No item is ever refused because of that.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -140,7 +141,11 @@ def settle(
     work = _open(to, items, now, plans, _ids(now, chance), shelf or Shelf())
     outcomes = [_decide(work, item, now) for item in items]
     books = list(work.books.values())
-    changed = [book for book in books if book.changed_sessions or book.changed_buckets or book.commands]
+    changed: list[Book] = []
+    unchanged: list[Book] = []
+    for book in books:
+        (changed if book.changed_sessions or book.changed_buckets or book.commands else unchanged).append(book)
+    _verify(to, [book.account for book in unchanged if book.account.account_id in work.from_shelf])
     _store(to, changed, now)
     _store_orphans(to, work, items, outcomes)
     _store_top_ups(to, items, outcomes, now)
@@ -155,6 +160,8 @@ class _Work(NamedTuple):
     owners: dict[str, tuple[int, int]]
     """User name → (account_id, subscriber_id), for reports without a token."""
     pending_top_ups: set[int]
+    from_shelf: frozenset[int] = frozenset()
+    """Accounts whose books were not read in this transaction."""
 
 
 _ACCOUNT: Final = tuple(f.name for f in fields(Account))
@@ -190,7 +197,7 @@ def _open(
     if top_ups:
         rows = to.select(tables.billing_top_up, ("top_up_id",), "top_up_id {any} AND status = 'pending'", top_ups)
         pending = {row[0] for row in rows.fetchall()}
-    return _Work(books, owners, pending)
+    return _Work(books, owners, pending, frozenset(books).difference(unread))
 
 
 def _read(
@@ -303,7 +310,10 @@ def _decide(work: _Work, item: Item, now: Instant) -> Outcome:
         case TopUp():
             if item.top_up_id not in work.pending_top_ups:
                 return NotApplied("already-settled")
-            return top_up(book, item, now)
+            outcome = top_up(book, item, now)
+            if isinstance(outcome, Applied):
+                work.pending_top_ups.discard(item.top_up_id)
+            return outcome
         case Grant():
             return grant(book, item, now)
         case Close():
@@ -407,8 +417,9 @@ def _store(to: Sets, books: list[Book], now: Instant) -> None:
         _charge_update(b.charges[k]) for b in books for k in sorted(b.changed_charges - b.new_charges)
     ]
     commands = [c for b in books for c in b.commands]
-    with to.pipeline():
-        written = _move_versions(to, [b.account for b in books if not b.transfers], ())
+    written: list[Result] = []
+    with _conflict_first(written, len(books)), to.pipeline():
+        written += _move_versions(to, [b.account for b in books if not b.transfers], ())
         written += _move_versions(to, [b.account for b in books if b.transfers], ("ledger_seq", "ledger_hash"))
         if new_sessions:
             to.insert(tables.session, _SESSION + Opening._fields, new_sessions)
@@ -442,6 +453,27 @@ def _store(to: Sets, books: list[Book], now: Instant) -> None:
             to.insert(tables.command, Command._fields, list(newest.values()))
     if sum(result.rowcount for result in written) != len(books):
         raise Conflict
+
+
+@contextmanager
+def _conflict_first(written: list[Result], accounts: int) -> Iterator[None]:
+    """An account that somebody else changed explains whatever else fails: he has taken the keys of our new rows."""
+    try:
+        yield
+    except Exception as error:
+        moved = [result.rowcount for result in written]
+        if moved and min(moved) >= 0 and sum(moved) < accounts:
+            raise Conflict from error
+        raise
+
+
+def _verify(to: Sets, accounts: list[Account]) -> None:
+    """A refusal or an orphan changes nothing, so no compare-and-set shows that its book was an old one: look."""
+    if accounts:
+        ids = [account.account_id for account in accounts]
+        found = to.select(tables.account, ("account_id", "version"), "account_id {any}", ids).fetchall()
+        if {tuple(row) for row in found} != {(account.account_id, account.version) for account in accounts}:
+            raise Conflict
 
 
 def _move_versions(to: Sets, accounts: list[Account], columns: tuple[str, ...]) -> list[Result]:
