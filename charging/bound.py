@@ -74,26 +74,18 @@ def _term(line: Line) -> Term:
     counted = charged_part(plan, Usage(1, 1, 1))
     up = plan.max_up_octets_per_second if counted.up else 0
     down = plan.max_down_octets_per_second if counted.down else 0
+    timed = 0 if not counted.seconds else None if line.sessions is None else seconds * line.sessions
     why_none = ""
     if up is None or down is None:
         why_none = f"plan {plan.name} has no rate"
     elif line.sessions is None and (up or down or counted.seconds):
         why_none = f"plan {plan.name} sets no limit on sessions"
-    if up is None or down is None or line.sessions is None:
-        octets = None if why_none else 0
-        timed = None if line.sessions is None and counted.seconds else seconds * counted.seconds * (line.sessions or 0)
-        return Term(line, up, down, seconds, octets, timed, None if why_none else 0, why_none)
+    if why_none:
+        return Term(line, up, down, seconds, None, timed, None, why_none)
     one = charged_part(plan, slice_of(plan, line.interval_seconds))
-    return Term(
-        line,
-        up,
-        down,
-        seconds,
-        (one.up + one.down) * line.sessions,
-        one.seconds * line.sessions,
-        _price(plan, one, line.rated) * line.sessions,
-        "",
-    )
+    count = line.sessions or 0  # any number of sessions that are not charged
+    micros = _price(plan, one, line.rated) * count
+    return Term(line, up, down, seconds, (one.up + one.down) * count, timed, micros, "")
 
 
 def _price(plan: Plan, usage: Usage, rated: dict[int, Rated]) -> int:
