@@ -49,7 +49,7 @@ def test_a_row_with_its_secrets_opened_and_its_dialects_defaults(floor: Floor) -
         ("2001:db8::1", "one6"),
         ("2001:db8::2", "net6"),
         ("2001:db9::1", None),
-        ("0.0.0.0", None),
+        ("255.255.255.255", None),
         ("::", None),
         ("no address", None),
         ("", None),

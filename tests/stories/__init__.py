@@ -1,0 +1,1 @@
+"""Stories told from outside: real processes, real sockets, both databases."""
