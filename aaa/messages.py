@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from aaa.passwords import Chap, Method, Pap, Unsupported
 from aaa.wire import Malformed, Packet, decode_password
+from aaa.wire.packet import VENDOR_SPECIFIC, vendor_attributes
 
 USER_NAME = 1
 USER_PASSWORD = 2
@@ -16,7 +17,9 @@ CHAP_CHALLENGE = 60
 EAP_MESSAGE = 79
 MESSAGE_AUTHENTICATOR = 80
 NAS_PORT_ID = 87
-_MICROSOFT_CHAP = (b"\x00\x00\x01\x37",)
+_MICROSOFT = b"\x00\x00\x01\x37"
+#: MS-CHAP-Response and MS-CHAP2-Response (RFC 2548); Windows sends other attributes of its own with PAP too.
+_MS_CHAP_RESPONSES = frozenset({1, 25})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +78,17 @@ def _method(packet: Packet, secret: bytes) -> Method:
         found.append(Chap(chap[0], chap[1:], challenge))
     if packet.first(EAP_MESSAGE) is not None:
         found.append(Unsupported("EAP"))
-    if any(value.startswith(_MICROSOFT_CHAP) for value in packet.all(26)):
+    if _has_ms_chap(packet):
         found.append(Unsupported("MS-CHAP"))
     if len(found) == 1:
         return found[0]
     return Unsupported("none" if not found else "several")
+
+
+def _has_ms_chap(packet: Packet) -> bool:
+    return any(
+        kind in _MS_CHAP_RESPONSES
+        for value in packet.all(VENDOR_SPECIFIC)
+        if value.startswith(_MICROSOFT)
+        for kind, _ in vendor_attributes(value) or ()
+    )
