@@ -5,12 +5,13 @@ There is no timer. An idle server works on a single item at once; a busy one wor
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
+
+from charging.waiting import Rank, Waiting
 
 I = TypeVar("I")  # noqa: E741  the item
 O = TypeVar("O")  # noqa: E741  the outcome
@@ -28,30 +29,56 @@ class Batches(Generic[I, O]):
 
     `work` gets a list of items and returns as many outcomes, an exception standing for an item that failed; when it
     raises, all of its items have failed. It is called where `run` calls it; everything else happens in the reactor.
+    `place_of` says where an item waits and for whom its place counts; without it all are equal.
+
+    Time is counted in looks: whoever wants deadlines calls `look` at an even pace. So a deadline costs an item nothing,
+    and a reactor that stood still for a moment does not take itself for a slow database.
     """
 
     def __init__(
-        self, work: Callable[[Sequence[I]], Sequence[O | Exception]], run: Run, *, most_queued: int, most_in_batch: int
+        self,
+        work: Callable[[Sequence[I]], Sequence[O | Exception]],
+        run: Run,
+        *,
+        most_queued: int,
+        most_in_batch: int,
+        place_of: Callable[[I], tuple[Rank, Hashable]] | None = None,
+        on_failure: Callable[[BaseException], None] = lambda _error: None,
     ) -> None:
+        """`on_failure` is told of a batch that failed as a whole, before its items are and before the next begins."""
         self._work = work
         self._run = run
-        self._most_queued = most_queued
         self._most_in_batch = most_in_batch
-        self._queue: deque[tuple[I, Deferred[O]]] = deque()
+        self._place_of = place_of
+        self._on_failure = on_failure
+        self._waiting: Waiting[tuple[I, Deferred[O], int]] = Waiting(most_queued)
+        self._under_way: list[tuple[I, Deferred[O], int]] = []
+        self._looks = 0
         self._idle: list[Deferred[None]] = []
         self.busy = False
 
     @property
     def queued(self) -> int:
         """How many items wait."""
-        return len(self._queue)
+        return len(self._waiting)
 
-    def submit(self, item: I) -> Deferred[O]:
-        """The item's outcome, once its batch is done. QueueFull at once when too many wait."""
-        if len(self._queue) >= self._most_queued:
-            raise QueueFull
+    @property
+    def refused(self) -> dict[Rank, int]:
+        """How many items found no place, or lost it to another, by rank."""
+        return dict(self._waiting.refused)
+
+    def submit(self, item: I, place: tuple[Rank, Hashable] | None = None) -> Deferred[O]:
+        """The item's outcome, once its batch is done. QueueFull at once when too many wait, or later when others
+        need its place more. `place` goes before what `place_of` says."""
         done: Deferred[O] = Deferred()
-        self._queue.append((item, done))
+        entry = (item, done, self._looks)
+        if place is None and self._place_of is not None:
+            place = self._place_of(item)
+        gone = self._waiting.put(entry) if place is None else self._waiting.put(entry, *place)
+        if gone is not None:
+            if gone is entry:
+                raise QueueFull
+            gone[1].errback(QueueFull())
         if not self.busy:
             self._next()
         return done
@@ -65,9 +92,24 @@ class Batches(Generic[I, O]):
             waiting.callback(None)
         return waiting
 
+    def look(self, most_looks: int, error: Callable[[], Exception]) -> bool:
+        """Time goes on by one look. Items without an outcome after `most_looks` of them fail; were there any? What
+        becomes of those under way is seen by nobody: a late outcome is dropped."""
+        self._looks += 1
+        last = self._looks - most_looks
+        late = [entry for entry in self._under_way if entry[2] <= last and not entry[1].called]
+        late += self._waiting.take_while(lambda entry: entry[2] <= last)
+        for _, done, _ in late:
+            done.errback(error())
+        return bool(late)
+
+    def give_up(self, error: Callable[[], Exception]) -> None:
+        """Everything that waits fails now."""
+        for _, done, _ in self._waiting.take_while(lambda _: True):
+            done.errback(error())
+
     def _next(self) -> None:
-        queue = self._queue
-        batch = [queue.popleft() for _ in range(min(len(queue), self._most_in_batch))]
+        batch = self._under_way = self._waiting.take(self._most_in_batch)
         if not batch:
             self.busy = False
             idle, self._idle = self._idle, []
@@ -75,20 +117,25 @@ class Batches(Generic[I, O]):
                 waiting.callback(None)
             return
         self.busy = True
-        items = [item for item, _ in batch]
+        items = [item for item, _, _ in batch]
         working = self._run(lambda: self._work(items))
         working.addCallbacks(self._finish, self._fail, callbackArgs=(batch,), errbackArgs=(batch,))
 
-    def _finish(self, outcomes: Sequence[object], batch: list[tuple[I, Deferred[O]]]) -> None:
+    def _finish(self, outcomes: Sequence[object], batch: list[tuple[I, Deferred[O], int]]) -> None:
         # The next batch goes to work before the answers of this one are written.
         self._next()
-        for (_, done), outcome in zip(batch, outcomes, strict=True):
+        for (_, done, _), outcome in zip(batch, outcomes, strict=True):
+            if done.called:
+                continue
             if isinstance(outcome, Exception):
                 done.errback(outcome)
             else:
                 done.callback(outcome)  # type: ignore[arg-type]
 
-    def _fail(self, failure: Failure, batch: list[tuple[I, Deferred[O]]]) -> None:
+    def _fail(self, failure: Failure, batch: list[tuple[I, Deferred[O], int]]) -> None:
+        assert failure.value is not None
+        self._on_failure(failure.value)
         self._next()
-        for _, done in batch:
-            done.errback(failure.value)
+        for _, done, _ in batch:
+            if not done.called:
+                done.errback(failure.value)

@@ -12,11 +12,18 @@ import psycopg.errors
 import sqlalchemy.exc
 from sqlalchemy import Engine
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
 
+from charging.admission import Login
 from charging.batching import Batches, Run
+from charging.durability import NotDurable, commit, watch
 from charging.plan import Instant
+from charging.session import Report
 from charging.settle import Conflict, Item, Outcome, Plans, settle
 from charging.shelf import Shelf
+from charging.waiting import Rank
 
 #: Waiting items beyond this are refused: the NAS's own retransmission is the better queue.
 MOST_QUEUED: Final = 8192
@@ -25,11 +32,20 @@ MOST_IN_BATCH: Final = 256
 #: How often a batch, and then each of its items alone, is run again because another node was faster.
 MOST_TRIES_TOGETHER: Final = 3
 MOST_TRIES_ALONE: Final = 20
+#: An item without an outcome for this long is taken for unavailable; it may still be settled, which does no harm.
+ANSWER_DEADLINE_MS: Final = 2_000
+#: How often it is looked whether something is late, and whether a database that was away is back.
+LOOK_MS: Final = 100
+PROBE_MS: Final = 1_000
+#: A clock counts in seconds.
+_MILLISECOND: Final = 10**-3
 
 _CONFLICTS: Final = (Conflict, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 _UNAVAILABLE: Final = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
+    # After a failover the old connection leads to what is now a standby.
+    psycopg.errors.ReadOnlySqlTransaction,
     sqlite3.OperationalError,
     sqlalchemy.exc.OperationalError,
     sqlalchemy.exc.InterfaceError,
@@ -45,8 +61,27 @@ class DiskFailed(Exception):
     """SQLite's file could not be read, written or synced: what it still says can not be trusted. Stop."""
 
 
+#: Where a report waits. One of an unknown kind is only kept, so it may be dropped like an Interim.
+_RANKS: Final = {"start": Rank.BEGINNING, "interim": Rank.INTERIM, "stop": Rank.STOP, "other": Rank.INTERIM}
+_OURSELVES: Final = (Rank.CONVERSATION, None)
+_REPLAYED: Final = (Rank.REPLAYED, None)
+
+
+def place_of(item: Item) -> tuple[Rank, int | None]:
+    """Where an item waits, and the NAS whom its place is counted for; None: ourselves."""
+    if isinstance(item, Report):
+        return _RANKS[item.kind], item.nas_id
+    if isinstance(item, Login):
+        return Rank.BEGINNING, item.nas_id
+    return _OURSELVES
+
+
 class Writer:
-    """Takes items, settles them in batches in another thread, and brings each its outcome after the commit."""
+    """Takes items, settles them in batches in another thread, and brings each its outcome after the commit.
+
+    Once `watch` was called it also knows whether the database is there: when a batch fails for want of it, or an item
+    waits past the deadline, everything fails at once, without waiting, until a probe finds it back.
+    """
 
     def __init__(
         self,
@@ -68,24 +103,47 @@ class Writer:
         self.on_commands = on_commands
         """Called in the reactor when a batch wrote commands for NASes."""
         self.on_disk_failed = on_disk_failed
+        self.on_unavailable: Callable[[str], None] = lambda _why: None
+        """Called in the reactor when the database is found to be away, and why."""
+        self.on_available: Callable[[], None] = lambda: None
+        """Called in the reactor when it is back."""
         self._commands = False
+        self._run = run
         self._batches: Batches[Item, Outcome] = Batches(
-            self._settle_all, run, most_queued=most_queued, most_in_batch=most_in_batch
-        )
+            self._settle_all, run, most_queued=most_queued, most_in_batch=most_in_batch, place_of=place_of,
+            on_failure=self._batch_failed,
+        )  # fmt: skip
+        self._watching: LoopingCall | None = None
+        self._why_unavailable: str | None = None
+        self._looks_to_probe = 0
+        self._probing = False
+        watch(engine)
 
     @property
     def queued(self) -> int:
         """How many items wait."""
         return self._batches.queued
 
-    async def submit(self, item: Item) -> Outcome:
-        """The outcome of an item, after it is durable.
+    @property
+    def refused(self) -> dict[Rank, int]:
+        """How many items found no place since the beginning, by rank."""
+        return self._batches.refused
 
-        Raises QueueFull when too many wait, DatabaseUnavailable when the database did not take it, DiskFailed when
-        SQLite's disk is broken, and whatever a bug raised for this item alone.
+    @property
+    def why_unavailable(self) -> str | None:
+        """Why the database is known to be away; None: as far as we know it is there."""
+        return self._why_unavailable
+
+    async def submit(self, item: Item, *, replayed: bool = False) -> Outcome:
+        """The outcome of an item, after it is durable. One that is replayed waits behind all others.
+
+        Raises QueueFull when too many wait, DatabaseUnavailable when the database did not take it in time, DiskFailed
+        when SQLite's disk is broken, and whatever a bug raised for this item alone.
         """
+        if self._why_unavailable is not None:
+            raise DatabaseUnavailable(self._why_unavailable)
         try:
-            outcome = await self._batches.submit(item)
+            outcome = await self._batches.submit(item, _REPLAYED if replayed else None)
         except DiskFailed:
             self.on_disk_failed()
             raise
@@ -97,6 +155,55 @@ class Writer:
     def idle(self) -> Deferred[None]:
         """Fires when everything that was submitted is settled."""
         return self._batches.idle()
+
+    # --- is the database there? ----------------------------------------------------------------------------------
+
+    def watch(self, clock: IReactorTime, *, deadline_ms: int = ANSWER_DEADLINE_MS) -> None:
+        """Begin to look: for what is late, and for a database that comes back."""
+        deadline_looks = -(-deadline_ms // LOOK_MS)
+        self._watching = LoopingCall(self._look, deadline_looks, f"no answer within {deadline_ms} ms")
+        self._watching.clock = clock
+        self._watching.start(LOOK_MS * _MILLISECOND, now=False)
+
+    def unwatch(self) -> None:
+        """Look no more."""
+        if self._watching is not None and self._watching.running:
+            self._watching.stop()
+        self._watching = None
+
+    def unavailable(self, why: str) -> None:
+        """Somebody found the database away: from now on nothing waits for it until a probe finds it back."""
+        if self._watching is None or self._why_unavailable is not None:
+            return
+        self._why_unavailable = why
+        self._looks_to_probe = PROBE_MS // LOOK_MS
+        self.on_unavailable(why)
+        self._batches.give_up(lambda: DatabaseUnavailable(why))
+
+    def _batch_failed(self, error: BaseException) -> None:
+        if isinstance(error, DatabaseUnavailable):
+            self.unavailable(str(error))
+
+    def _look(self, deadline_looks: int, late: str) -> None:
+        if self._batches.look(deadline_looks, lambda: DatabaseUnavailable(late)):
+            self.unavailable(late)
+        if self._why_unavailable is None or self._probing:
+            return
+        self._looks_to_probe -= 1
+        if self._looks_to_probe <= 0:
+            self._looks_to_probe = PROBE_MS // LOOK_MS
+            self._probing = True
+            self._run(self._probe).addCallbacks(self._probed, self._probe_failed)
+
+    def _probed(self, _: object) -> None:
+        self._probing = False
+        self._why_unavailable = None
+        self.on_available()
+
+    def _probe_failed(self, failure: Failure) -> None:
+        self._probing = False
+        if isinstance(failure.value, DiskFailed):
+            self.on_disk_failed()
 
     # --- in the writer's thread ----------------------------------------------------------------------------------
 
@@ -128,7 +235,9 @@ class Writer:
             with self._engine.connect() as connection:
                 try:
                     settled = settle(connection, items, now, self._plans, self._chance, self._shelf)
-                    connection.commit()
+                    commit(connection)
+                except NotDurable as error:
+                    raise DatabaseUnavailable(str(error)) from error
                 except _CONFLICTS as error:
                     connection.rollback()
                     self._shelf.distrust(now)
@@ -148,6 +257,23 @@ class Writer:
             self._shelf.keep(settled.books, now)
             self._commands = self._commands or settled.commands
             return settled.outcomes
+
+    def _probe(self) -> Sequence[object]:
+        """A commit that must reach the disk, and the standby where there is one, and changes nothing."""
+        postgresql = self._engine.dialect.name == "postgresql"
+        try:
+            with self._engine.connect() as connection:
+                connection.exec_driver_sql(
+                    "SELECT pg_logical_emit_message(true, 'aaa', 'probe')" if postgresql else "SELECT 1"
+                )
+                commit(connection)
+        except Exception as error:
+            # The pool may be full of connections to what is gone.
+            self._engine.dispose()
+            if _disk_failed(error):
+                raise DiskFailed(str(error)) from error
+            raise
+        return ()
 
 
 def _disk_failed(error: Exception) -> bool:
