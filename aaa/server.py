@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorUDP
 from twisted.internet.protocol import DatagramProtocol
+from twisted.python.failure import Failure
 
 from aaa.handlers import Datagram, Services, accounting, authentication
 
@@ -55,13 +56,15 @@ def tell(story: Coroutine[Deferred[Any], None, bytes | None], end: Callable[[byt
     of all that Python does for an accounting packet.
     """
 
-    def go_on(_result: object = None) -> None:
+    def go_on(result: object = None) -> None:
+        # A result the story takes from the Deferred itself; a failure, while callbacks run, is not to be had from there.
+        failed = result.value if isinstance(result, Failure) else None
         try:
-            awaited = story.send(None)
+            awaited = story.send(None) if failed is None else story.throw(failed)
         except StopIteration as answer:
             end(answer.value)
         else:
-            awaited.addBoth(go_on)  # the story takes the result, or the failure, from the Deferred itself
+            awaited.addBoth(go_on)
 
     go_on()
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 
 from aaa import server, wire
 from aaa.handlers import Datagram, Services, accounting, authentication
-from aaa.server import RadiusPort, listen
+from aaa.server import RadiusPort, listen, tell
 from aaa.wire import Code
+from charging.writer import DatabaseUnavailable
 from tests.aaa.conftest import SECRET, Floor
 
 ANY = "0.0.0.0"  # noqa: S104  the operator's word for all addresses
@@ -189,3 +191,19 @@ def test_a_flood_of_rubbish_is_silence(sqlite_floor: Floor, story: Any) -> None:
         port.datagramReceived((head + b"\xff" * 36)[:length], ("192.0.2.1", 0))
     assert sent.sent == []
     assert sum(sqlite_floor.dropped.values()) == 80
+
+
+def test_a_story_meets_the_failure_that_it_waited_for() -> None:
+    waiting: Deferred[None] = Deferred()
+    answers: list[bytes | None] = []
+
+    async def story() -> bytes | None:
+        try:
+            await waiting
+        except DatabaseUnavailable:
+            return b"met"
+        return b"missed"
+
+    tell(story(), answers.append)
+    waiting.errback(DatabaseUnavailable("gone"))
+    assert answers == [b"met"]
