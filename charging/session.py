@@ -22,6 +22,8 @@ State = Literal["provisional", "open", "closed"]
 Wanted = Literal["full", "exhausted", "cut"]
 
 WRAP: Final = 2**32
+#: More than any session has carried: such a number is a counter that ran below zero.
+IMPOSSIBLE_OCTETS: Final = 2**60
 #: What a line may carry beyond its nominal rate before a report is called suspect: a quarter, and 10 MB.
 LINE_SLACK_OCTETS: Final = 10_000_000
 #: NAS and server need not agree on the second in which a counter began.
@@ -153,6 +155,10 @@ def advance(session: Session, report: Report, max_up: int | None, max_down: int 
     earlier in the session it is an old report. A delta that the line can not have carried is charged up to what it
     can, and flagged; the NAS's own figure is kept in `raw`.
     """
+    if (report.octets_up or 0) >= IMPOSSIBLE_OCTETS or (report.octets_down or 0) >= IMPOSSIBLE_OCTETS:
+        step = advance(session, report._replace(octets_up=_count(report.octets_up),
+                                                octets_down=_count(report.octets_down)), max_up, max_down)  # fmt: skip
+        return step._replace(flags=f"{step.flags} suspect".lstrip(), raw=_raw(report))
     mark_up, mark_down, mark_seconds = session.octets_up, session.octets_down, session.seconds
     offset_up, offset_down, offset_seconds = session.offset_up, session.offset_down, session.offset_seconds
     epoch, epoch_seconds = session.epoch, session.epoch_seconds
@@ -212,7 +218,7 @@ def advance(session: Session, report: Report, max_up: int | None, max_down: int 
         if over_down > 0:
             down, offset_down = down - over_down, offset_down - over_down
     if flags:
-        raw = f"up={report.octets_up} down={report.octets_down} seconds={report.seconds}"
+        raw = _raw(report)
     return Advance(
         up if up > mark_up else mark_up,
         down if down > mark_down else mark_down,
@@ -225,6 +231,14 @@ def advance(session: Session, report: Report, max_up: int | None, max_down: int 
         flags,
         raw,
     )
+
+
+def _count(octets: int | None) -> int | None:
+    return None if octets is None or octets >= IMPOSSIBLE_OCTETS else octets
+
+
+def _raw(report: Report) -> str:
+    return f"up={report.octets_up} down={report.octets_down} seconds={report.seconds}"
 
 
 def possible_octets(octets_per_second: int, seconds: int) -> int:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import Engine, insert, select
 
 from charging import settle as settling
 from charging import tables
@@ -21,7 +21,7 @@ from charging.money import Rounding, parse_price
 from charging.payment import Applied, Grant, NotApplied, TopUp, money_bucket
 from charging.plan import Allowance, Duration, Exhausted, Plan, Profile, Rate, digest, to_json
 from charging.session import Report, Session, device_key
-from charging.settle import Close, CommandFailed, Cut, Done, Item, Outcome, Plans
+from charging.settle import Close, CommandAcked, CommandFailed, Cut, Done, Item, Outcome, Plans
 from charging.usage import Orphan, Recorded
 from tests.charging.cases.invariants import Rows, broken
 
@@ -248,8 +248,6 @@ class Stage(Protocol):
 
     def settle(self, item: Item, now: int) -> tuple[Outcome, Happened]: ...
 
-    def acknowledge(self, session: Session, now: int) -> None: ...
-
     def rows(self, account_id: int) -> Rows: ...
 
 
@@ -299,9 +297,6 @@ class Memory:
             self.transfers[account_id] += book.transfers
             forget_changes(book)
         return outcome, happened
-
-    def acknowledge(self, session: Session, now: int) -> None:
-        session.acked_version, session.acked_at = session.wanted_version, now
 
     def rows(self, account_id: int) -> Rows:
         book = self.books[account_id]
@@ -403,15 +398,6 @@ class Stored:
         self.seen |= {(row[0], row[1]) for row in new}
         return new
 
-    def acknowledge(self, session: Session, now: int) -> None:
-        c = tables.session.c
-        with self.engine.begin() as connection:
-            connection.execute(
-                update(tables.session)
-                .where(c.account_id == session.account_id, c.session_id == session.session_id)
-                .values(acked_version=c.wanted_version, acked_at=now)
-            )
-
     def rows(self, account_id: int) -> Rows:
         with self.engine.connect() as connection:
 
@@ -482,15 +468,12 @@ class Play:
                 for rows in [stage.rows(account_id)]
                 for t in rows.transfers[self.before[account_id] :]
             ]
-            if found != [line for line in map(self._written_transfer, case.ledger)]:
+            if sorted(found) != sorted(map(self._written_transfer, case.ledger)):
                 self.problems.append(f"{case.name}: the ledger says {found}")
         return self.problems
 
     def _play(self, event: Event) -> None:
-        item = self._item(event)
-        if item is None:
-            return
-        outcome, happened = self.stage.settle(item, event.at)
+        outcome, happened = self.stage.settle(self._item(event), event.at)
         if event.words[0] == "login" and isinstance(outcome, Admitted):
             device = event.options.get("device")
             self.logins[event.words[3]] = _Who(
@@ -509,7 +492,7 @@ class Play:
         if wanted != found:
             self.problems.append(f"{event.where}: {what}: {wanted!r} is written, {found!r} came")
 
-    def _item(self, event: Event) -> Item | None:
+    def _item(self, event: Event) -> Item:
         words, options, stage = event.words, event.options, self.stage
         home = self.accounts["home"]
         match words:
@@ -533,8 +516,8 @@ class Play:
             case ["grant"]:
                 return Grant(home, stage.plan_version_id(), "again", "test")
             case ["ack", label]:
-                stage.acknowledge(self._session(label), event.at)
-                return None
+                session = self._session(label)
+                return CommandAcked(session.account_id, session.session_id, session.wanted_version)
             case ["nak", label]:
                 session = self._session(label)
                 return CommandFailed(session.account_id, session.session_id, session.wanted_version, "refused")
