@@ -1,0 +1,158 @@
+"""NASes and the people on them, decided by the seed: what they are, and what they do all day."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+from twisted.internet.base import DelayedCall
+
+from aaa.simulator import COA_PORT, Behaviour, Outgoing, Server, SimulatedNas, SimulatedSession
+from aaa.simulator.behaviour import MANNERS
+from tests.simulation.clock import FakeClock
+from tests.simulation.network import Address, Network
+
+FIRST_NAS_PORT = 20_000
+PASSWORD = "a password"
+
+
+class Station:
+    """A simulated NAS at its place in the network, with its own idea of the time."""
+
+    def __init__(self, nas: SimulatedNas, clock: FakeClock, network: Network, skew_ms: int) -> None:
+        self.nas = nas
+        self.skew_ms = skew_ms
+        self._clock = clock
+        self._network = network
+        self._alarm: DelayedCall | None = None
+        if nas.coa_port is not None:
+            network.listening[nas.address, nas.coa_port] = self._receiver(COA_PORT)
+
+    def now(self) -> int:
+        """Its own clock."""
+        return self._clock.now + self.skew_ms
+
+    def settle(self) -> None:
+        """Send what it has to send, and be there when it next wants to do something. Call it after every change."""
+        outbox, self.nas.outbox = self.nas.outbox, []
+        for outgoing in outbox:
+            self._network.send(self._source(outgoing), outgoing.destination, outgoing.datagram)
+        due = self.nas.due()
+        if self._alarm is not None and self._alarm.active():
+            self._alarm.cancel()
+        self._alarm = None if due is None else self._clock.at(due - self.skew_ms, self._tick)
+
+    def _tick(self) -> None:
+        self.nas.tick(self.now())
+        self.settle()
+
+    def _source(self, outgoing: Outgoing) -> Address:
+        if outgoing.port == COA_PORT:
+            assert self.nas.coa_port is not None
+            return self.nas.address, self.nas.coa_port
+        address = self.nas.address, FIRST_NAS_PORT + outgoing.port
+        if address not in self._network.listening:
+            self._network.listening[address] = self._receiver(outgoing.port)
+        return address
+
+    def _receiver(self, port: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        def receive(datagram: bytes, source: Address) -> None:
+            self.nas.receive(datagram, source, self.now(), port)
+            self.settle()
+
+        return receive
+
+
+def behaviour(chance: random.Random, *, fair: bool) -> Behaviour:
+    """Some manners or other. `fair`: it reports honestly and does what it is told."""
+    obeys = fair or chance.random() < 0.75
+    return Behaviour(
+        interim_seconds=chance.choice([None, None, None, 30, 90]),
+        least_interim_seconds=chance.choice([0, 0, 0, 120]),
+        counters=chance.choice(["all"] * 8 + ["not-in-stop", "none"]) if not fair else "all",  # type: ignore[arg-type]
+        gigawords=chance.random() < 0.6,
+        counters_reversed=chance.random() < 0.3,
+        counters_reset_after_seconds=None if fair or chance.random() < 0.85 else chance.randrange(100, 700),
+        session_ids=chance.choice(["unique", "reused", "literal"]),  # type: ignore[arg-type]
+        event_timestamp=chance.random() < 0.8,
+        class_echoed=chance.random() < 0.7,
+        accounting_on=chance.random() < 0.6,
+        message_authenticator=chance.random() < 0.8,
+        retransmission=chance.choice(["same-bytes", "new-identifier", "fresh-counters"]),  # type: ignore[arg-type]
+        timeout_ms=chance.choice([1_000, 3_000, 5_000]),
+        attempts_per_server=chance.randrange(2, 6),
+        gives_up=chance.random() < 0.5,
+        ends_unreported_sessions=chance.random() < 0.2,
+        coa="obey" if obeys else chance.choice(["ack-only", "nak", "ignore", "silent"]),  # type: ignore[arg-type]
+        disconnect="obey" if fair or chance.random() < 0.9 else chance.choice(["ack-only", "nak", "ignore", "silent"]),  # type: ignore[arg-type]
+        answer_delay_ms=chance.choice([0, 0, 0, 800, 2_500]),
+        redirected_bps=64_000,
+        reconnect_ms=chance.choice([None, 3_000, 20_000]),
+    )
+
+
+def nas(number: int, servers: list[Server], chance: random.Random, *, fair: bool) -> SimulatedNas:
+    """One of the fleet."""
+    chosen = servers[:]
+    chance.shuffle(chosen)
+    return SimulatedNas(
+        f"nas-{number}",
+        f"192.0.2.{number}",
+        f"the secret of nas {number}, thirty-two".encode(),
+        chance.choice(sorted(MANNERS)),
+        chosen,
+        coa_port=chance.choice([3799, 1700]),
+        behaviour=behaviour(chance, fair=fair),
+        seed=chance.getrandbits(32),
+    )
+
+
+@dataclass
+class Line:
+    """A subscriber's device: it comes and goes and wants more or less."""
+
+    username: str
+    station: Station
+    calling_station: str
+    port: int
+    chance: random.Random
+    clock: FakeClock
+    busiest_bps: int
+    session: SimulatedSession | None = None
+    quiet: bool = False
+    """It neither comes nor goes nor changes its mind any more."""
+    sessions: list[SimulatedSession] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Some time in the first minutes."""
+        self._again(1, 180)
+
+    def _again(self, first_seconds: int, last_seconds: int) -> None:
+        self.clock.at(self.clock.now + self.chance.randrange(first_seconds * 1000, last_seconds * 1000), self._step)
+
+    def _step(self) -> None:
+        if self.quiet:
+            return
+        nas, now = self.station.nas, self.station.now()
+        # After a disconnect the NAS itself may have logged it in again.
+        same = [s for s in nas.sessions if s.username == self.username and s.calling_station == self.calling_station]
+        session = same[-1] if same else None
+        if session is None or session.state in ("refused", "unanswered", "ended"):
+            nas.log_in(
+                self.username, PASSWORD, now,
+                method=self.chance.choice(["pap", "chap"]),  # type: ignore[arg-type]
+                calling_station=self.calling_station, nas_port=self.port, demand_bps=self._demand(),
+            )  # fmt: skip
+        elif session.online:
+            what = self.chance.random()
+            if what < 0.25:
+                nas.log_out(session, now)
+            elif what < 0.6:
+                up, down = self._demand()
+                nas.use(session, now, up_bps=up, down_bps=down)
+        self.station.settle()
+        self._again(15, 240)
+
+    def _demand(self) -> tuple[int, int]:
+        most = self.busiest_bps
+        return self.chance.choice([0, most // 100, most // 10]), self.chance.choice([0, most // 20, most // 2, most, most])

@@ -1,0 +1,231 @@
+"""One server process: what `aaa serve` builds, on a reactor and thread pools of the simulation. It may die at any point."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from twisted.internet.base import DelayedCall
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.protocol import DatagramProtocol
+from twisted.python.failure import Failure
+
+from aaa.keyring import KeyRing
+from aaa.server import listen
+from cli.serve import Server, build
+from tests.simulation.clock import FakeClock
+from tests.simulation.network import Address, Network
+from tests.simulation.storage import NodeDied, Trouble, engine_of
+
+AUTH_PORT = 1812
+ACCT_PORT = 1813
+FIRST_PORT = 50_000
+RESTART_EVERY_MS = 1_000
+#: CoA-Request and Disconnect-Request
+ORDERS = frozenset({40, 43})
+
+
+class _Socket:
+    """An open UDP port: Twisted's listening port, its transport, and the handle underneath."""
+
+    def __init__(self, process: _Process, address: Address, protocol: DatagramProtocol) -> None:
+        self._process = process
+        self.address = address
+        self._protocol = protocol
+
+    def getHandle(self) -> _Socket:  # noqa: N802  Twisted's name
+        return self
+
+    def setsockopt(self, *_: object) -> None:
+        """As large as one likes."""
+
+    def sendto(self, datagram: bytes, destination: tuple[Any, ...]) -> None:
+        self._process.send(self.address, destination[:2], datagram)
+
+    def write(self, datagram: bytes, destination: tuple[Any, ...]) -> None:
+        self._process.send(self.address, destination[:2], datagram)
+
+    def receive(self, datagram: bytes, source: Address) -> None:
+        if self._process.alive:
+            self._protocol.datagramReceived(datagram, source)  # type: ignore[arg-type]
+
+    def getHost(self) -> Address:  # noqa: N802  Twisted's name
+        return self.address
+
+    def stopListening(self) -> Deferred[None]:  # noqa: N802  Twisted's name
+        self._process.network.listening.pop(self.address, None)
+        return succeed(None)
+
+
+class _Process:
+    """The reactor and the thread pools of one life of a node."""
+
+    def __init__(
+        self, clock: FakeClock, network: Network, host: str, chance: random.Random, on_order: Callable[[], None]
+    ) -> None:
+        self.clock = clock
+        self.network = network
+        self.host = host
+        self.alive = True
+        self.work_ms = (1, 12)
+        self._chance = chance
+        self._on_order = on_order
+        self._sockets: list[_Socket] = []
+
+    # the reactor
+
+    def seconds(self) -> float:
+        return self.clock.seconds()
+
+    def callLater(self, delay: float, call: Callable[..., object], *args: object, **named: object) -> DelayedCall:  # noqa: N802
+        return self.clock.later(delay, self._call, call, args, named)
+
+    def _call(self, call: Callable[..., object], args: tuple[object, ...], named: dict[str, object]) -> None:
+        if self.alive:
+            call(*args, **named)
+
+    def listenUDP(  # noqa: N802  Twisted's name
+        self, port: int, protocol: DatagramProtocol, interface: str = "", maxPacketSize: int = 8192  # noqa: N803
+    ) -> _Socket:
+        number = port
+        while number == 0 or (self.host, number) in self.network.listening:
+            number = max(number, FIRST_PORT) + 1
+        one = _Socket(self, (self.host, number), protocol)
+        self._sockets.append(one)
+        self.network.listening[one.address] = one.receive
+        protocol.transport = one  # type: ignore[assignment]
+        protocol.startProtocol()
+        return one
+
+    def send(self, source: Address, destination: Address, datagram: bytes) -> None:
+        if self.alive:
+            self.network.send(source, destination, datagram)
+            if datagram[0] in ORDERS:
+                self._on_order()
+
+    # its threads
+
+    def pool(self, _name: str, threads: int) -> Callable[[Callable[[], Any]], Deferred[Any]]:
+        """A `run`: work is done in one piece at a moment of its own, and its result arrives a little later."""
+        waiting: deque[tuple[Callable[[], Any], Deferred[Any]]] = deque()
+        busy = 0
+
+        def begin() -> None:
+            nonlocal busy
+            if waiting and busy < threads:
+                busy += 1
+                self.clock.at(self.clock.now + self._chance.randrange(*self.work_ms), work, *waiting.popleft())
+
+        def work(task: Callable[[], Any], done: Deferred[Any]) -> None:
+            if not self.alive:
+                return
+            result: Any
+            try:
+                result = task()
+            except NodeDied:
+                return
+            except Exception:  # noqa: BLE001  like a thread pool: whatever it is, it goes to the one who asked
+                result = Failure()
+            self.clock.at(self.clock.now + self._chance.randrange(3), finish, done, result)
+
+        def finish(done: Deferred[Any], result: Any) -> None:
+            nonlocal busy
+            busy -= 1
+            begin()
+            if self.alive:
+                done.callback(result)
+
+        def run(task: Callable[[], Any]) -> Deferred[Any]:
+            done: Deferred[Any] = Deferred()
+            waiting.append((task, done))
+            begin()
+            return done
+
+        return run
+
+    def die(self) -> None:
+        """Nothing of it moves any more. It is kept in memory: what Python would do for it at its end must not happen."""
+        self.alive = False
+        for one in self._sockets:
+            self.network.listening.pop(one.address, None)
+
+
+class Node:
+    """A server that is started again when it dies, with nothing but the database."""
+
+    def __init__(
+        self, name: str, host: str, url: str, keys: KeyRing, clock: FakeClock, network: Network, seed: str, skew_ms: int
+    ) -> None:
+        self.name = name
+        self.host = host
+        self.chance = random.Random(f"{seed}/{name}")
+        self.trouble = Trouble(self.chance, on_death=self.die)
+        self.die_on_order = 0.0
+        self.down_ms = (1_000, 20_000)
+        self.deaths = 0
+        self.server: Server | None = None
+        self.process: _Process | None = None
+        self.slow = False
+        self._url = url
+        self._keys = keys
+        self._clock = clock
+        self._network = network
+        self._skew_ms = skew_ms
+        self._past: list[object] = []
+        self._engine: Engine | None = None
+
+    def now(self) -> int:
+        """This machine's clock."""
+        return self._clock.now + self._skew_ms
+
+    def start(self) -> None:
+        """Start, or try again in a second: a server whose database is down can not."""
+        process = _Process(self._clock, self._network, self.host, self.chance, self._ordered)
+        self._engine = engine = engine_of(self._url, self.trouble)
+        self._past += [process, engine]
+        try:
+            server = build(
+                engine, self._keys, self.name, process, process.pool, self.now,
+                on_disk_failed=lambda: self.die("disk-failed"), chance=self.chance,
+            )  # fmt: skip
+        except SQLAlchemyError:
+            engine.dispose()
+            self._clock.at(self._clock.now + RESTART_EVERY_MS, self.start)
+            return
+        self.process, self.server = process, server
+        self.set_slow(slow=self.slow)
+        listen(process, server.services, (self.host,), AUTH_PORT, ACCT_PORT)  # type: ignore[arg-type]
+        server.start()
+
+    def set_slow(self, *, slow: bool) -> None:
+        """A database that takes its time."""
+        self.slow = slow
+        if self.process is not None:
+            self.process.work_ms = (200, 3_000) if slow else (1, 12)
+
+    def die(self, _point: str) -> None:
+        """kill -9, and the way back."""
+        if self.process is None or not self.process.alive:
+            return
+        self.deaths += 1
+        self.process.die()
+        self._past.append(self.server)
+        self.server = None
+        if self._engine is not None:
+            # The connections of a dead process are closed by the kernel. One may be in use at this very moment.
+            self._clock.at(self._clock.now, self._engine.dispose)
+        self._clock.at(self._clock.now + self.chance.randrange(*self.down_ms), self.start)
+
+    def _ordered(self) -> None:
+        if self.die_on_order and self.chance.random() < self.die_on_order:
+            self._clock.at(self._clock.now, self.die, "after-order")
+
+    def calm(self) -> None:
+        """Nothing bad happens to it any more."""
+        self.trouble.calm()
+        self.die_on_order = 0.0
+        self.set_slow(slow=False)
