@@ -16,6 +16,9 @@ from typing import Any, Protocol, cast
 from sqlalchemy import BigInteger, Boolean, Connection, DateTime, Integer, LargeBinary, Table
 
 
+_AS_PYTHON_WRITES = frozenset({"bigint", "integer", "boolean"})
+
+
 class Result(Protocol):
     """What a statement brought; to be asked after the pipeline it ran in has ended, or at once outside of one."""
 
@@ -67,7 +70,9 @@ class _PostgreSQL:
         return cast(AbstractContextManager[object], self._driver.pipeline())
 
     def select(self, table: Table, columns: tuple[str, ...], condition: str, *sets: Sequence[int | str]) -> Result:
-        return self._run(_postgres_select(table, columns, condition, _kinds(sets)), [_array(s) for s in sets])
+        kinds = _kinds(sets)
+        arrays = [_array(values, kind) for values, kind in zip(sets, kinds, strict=True)]
+        return self._run(_postgres_select(table, columns, condition, kinds), arrays)
 
     def insert(
         self, table: Table, columns: tuple[str, ...], rows: Sequence[Sequence[Any]], conflict: str = ""
@@ -86,7 +91,7 @@ class _PostgreSQL:
     def _columns(table: Table, columns: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> list[Any]:
         types = _types(table, columns)
         return [
-            list(values) if kind == "bytea" else _array(values)
+            list(values) if kind == "bytea" else _array(values, kind)
             for kind, values in zip(types, zip(*rows, strict=True), strict=True)
         ]
 
@@ -175,23 +180,21 @@ def _postgres_update(table: Table, keys: tuple[str, ...], columns: tuple[str, ..
     return f"UPDATE {table.name} AS t SET {assignments} FROM unnest({arrays}) AS v({', '.join(names)}) WHERE {where}"
 
 
-def _array(values: Sequence[Any]) -> str:
-    """PostgreSQL's text of an array of integers, booleans or texts, with nulls."""
-    sample = values[0] if values else 0
-    if type(sample) is int and None not in values:
-        return f"{{{','.join(map(str, values))}}}"
-    if type(sample) is str and None not in values:
+def _array(values: Sequence[Any], kind: str) -> str:
+    """PostgreSQL's text of an array of that element type, with nulls.
+
+    Python's own text of a list of numbers or booleans is nearly PostgreSQL's, and written several times faster than any
+    loop of ours could.
+    """
+    if kind in _AS_PYTHON_WRITES:
+        text = repr(list(values))[1:-1]
+        return f"{{{text.replace('None', 'NULL') if 'N' in text else text}}}"
+    if None not in values:
         text = '","'.join(values)
         if "\\" not in text and text.count('"') == 2 * (len(values) - 1):
             return f'{{"{text}"}}'
     return f"{{{','.join(map(_element, values))}}}"
 
 
-def _element(value: Any) -> str:
-    if value is None:
-        return "NULL"
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if isinstance(value, bool):
-        return "t" if value else "f"
-    return str(value)
+def _element(value: str | None) -> str:
+    return "NULL" if value is None else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
