@@ -32,6 +32,8 @@ T = TypeVar("T")
 #: Requests make many short-lived objects and hardly any cycles: with Python's own thresholds a fifth of the time of a
 #: busy server goes into looking for them.
 GC_THRESHOLDS = (50_000, 50, 100)
+#: How soon a change of the NAS table is seen.
+NAS_TABLE_EVERY_SECONDS = 1.0
 
 
 @click.command(epilog="Example: aaa serve --listen 127.0.0.1 --auth-port 1812 --acct-port 1813")
@@ -86,7 +88,7 @@ class Server:
 
     def start(self) -> None:
         """Begin what the server does by itself."""
-        self.watching.start(1.0, now=False)
+        self.watching.start(NAS_TABLE_EVERY_SECONDS, now=False)
         self.jobs.start()
         self.runner.start()
 
