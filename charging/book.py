@@ -368,6 +368,7 @@ class Book:
         """Write what the NAS must now apply to a session. Only the latest wanted state matters, so it gets a new
         version, and commands for older ones are superseded when this is stored."""
         session.wanted = wanted
+        session.wanted_reason = reason
         session.wanted_version += 1
         self.changed_sessions.add(session.session_id)
         action: CommandAction = "disconnect" if wanted == "cut" else "profile"

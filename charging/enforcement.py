@@ -21,6 +21,8 @@ SHAPING_SLACK_OCTETS: Final = 262_144
 SETTLING_MS: Final = 2_000
 #: How often a NAS that lets a cut session live is told again before a person is called.
 MOST_DISCONNECTS: Final = 3
+#: The one reason for a cut that money takes back.
+EXHAUSTED: Final = "exhausted"
 RETRY_MS: Final = 30_000
 
 
@@ -67,15 +69,15 @@ def profile_of(plan: Plan, session: Session) -> Profile:
 def exhaust(book: Book, session: Session, plan: Plan, now: Instant) -> None:
     """Nothing pays for this session any more: have the plan's exhausted action applied."""
     book.release(session)
-    book.command(session, "cut" if plan.exhausted.action == "disconnect" else "exhausted", "exhausted", now)
-    book.notify("exhausted", plan.exhausted.action, now, session=session)
+    book.command(session, "cut" if plan.exhausted.action == "disconnect" else "exhausted", EXHAUSTED, now)
+    book.notify(EXHAUSTED, plan.exhausted.action, now, session=session)
 
 
 def reconsider(book: Book, reason: str, now: Instant) -> None:
     """Money or a hold came back: give live sessions that had nothing their slice and their full service again."""
     for session in book.live_sessions():
-        if session.wanted == "full":
-            continue
+        if session.wanted == "full" or (session.wanted == "cut" and session.wanted_reason != EXHAUSTED):
+            continue  # money does not bring back what an operator, or the ladder, has ended
         plan = book.plans(session.plan_version_id)
         if book.account.status == "active" and hold_next(book, session, plan, now):
             session.failed_commands = 0

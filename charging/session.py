@@ -127,6 +127,7 @@ class Session:
     rated: str = ""
     line_no: int = 0
     leaked_octets: int = 0
+    wanted_reason: str = ""
     wanted_version: int = 0
     failed_commands: int = 0
     acked_version: int = 0

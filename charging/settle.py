@@ -372,7 +372,7 @@ _SESSION_METER: Final = (
 #: What few reports change.
 _SESSION_STATE: Final = (
     "state", "closed_at", "close_reason", "started_at", "wanted", "posted_at", "offset_up", "offset_down",
-    "offset_seconds", "epoch", "epoch_seconds", "gigawords_seen", "leaked_octets", "wanted_version",
+    "offset_seconds", "epoch", "epoch_seconds", "gigawords_seen", "leaked_octets", "wanted_reason", "wanted_version",
     "failed_commands", "acked_version", "acked_at",
 )  # fmt: skip
 _SESSION_BOUND: Final = ("session_key", "acct_session_id", "nas_port_id", "calling_station", "framed_address")

@@ -200,6 +200,7 @@ session = Table(
     Column("posted_at", BigInteger, nullable=False),
     _number("leaked_octets"),
     Column("wanted", Text, nullable=False, comment="what the NAS should apply: full, exhausted or cut"),
+    Column("wanted_reason", Text, nullable=False, server_default="", comment="why, where it is not full"),
     _number("wanted_version"),
     Column("failed_commands", Integer, nullable=False, server_default="0"),
     # what the NAS acknowledged

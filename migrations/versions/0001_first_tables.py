@@ -313,6 +313,9 @@ def upgrade() -> None:
         sa.Column("posted_at", sa.BigInteger(), nullable=False),
         sa.Column("leaked_octets", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("wanted", sa.Text(), nullable=False, comment="what the NAS should apply: full, exhausted or cut"),
+        sa.Column(
+            "wanted_reason", sa.Text(), server_default="", nullable=False, comment="why, where it is not full"
+        ),
         sa.Column("wanted_version", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("failed_commands", sa.Integer(), server_default="0", nullable=False),
         sa.Column("acked_version", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
