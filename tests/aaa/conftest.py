@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from aaa.handlers import Datagram, Services, accounting, authentication
 from aaa.keyring import KeyRing, nas_secret, subscriber_password
 from aaa.passwords import hash_password
 from aaa.replies import ReplyCache
-from aaa.server import Story
+from aaa.server import Story, tell
 from aaa.verifier import Verifier
 from aaa.wire import Attribute, Code, Packet
 from charging import tables, transaction
@@ -73,19 +73,15 @@ class Thread:
 class Sent:
     """One datagram that was sent to the server; `reply` is None while, or because, the server is silent."""
 
-    def __init__(self, datagram: bytes, story: Deferred[bytes | None]) -> None:
+    def __init__(self, datagram: bytes, story: Coroutine[Any, Any, bytes | None]) -> None:
         self.datagram = datagram
         self.reply: bytes | None = None
         self.done = False
-        story.addCallbacks(self._finish, lambda failure: failure)
-        story.addErrback(self._broke)
-        self.failure: Any = None
+        tell(story, self._finish)
 
     def _finish(self, reply: bytes | None) -> None:
+        assert not self.done, "answered twice"
         self.reply, self.done = reply, True
-
-    def _broke(self, failure: Any) -> None:
-        self.failure, self.done = failure, True
 
     def answer(self, secret: bytes = SECRET) -> Packet:
         """The reply, which must be a right answer to what was sent."""
@@ -266,8 +262,7 @@ class Floor:
         return self._identifier
 
     def _send(self, story: Story, datagram: bytes, source: str, port: int, listener: str) -> Sent:
-        coroutine = story(self.services, Datagram(datagram, source, port, listener))
-        return Sent(datagram, Deferred.fromCoroutine(coroutine))
+        return Sent(datagram, story(self.services, Datagram(datagram, source, port, listener)))
 
     @property
     def dropped(self) -> dict[str, int]:
