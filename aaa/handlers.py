@@ -289,7 +289,11 @@ def _login(request: AccessRequest, subscriber: Subscriber, nas: Nas, source: str
 
 
 async def _status(services: Services, packet: Packet, secret: bytes, codes: frozenset[Code]) -> bytes | None:
-    """RFC 5997: an answer says that a request would be served now, so it asks the database."""
+    """RFC 5997: an answer says that a request would be served now, so it asks the database, and whether it takes what is
+    written."""
+    away = services.writer.why_unavailable
+    if away is not None:
+        raise DatabaseUnavailable(away)
     await services.subscribers.subscriber("")
     code = Code.ACCOUNTING_RESPONSE if codes is _ACCOUNTING_CODES else Code.ACCESS_ACCEPT
     return reply(code, packet, (), secret, message_authenticator=True)

@@ -7,7 +7,9 @@ from dataclasses import replace
 from hashlib import md5
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg import sql
 from structlog.testing import capture_logs
 from twisted.internet.task import Clock
 
@@ -16,8 +18,21 @@ from aaa.handlers import REJECT_DELAY_MS, Rejects
 from aaa.tokens import read_token, token
 from aaa.wire import Attribute, Code
 from charging import tables
+from charging.database import open_engine
 from charging.plan import Allowance, Exhausted, Plan, Profile
-from tests.aaa.conftest import DATA, HOME, NOON, PASSWORD, PREPAID, SECRET, SLOW, Floor, Outage, Sent
+from tests.aaa.conftest import (
+    DATA,
+    HOME,
+    NOON,
+    PASSWORD,
+    PREPAID,
+    SECRET,
+    SLOW,
+    Floor,
+    Outage,
+    Sent,
+    make_libpq,
+)
 
 START, STOP, INTERIM, ON, OFF = 1, 2, 3, 7, 8
 OTHER_SECRET = b"quite another secret, 32 octets."
@@ -553,6 +568,26 @@ def test_status_server_is_answered_on_both_ports_in_the_ports_own_words(floor: F
         assert answer.code == code
         assert answer.attributes[0][0] == 80
         assert sent.said() == []
+
+
+def test_status_server_tells_the_truth_when_nothing_can_be_recorded(postgresql_url: str, clock: Clock) -> None:
+    """After a failover a node may still be led to what is now a standby: it can read there, and not write."""
+    engine = open_engine(postgresql_url)
+    floor = Floor(engine, clock)
+    floor.add_nas()
+    floor.services.writer.watch(clock)
+    name = sql.Identifier(str(engine.url.database))
+    with psycopg.connect(make_libpq(postgresql_url), autocommit=True) as connection:
+        connection.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name))
+    engine.dispose()
+    for sent in (
+        floor.report(START), floor.send_accounting(floor.status_request()), floor.send_access(floor.status_request())
+    ):  # fmt: skip
+        assert sent.done
+        assert sent.reply is None
+    assert floor.dropped == {"database-unavailable": 3}
+    floor.services.writer.unwatch()
+    engine.dispose()
 
 
 # --- accounting --------------------------------------------------------------------------------------------------
