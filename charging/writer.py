@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, cast
 
 import psycopg
 import psycopg.errors
@@ -21,7 +21,7 @@ from charging.batching import Batches, Run
 from charging.durability import NotDurable, commit, watch
 from charging.plan import Instant
 from charging.session import Report
-from charging.settle import Conflict, Item, Outcome, Plans, settle
+from charging.settle import Conflict, Item, Outcome, Plans, Settled, settle
 from charging.shelf import Shelf
 from charging.waiting import Rank
 
@@ -53,6 +53,10 @@ _UNAVAILABLE: Final = (
 )
 
 
+#: A broken SQLite file shows itself by its code, whatever the class of the error.
+_DATABASE_ERRORS: Final = (*_UNAVAILABLE, sqlite3.DatabaseError, sqlalchemy.exc.DatabaseError)
+
+
 class DatabaseUnavailable(Exception):
     """The database did not take the batch; whether it kept it is not known. Nothing may be answered."""
 
@@ -67,12 +71,14 @@ _OURSELVES: Final = (Rank.CONVERSATION, None)
 _REPLAYED: Final = (Rank.REPLAYED, None)
 
 
-def place_of(item: Item) -> tuple[Rank, int | None]:
+def place_of(item: Item | NasRestart) -> tuple[Rank, int | None]:
     """Where an item waits, and the NAS whom its place is counted for; None: ourselves."""
     if isinstance(item, Report):
         return _RANKS[item.kind], item.nas_id
     if isinstance(item, Login):
         return Rank.BEGINNING, item.nas_id
+    if isinstance(item, NasRestart):
+        return Rank.STOP, item.nas_id
     return _OURSELVES
 
 
@@ -109,7 +115,7 @@ class Writer:
         """Called in the reactor when it is back."""
         self._commands = False
         self._run = run
-        self._batches: Batches[Item, Outcome] = Batches(
+        self._batches: Batches[Item | NasRestart, Outcome] = Batches(
             self._settle_all, run, most_queued=most_queued, most_in_batch=most_in_batch, place_of=place_of,
             on_failure=self._batch_failed,
         )  # fmt: skip
@@ -134,7 +140,7 @@ class Writer:
         """Why the database is known to be away; None: as far as we know it is there."""
         return self._why_unavailable
 
-    async def submit(self, item: Item, *, replayed: bool = False) -> Outcome:
+    async def submit(self, item: Item | NasRestart, *, replayed: bool = False) -> Outcome:
         """The outcome of an item, after it is durable. One that is replayed waits behind all others.
 
         Raises QueueFull when too many wait, DatabaseUnavailable when the database did not take it in time, DiskFailed
@@ -207,7 +213,7 @@ class Writer:
 
     # --- in the writer's thread ----------------------------------------------------------------------------------
 
-    def _settle_all(self, items: Sequence[Item]) -> Sequence[Outcome | Exception]:
+    def _settle_all(self, items: Sequence[Item | NasRestart]) -> Sequence[Outcome | Exception]:
         """A batch; where it fails for a reason of its own, its items one by one, so that a bad one hurts no other."""
         try:
             return self._settle(items, MOST_TRIES_TOGETHER)
@@ -218,7 +224,7 @@ class Writer:
                 return [error]
         return [self._settle_alone(item) for item in items]
 
-    def _settle_alone(self, item: Item) -> Outcome | Exception:
+    def _settle_alone(self, item: Item | NasRestart) -> Outcome | Exception:
         try:
             return self._settle([item], MOST_TRIES_ALONE)[0]
         except (DatabaseUnavailable, DiskFailed):
@@ -226,37 +232,52 @@ class Writer:
         except Exception as error:  # noqa: BLE001  handed to the one who submitted it
             return error
 
-    def _settle(self, items: Sequence[Item], most_tries: int) -> Sequence[Outcome]:
+    def _settle(self, items: Sequence[Item | NasRestart], most_tries: int) -> Sequence[Outcome]:
         lost = False
         tries = 0
+        restarts = [item for item in items if isinstance(item, NasRestart)]
+        settling = cast("Sequence[Item]", items)
+        if restarts:
+            settling = [item for item in items if not isinstance(item, NasRestart)]
         while True:
             tries += 1
             now = self._now()
-            with self._engine.connect() as connection:
-                try:
-                    settled = settle(connection, items, now, self._plans, self._chance, self._shelf)
-                    commit(connection)
-                except NotDurable as error:
+            try:
+                settled = self._settle_once(items, now)
+            except NotDurable as error:
+                raise DatabaseUnavailable(str(error)) from error
+            except _CONFLICTS as error:
+                self._shelf.distrust(now)
+                if tries >= most_tries:
+                    raise Conflict from error
+                continue
+            except _DATABASE_ERRORS as error:
+                if _disk_failed(error):
+                    raise DiskFailed(str(error)) from error
+                if not isinstance(error, _UNAVAILABLE):
+                    raise
+                # A connection from the pool may have died long ago; a fresh one that fails is news. Running the
+                # batch again is safe even when its commit went through: every item is idempotent.
+                if lost:
                     raise DatabaseUnavailable(str(error)) from error
-                except _CONFLICTS as error:
-                    connection.rollback()
-                    self._shelf.distrust(now)
-                    if tries >= most_tries:
-                        raise Conflict from error
-                    continue
-                except _UNAVAILABLE as error:
-                    connection.invalidate()
-                    if _disk_failed(error):
-                        raise DiskFailed(str(error)) from error
-                    # A connection from the pool may have died long ago; a fresh one that fails is news. Running the
-                    # batch again is safe even when its commit went through: every item is idempotent.
-                    if lost:
-                        raise DatabaseUnavailable(str(error)) from error
-                    lost = True
-                    continue
+                lost = True
+                continue
             self._shelf.keep(settled.books, now)
             self._commands = self._commands or settled.commands
-            return settled.outcomes
+            if not restarts:
+                return settled.outcomes
+            outcomes = iter(settled.outcomes)
+            return [Done(0) if isinstance(item, NasRestart) else next(outcomes) for item in items]
+
+    def _settle_once(self, items: Sequence[Item], now: Instant) -> Settled:
+        with self._engine.connect() as connection:
+            try:
+                settled = settle(connection, items, now, self._plans, self._chance, self._shelf)
+                commit(connection)
+            except _UNAVAILABLE:
+                connection.invalidate()
+                raise
+            return settled
 
     def _probe(self) -> Sequence[object]:
         """A commit that must reach the disk, and the standby where there is one, and changes nothing."""
