@@ -22,7 +22,9 @@ from aaa.messages import EAP_MESSAGE, MESSAGE_AUTHENTICATOR, AccessRequest, acce
 from aaa.nas import Nas
 from aaa.passwords import Pap, Verdict, verify
 from aaa.passwords.credential import UNKNOWN_USER
+from aaa.remembered import RememberedLogins
 from aaa.replies import Answered, InProgress, Key, ReplyCache
+from aaa.spool import Spool, SpoolFailed, SpoolFull
 from aaa.subscriber import Subscriber
 from aaa.tokens import token
 from aaa.verifier import Verifier
@@ -30,8 +32,9 @@ from aaa.wire import Code, Malformed, Packet, message_authenticator, parse, repl
 from charging.admission import Admitted, Login, Refused
 from charging.batching import QueueFull
 from charging.plan import Instant
-from charging.restarts import record_restart
-from charging.session import device_key
+from charging.restarts import NasRestart
+from charging.session import Report, device_key
+from charging.settle import Outcome
 from charging.usage import Orphan, Recorded
 from charging.writer import DatabaseUnavailable, DiskFailed, Writer
 
@@ -50,6 +53,8 @@ OUR_FAILURES: Final[dict[type[Exception], str]] = {
     DatabaseUnavailable: "database-unavailable",
     DiskFailed: "disk-failed",
     SQLAlchemyError: "database-unavailable",
+    SpoolFull: "spool-full",
+    SpoolFailed: "spool-failed",
 }
 
 
@@ -76,6 +81,10 @@ class Services(NamedTuple):
     now: Callable[[], Instant]
     wait_until: Callable[[Instant], Awaitable[None]]
     in_thread: Callable[[Callable[[], Any]], Awaitable[Any]]
+    spool: Spool | None = None
+    """None: what the database does not take is not answered."""
+    remembered: RememberedLogins | None = None
+    """None: without the database nobody gets in."""
     log: Any = structlog.get_logger("aaa")
     """Better bound already: finding its level again for every packet would cost more than the line."""
 
@@ -137,7 +146,7 @@ async def _answer(services: Services, datagram: Datagram, codes: frozenset[Code]
     except tuple(OUR_FAILURES) as problem:
         reason = next(text for kind, text in OUR_FAILURES.items() if isinstance(problem, kind))
         _drop(services, reason, datagram, received_at, str(problem))
-    except Exception:  # noqa: BLE001  the NAS sees silence, the log everything
+    except Exception:
         services.log.exception("bug", nas=nas.name, code=packet.code, identifier=packet.identifier)
     finally:
         if answer is None:
@@ -186,26 +195,33 @@ async def _record(
     services: Services, packet: Packet, nas: Nas, secret: bytes, received_at: Instant, datagram: Datagram
 ) -> bytes | None:
     report = report_of(packet, nas, datagram.address, received_at, services.token_keys)
-    if isinstance(report, Restart):
-        await services.in_thread(
-            lambda: record_restart(
-                services.engine, report.nas_id, report.nas_address, report.kind, report.event_at, received_at
-            )
-        )
-        services.log.info("nas-restart", nas=nas.name, source=report.nas_address, kind=report.kind)
+    try:
+        outcome = await services.writer.submit(NasRestart(*report) if isinstance(report, Restart) else report)
+    except DatabaseUnavailable:
+        if services.spool is None or nas.on_database_down == "silent":
+            raise
+        # What a disk of ours holds is as durable as what the database holds, so it may be answered; `replay` books it.
+        await services.spool.keep(received_at, datagram.address, packet.raw)
+        services.log.debug("spooled", nas=nas.name, kind=report.kind)
     else:
-        outcome = await services.writer.submit(report)
-        if isinstance(outcome, Orphan):
-            services.log.warning(
-                "orphan-report", nas=nas.name, username=report.username, kind=report.kind, reason=outcome.reason
-            )
-        elif isinstance(outcome, Recorded):
-            services.log.debug(
-                "accounting", nas=nas.name, kind=report.kind, account_id=outcome.account_id,
-                session_id=outcome.session_id, up=outcome.used.up, down=outcome.used.down,
-                seconds=outcome.used.seconds, micros=outcome.micros, flags=outcome.flags,
-            )  # fmt: skip
+        _say(services, nas, report, outcome)
     return reply(Code.ACCOUNTING_RESPONSE, packet, (), secret, message_authenticator=False)
+
+
+def _say(services: Services, nas: Nas, report: Report | Restart, outcome: Outcome) -> None:
+    """The one line of a report that is in the database."""
+    if isinstance(report, Restart):
+        services.log.info("nas-restart", nas=nas.name, source=report.nas_address, kind=report.kind)
+    elif isinstance(outcome, Orphan):
+        services.log.warning(
+            "orphan-report", nas=nas.name, username=report.username, kind=report.kind, reason=outcome.reason
+        )
+    elif isinstance(outcome, Recorded):
+        services.log.debug(
+            "accounting", nas=nas.name, kind=report.kind, account_id=outcome.account_id,
+            session_id=outcome.session_id, up=outcome.used.up, down=outcome.used.down,
+            seconds=outcome.used.seconds, micros=outcome.micros, flags=outcome.flags,
+        )  # fmt: skip
 
 
 # --- Access-Request ------------------------------------------------------------------------------------------------
