@@ -109,7 +109,7 @@ class _SQLite:
         rows = self._driver.execute(sql, [json.dumps(list(s)) for s in sets]).fetchall()
         flags = [i for i, column in enumerate(columns) if isinstance(table.c[column].type, Boolean)]
         if flags:  # SQLite has no booleans of its own
-            rows = [tuple(bool(v) if i in flags else v for i, v in enumerate(row)) for row in rows]
+            rows = [tuple(bool(v) if i in flags and v is not None else v for i, v in enumerate(row)) for row in rows]
         return _Rows(rows)
 
     def insert(
