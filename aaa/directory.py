@@ -109,6 +109,7 @@ class NasDirectory:
                 require_message_authenticator=row.require_message_authenticator,
                 limit_proxy_state=row.limit_proxy_state,
                 counters_reversed=speaks.counters_reversed if row.counters_reversed is None else row.counters_reversed,
+                on_database_down=row.on_database_down,
             )
         except (KeyRingError, ValueError) as error:
             _log.error("nas-unusable", nas=row.name, problem=str(error))

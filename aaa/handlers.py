@@ -230,6 +230,41 @@ def _say(services: Services, nas: Nas, report: Report | Restart, outcome: Outcom
 async def _admit(
     services: Services, packet: Packet, nas: Nas, secret: bytes, received_at: Instant, datagram: Datagram
 ) -> bytes | None:
+    try:
+        if services.writer.why_unavailable is not None:
+            raise DatabaseUnavailable(services.writer.why_unavailable)
+        return await _admit_by_database(services, packet, nas, secret, received_at, datagram)
+    except (DatabaseUnavailable, SQLAlchemyError):
+        answer = _admit_from_memory(services, packet, nas, received_at)
+        if answer is None:
+            raise
+        return answer
+
+
+def _admit_from_memory(services: Services, packet: Packet, nas: Nas, received_at: Instant) -> bytes | None:
+    """Without the database: let in again, for a short time, who was let in lately with the same password. Nobody is
+    refused: None is silence, and the NAS asks elsewhere."""
+    if services.remembered is None:
+        return None
+    for secret in nas.secrets:
+        request = access_request(packet, secret)
+        admitted = services.remembered.recall(request, received_at)
+        if admitted is not None:
+            # The token names the account and no session: its reports are kept as orphans, by account, to be charged
+            # by hand.
+            class_token = token(admitted.account_id, admitted.session_id, services.token_keys[0])
+            attributes = access.accept(admitted, dialect(nas.dialect), class_token)
+            services.log.warning(
+                "access-accept-remembered", nas=nas.name, username=request.username,
+                profile=admitted.profile.name, seconds=admitted.time_limit_seconds,
+            )  # fmt: skip
+            return reply(Code.ACCESS_ACCEPT, packet, attributes, secret, message_authenticator=True)
+    return None
+
+
+async def _admit_by_database(
+    services: Services, packet: Packet, nas: Nas, secret: bytes, received_at: Instant, datagram: Datagram
+) -> bytes | None:
     signed = packet.first(MESSAGE_AUTHENTICATOR) is not None
     if signed and nas.require_message_authenticator == "learn" and packet.first(EAP_MESSAGE) is None:
         await services.in_thread(lambda: services.nases.require_message_authenticator(nas.nas_id, received_at))
@@ -247,6 +282,8 @@ async def _admit(
         assert subscriber is not None
         outcome = await services.writer.submit(_login(request, subscriber, nas, datagram.address))
         if isinstance(outcome, Admitted):
+            if services.remembered is not None:
+                services.remembered.remember(request, outcome, subscriber.expires_at, received_at)
             class_token = token(outcome.account_id, outcome.session_id, services.token_keys[0])
             attributes = access.accept(outcome, dialect(nas.dialect), class_token)
             services.log.info(
@@ -256,6 +293,8 @@ async def _admit(
             return reply(Code.ACCESS_ACCEPT, packet, attributes, secret, message_authenticator=True)
         assert isinstance(outcome, Refused)
         refusal = access.rejection(outcome.reason)
+    if services.remembered is not None and verdict == "right":
+        services.remembered.forget(request.username)
     services.log.info(
         "access-reject", nas=nas.name, username=request.username, reason=refusal.reason,
         method=type(request.method).__name__,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 RequireMessageAuthenticator = Literal["yes", "learn", "no"]
+OnDatabaseDown = Literal["spool", "silent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +28,5 @@ class Nas:
     limit_proxy_state: bool
     counters_reversed: bool
     """Its Acct-Input-* counts what the subscriber downloads."""
+    on_database_down: OnDatabaseDown = "spool"
+    """spool: its reports are kept on this machine's disk and answered; silent: it must send them elsewhere, or later."""

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, Select, delete, exists, func, insert, se
 
 from aaa.dialects import names as dialect_names
 from aaa.keyring import KeyRing, nas_secret, subscriber_password
-from aaa.nas import RequireMessageAuthenticator
+from aaa.nas import OnDatabaseDown, RequireMessageAuthenticator
 from charging import catalogue
 from charging.catalogue import NewAccount, Status, in_parts
 from charging.payment import Grant
@@ -61,6 +61,7 @@ class NasSettings:
     limit_proxy_state: bool = True
     counters_reversed: bool | None = None
     """None: as the dialect says."""
+    on_database_down: OnDatabaseDown = "spool"
 
 
 class NasLine(NamedTuple):

@@ -5,20 +5,29 @@ The fact is one durable row, so the NAS has its answer at once; `jobs` closes th
 
 from __future__ import annotations
 
-from sqlalchemy import Engine
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
 from charging.plan import Instant
 from charging.tables import nas_restart
 
 
-def record_restart(
-    engine: Engine, nas_id: int, nas_address: str, kind: str, event_at: Instant, recorded_at: Instant
-) -> None:
-    """Write the fact down. The same one again changes nothing."""
-    insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
-    row = insert(nas_restart).values(
-        nas_id=nas_id, nas_address=nas_address, kind=kind, event_at=event_at, recorded_at=recorded_at
-    )
-    with engine.begin() as connection:
-        connection.execute(row.on_conflict_do_nothing())
+class NasRestart(NamedTuple):
+    """All sessions of this NAS that are older than the event have ended. The fields are columns."""
+
+    nas_id: int
+    nas_address: str
+    kind: str
+    """on or off"""
+    event_at: Instant
+    recorded_at: Instant
+
+
+def record_restarts(connection: Connection, restarts: Sequence[NasRestart]) -> None:
+    """Write the facts down, in the transaction that is open. The same one again changes nothing."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    rows = [restart._asdict() for restart in sorted(restarts)]
+    connection.execute(insert(nas_restart).on_conflict_do_nothing(), rows)

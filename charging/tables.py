@@ -71,9 +71,11 @@ nas = Table(
     Column("require_message_authenticator", Text, nullable=False, comment="yes, learn or no"),
     Column("limit_proxy_state", Boolean, nullable=False),
     Column("counters_reversed", Boolean, comment="Input means download here; null: as the dialect says"),
+    Column("on_database_down", Text, nullable=False, server_default="spool", comment="its reports: spool or silent"),
     Column("created_at", BigInteger, nullable=False),
     Column("revised_at", BigInteger, nullable=False, comment="moves on with every change; nodes watch the newest"),
     CheckConstraint("require_message_authenticator IN ('yes', 'learn', 'no')", name="require_ma"),
+    CheckConstraint("on_database_down IN ('spool', 'silent')", name="on_database_down"),
 )
 
 plan = Table(

@@ -20,8 +20,9 @@ from charging.admission import Login
 from charging.batching import Batches, Run
 from charging.durability import NotDurable, commit, watch
 from charging.plan import Instant
+from charging.restarts import NasRestart, record_restarts
 from charging.session import Report
-from charging.settle import Conflict, Item, Outcome, Plans, Settled, settle
+from charging.settle import Conflict, Done, Item, Outcome, Plans, Settled, settle
 from charging.shelf import Shelf
 from charging.waiting import Rank
 
@@ -243,7 +244,7 @@ class Writer:
             tries += 1
             now = self._now()
             try:
-                settled = self._settle_once(items, now)
+                settled = self._settle_once(settling, restarts, now)
             except NotDurable as error:
                 raise DatabaseUnavailable(str(error)) from error
             except _CONFLICTS as error:
@@ -269,10 +270,12 @@ class Writer:
             outcomes = iter(settled.outcomes)
             return [Done(0) if isinstance(item, NasRestart) else next(outcomes) for item in items]
 
-    def _settle_once(self, items: Sequence[Item], now: Instant) -> Settled:
+    def _settle_once(self, items: Sequence[Item], restarts: Sequence[NasRestart], now: Instant) -> Settled:
         with self._engine.connect() as connection:
             try:
                 settled = settle(connection, items, now, self._plans, self._chance, self._shelf)
+                if restarts:
+                    record_restarts(connection, restarts)
                 commit(connection)
             except _UNAVAILABLE:
                 connection.invalidate()

@@ -45,6 +45,7 @@ _DETAILS: Final = (
     *_COLUMNS,
     Column("limit Proxy-State", "limit_proxy_state"),
     Column("counters reversed", "counters_reversed"),
+    Column("on database down", "on_database_down"),
     Column("previous secret accepted", "previous_secret_accepted"),
     Column("created", lambda nas: day(nas["created_at"])),
     Column("changed", lambda nas: day(nas["revised_at"])),
@@ -90,6 +91,11 @@ def _settings_options(command: F) -> F:
                 "--counters-reversed",
                 type=click.Choice(["yes", "no", "dialect"]),
                 help="Its Acct-Input counts what the subscriber downloads.",
+            ),
+            click.option(
+                "--on-database-down",
+                type=click.Choice(["spool", "silent"]),
+                help="Its reports then: kept on this machine's disk and answered, or not answered.",
             ),
         )
     ):
@@ -293,6 +299,7 @@ def _record(line: NasLine) -> dict[str, Any]:
         "require_message_authenticator": settings.require_message_authenticator,
         "limit_proxy_state": settings.limit_proxy_state,
         "counters_reversed": speaks.counters_reversed if reversed_ is None else reversed_,
+        "on_database_down": settings.on_database_down,
         "previous_secret_accepted": line.previous_secret_sealed is not None,
         "live_sessions": line.live_sessions,
         "created_at": iso(line.created_at),

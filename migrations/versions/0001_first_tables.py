@@ -175,11 +175,19 @@ def upgrade() -> None:
             nullable=True,
             comment="Input means download here; null: as the dialect says",
         ),
+        sa.Column(
+            "on_database_down",
+            sa.Text(),
+            server_default="spool",
+            nullable=False,
+            comment="its reports: spool or silent",
+        ),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column(
             "revised_at", sa.BigInteger(), nullable=False, comment="moves on with every change; nodes watch the newest"
         ),
         sa.CheckConstraint("require_message_authenticator IN ('yes', 'learn', 'no')", name=op.f("ck_nas_require_ma")),
+        sa.CheckConstraint("on_database_down IN ('spool', 'silent')", name=op.f("ck_nas_on_database_down")),
         sa.PrimaryKeyConstraint("nas_id", name=op.f("pk_nas")),
         sa.UniqueConstraint("name", name=op.f("uq_nas_name")),
         sa.UniqueConstraint("network", name=op.f("uq_nas_network")),
