@@ -92,11 +92,10 @@ class ServerProcess:
             sys.executable, "-m", "cli.main", *self.aaa.options, "serve", "--listen", "127.0.0.1",
             "--auth-port", str(self.auth_port), "--acct-port", str(self.acct_port),
         ]  # fmt: skip
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("AAA_")}
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                arguments, cwd=self._folder, env={**environment, "PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=subprocess.STDOUT,
+                arguments, cwd=self._folder, env=environment(), stdin=subprocess.DEVNULL, stdout=log,
+                stderr=subprocess.STDOUT,
             )  # fmt: skip
         deadline = time.monotonic() + START_WITHIN_SECONDS
         for port in (self.auth_port, self.acct_port):
@@ -118,12 +117,25 @@ class ServerProcess:
             process.wait()
             pytest.fail(f"SIGTERM did not stop it within {STOP_WITHIN_SECONDS} s:\n{self.log}")
 
+    def ended(self, *, within: int) -> int:
+        """Its exit code, when it ends by itself."""
+        assert self._process is not None, "it does not run"
+        try:
+            return self._process.wait(within)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"it did not end within {within} s:\n{self.log}")
+
     def kill(self) -> None:
         """End it at once (SIGKILL), as a power cut would."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
             process.wait()
+
+
+def environment() -> dict[str, str]:
+    """What a process of ours sees: this tree, and no settings of whoever runs the tests."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("AAA_")} | {"PYTHONPATH": str(ROOT)}
 
 
 def alive(port: int) -> bool:

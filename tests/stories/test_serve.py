@@ -1,0 +1,62 @@
+"""`aaa serve` as a process: how it begins, and how it ends when it can not go on."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aaa import wire
+from aaa.wire import Attribute, Code
+from tests.stories.conftest import SECRET, Aaa, ServerProcess, environment
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+def serve(aaa: Aaa, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run it until it ends by itself."""
+    line = [sys.executable, "-m", "cli.main", *aaa.options, "serve", "--listen", "127.0.0.1", *arguments]
+    return subprocess.run(
+        line, cwd=folder, env=environment(), capture_output=True, text=True, timeout=60, check=False,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(server: ServerProcess, tmp_path: Path) -> None:
+    for ports in ((str(server.auth_port), "0"), ("0", str(server.acct_port))):
+        ended = serve(server.aaa, tmp_path, "--auth-port", ports[0], "--acct-port", ports[1])
+        assert ended.returncode == 1
+        last = ended.stderr.strip().splitlines()[-1]
+        assert last.startswith("Error: ")
+        assert str(server.auth_port) in last or str(server.acct_port) in last
+        assert "Traceback" not in ended.stderr
+
+
+def test_a_broken_database_file_ends_the_server(server: ServerProcess, tmp_path: Path) -> None:
+    """What a disk gives back wrongly can not be trusted: nothing is answered, and the process says so and ends."""
+    for file in tmp_path.glob("test.db*"):
+        if file.suffix != ".keys":
+            with file.open("r+b") as broken:
+                broken.write(bytes(file.stat().st_size))
+    start: list[Attribute] = [("Acct-Status-Type", 1), ("User-Name", "alice")]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nas:
+        nas.settimeout(0.5)
+        for number in range(50):
+            ask = wire.request(Code.ACCOUNTING_REQUEST, number, start, SECRET.encode(), message_authenticator=False)
+            nas.sendto(ask, ("127.0.0.1", server.acct_port))
+        with pytest.raises(TimeoutError):
+            nas.recv(4096)
+    assert server.ended(within=10) == 1
+    assert server.log.count('"event": "disk-failed"') == 1
+    assert "Traceback" not in server.log
+
+
+def test_a_database_that_is_not_there_is_said_in_one_line(aaa: Aaa, tmp_path: Path) -> None:
+    (tmp_path / "test.db").unlink()
+    ended = serve(aaa, tmp_path)
+    assert ended.returncode == 1
+    assert "aaa db upgrade" in ended.stderr
+    assert "Traceback" not in ended.stderr
