@@ -200,6 +200,8 @@ def _run(config: Config, engine: Engine, keys: KeyRing) -> int:
         return lambda work: deferToThreadPool(reactor, pool, work)
 
     def disk_failed() -> None:
+        if exit_codes:
+            return  # said already: every item of a batch brings the news
         log.critical("disk-failed", advice="the database file can not be trusted any more; check the disk")
         exit_codes.append(1)
         reactor.stop()
