@@ -186,10 +186,11 @@ def _open(
             books[account_id] = book
     if unread:
         books.update(_read(to, unread, now, plans, new_id))
-    _open_closed(to, items, books, owners)
+    closed = _open_closed(to, items, books, owners)
     plans.read(
         to,
         [s.plan_version_id for account_id in unread if account_id in books for s in books[account_id].sessions.values()]
+        + [s.plan_version_id for s in closed]
         + [item.plan_version_id for item in items if isinstance(item, Login | Grant)],
     )
     top_ups = [item.top_up_id for item in items if isinstance(item, TopUp)]
@@ -223,12 +224,15 @@ def _read(
     return books
 
 
-def _add_session(book: Book, row: tuple[Any, ...]) -> None:
+def _add_session(book: Book, row: tuple[Any, ...]) -> Session:
     session = book.sessions[row[1]] = Session(*row)
     book.settled_states[row[1]] = _session_state(session)
+    return session
 
 
-def _open_closed(to: Sets, items: Sequence[Item], books: dict[int, Book], owners: dict[str, tuple[int, int]]) -> None:
+def _open_closed(
+    to: Sets, items: Sequence[Item], books: dict[int, Book], owners: dict[str, tuple[int, int]]
+) -> list[Session]:
     """Add the closed sessions that reports of this batch may mean: a late packet, or a Start after a Stop."""
     roots: dict[int, set[int]] = {}
     keys: set[str] = set()
@@ -249,9 +253,10 @@ def _open_closed(to: Sets, items: Sequence[Item], books: dict[int, Book], owners
     if keys:
         found += to.select(tables.session, _SESSION, "session_key {any}", sorted(keys)).fetchall()
     closed: dict[int, set[int]] = {}
+    added: list[Session] = []
     for row in found:
         if row[0] in books and row[1] not in books[row[0]].sessions:
-            _add_session(books[row[0]], row)
+            added.append(_add_session(books[row[0]], row))
             closed.setdefault(row[0], set()).add(row[1])
     if closed:
         session_ids = sorted({s for group in closed.values() for s in group})
@@ -261,6 +266,7 @@ def _open_closed(to: Sets, items: Sequence[Item], books: dict[int, Book], owners
         for row in rows.fetchall():
             if row[1] in closed.get(row[0], ()):
                 books[row[0]].charges[row[1], row[2], row[3]] = Charge(*row)
+    return added
 
 
 def _live_root(book: Book, item: Report) -> Session | None:
