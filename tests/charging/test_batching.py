@@ -1,0 +1,152 @@
+"""Batches gather by themselves: no timer, one under way, each item with its own outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from charging.batching import Batches, QueueFull
+
+
+class Floor:
+    """Work that is done when the test says so; items are doubled, `bad` ones fail, `boom` takes the batch along."""
+
+    def __init__(self, most_queued: int = 100, most_in_batch: int = 3) -> None:
+        self.batches: list[list[Any]] = []
+        self.waiting: list[tuple[Callable[[], Sequence[object]], Deferred[Sequence[object]]]] = []
+        self.told: list[object] = []
+        self.queue: Batches[Any, Any] = Batches(
+            self.work, self.run, most_queued=most_queued, most_in_batch=most_in_batch, on_failure=self.told.append
+        )
+
+    def work(self, items: Sequence[Any]) -> Sequence[Any]:
+        self.batches.append(list(items))
+        if "boom" in items:
+            raise OSError("boom")
+        return [ValueError(item) if item == "bad" else item * 2 for item in items]
+
+    def run(self, work: Callable[[], Sequence[object]]) -> Deferred[Sequence[object]]:
+        done: Deferred[Sequence[object]] = Deferred()
+        self.waiting.append((work, done))
+        return done
+
+    def go(self) -> None:
+        work, done = self.waiting.pop(0)
+        try:
+            outcomes = work()
+        except OSError:
+            done.errback(Failure())
+        else:
+            done.callback(outcomes)
+
+    def submit(self, *items: Any) -> list[list[Any]]:
+        found: list[list[Any]] = []
+        for item in items:
+            answers: list[Any] = []
+            self.queue.submit(item).addBoth(answers.append)
+            found.append(answers)
+        return found
+
+
+def test_an_idle_one_works_at_once() -> None:
+    floor = Floor()
+    (answer,) = floor.submit(1)
+    assert len(floor.waiting) == 1
+    floor.go()
+    assert answer == [2]
+    assert not floor.queue.busy
+
+
+def test_what_comes_meanwhile_goes_together_in_order_and_no_more_than_allowed() -> None:
+    floor = Floor(most_in_batch=3)
+    answers = floor.submit(1, 2, 3, 4, 5)
+    assert floor.queue.queued == 4
+    floor.go()
+    floor.go()
+    assert floor.batches == [[1], [2, 3, 4]]
+    floor.go()
+    assert floor.batches[2] == [5]
+    assert answers == [[2], [4], [6], [8], [10]]
+    assert not floor.waiting
+
+
+def test_the_next_batch_is_at_work_before_the_answers_of_the_last_are_heard() -> None:
+    floor = Floor()
+    heard: list[int] = []
+    floor.queue.submit(1).addCallback(lambda _: heard.append(len(floor.waiting)))
+    floor.submit(2)
+    floor.go()
+    assert heard == [1]
+
+
+def test_a_failed_item_is_only_its_own() -> None:
+    floor = Floor()
+    floor.submit("x")
+    good, bad, other = floor.submit("a", "bad", "b")
+    floor.go()
+    floor.go()
+    assert (good, other) == (["aa"], ["bb"])
+    assert isinstance(bad[0].value, ValueError)
+    assert floor.told == []
+
+
+def test_a_failed_batch_is_told_to_all_of_it_and_to_nobody_else() -> None:
+    floor = Floor(most_in_batch=2)
+    before, first, second, after = floor.submit("x", "a", "boom", "z")
+    for _ in range(3):
+        floor.go()
+    assert before == ["xx"]
+    assert [answer[0].check(OSError) for answer in (first, second)] == [OSError, OSError]
+    assert after == ["zz"]
+    assert [str(error) for error in floor.told] == ["boom"]
+    assert not floor.queue.busy
+
+
+def test_a_full_queue_refuses_and_what_waits_is_kept() -> None:
+    floor = Floor(most_queued=2)
+    answers = floor.submit(1, 2, 3)
+    with pytest.raises(QueueFull):
+        floor.queue.submit(4)
+    floor.go()
+    floor.go()
+    assert answers == [[2], [4], [6]]
+    assert floor.submit(5) == [[]]  # there is room again
+
+
+def test_one_who_has_gone_does_not_hold_up_the_others() -> None:
+    floor = Floor()
+    floor.submit(0)
+    gone: Deferred[Any] = floor.queue.submit(1)
+    gone.addErrback(lambda _: None)
+    (stayed,) = floor.submit(2)
+    gone.cancel()
+    floor.go()
+    floor.go()
+    assert stayed == [4]
+
+
+def test_a_callback_that_breaks_hurts_no_other() -> None:
+    floor = Floor()
+    floor.submit(0)
+    breaks = floor.queue.submit(1)
+    breaks.addCallback(lambda _: 1 // 0).addErrback(lambda _: None)
+    (stayed,) = floor.submit(2)
+    floor.go()
+    floor.go()
+    assert stayed == [4]
+
+
+def test_idle() -> None:
+    floor = Floor()
+    told: list[str] = []
+    floor.queue.idle().addCallback(lambda _: told.append("at once"))
+    floor.submit(1, 2)
+    floor.queue.idle().addCallback(lambda _: told.append("later"))
+    floor.go()
+    assert told == ["at once"]
+    floor.go()
+    assert told == ["at once", "later"]

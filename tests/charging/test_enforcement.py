@@ -1,0 +1,94 @@
+"""How much is held, and how a NAS that does not do as it says is brought to it."""
+
+from __future__ import annotations
+
+import pytest
+
+from charging.buckets import Usage
+from charging.enforcement import MOST_DISCONNECTS, nothing_covered, profile_of, slice_of
+from charging.plan import Allowance, Direction, Exhausted, Plan, Profile, Unit
+from charging.settle import CommandAcked, CommandFailed, Cut
+from tests.charging.cases.story import BEGIN, Memory
+from tests.charging.test_book import MB, let_in, report_of, stage_of
+
+SLOW = Profile("slow", 80_000, 80_000)
+
+
+def plan(*lines: tuple[Unit, Direction], line: Profile | None = None) -> Plan:
+    return Plan(
+        "p", "EUR", "UTC", line or Profile("line", 16_000_000, 8_000_000),
+        allowances=tuple(Allowance(f"{u}-{d}", u, d, 100 * MB) for u, d in lines), exhausted=Exhausted("throttle", SLOW),
+    )  # fmt: skip
+
+
+def test_a_slice_lasts_until_our_next_word_has_arrived() -> None:
+    assert slice_of(plan(), 60) == Usage(95 * MB, 190 * MB, 95)
+    unknown = slice_of(plan(line=Profile("any")), 60)  # 20 Mbit/s are assumed
+    assert unknown == Usage(237_500_000, 237_500_000, 95)
+
+
+WANT = Usage(10, 20, 30)
+
+
+@pytest.mark.parametrize(
+    ("lines", "uncovered", "nothing"),
+    [
+        ([("octets", "total")], Usage(10, 20, 0), True),
+        ([("octets", "total")], Usage(10, 19, 0), False),
+        ([("octets", "total")], Usage(10, 0, 0), False),
+        ([("octets", "down"), ("octets", "up")], Usage(10, 0, 0), True),
+        ([("octets", "down"), ("octets", "up")], Usage(9, 19, 0), False),
+        ([("octets", "down")], Usage(0, 20, 0), True),
+        ([("octets", "down")], Usage(0, 19, 0), False),
+        ([("seconds", "total")], Usage(0, 0, 30), True),
+        ([("seconds", "total")], Usage(0, 0, 29), False),
+        ([("seconds", "total"), ("octets", "total")], Usage(0, 0, 30), True),
+        ([("seconds", "total"), ("octets", "total")], Usage(10, 20, 0), True),
+        ([("seconds", "total"), ("octets", "total")], Usage(10, 19, 29), False),
+        ([], Usage(0, 0, 0), False),
+    ],
+)
+def test_nothing_covered(lines: list[tuple[Unit, Direction]], uncovered: Usage, nothing: bool) -> None:
+    assert nothing_covered(plan(*lines), WANT, uncovered) is nothing
+
+
+def test_the_profile_that_a_session_should_have() -> None:
+    stage = stage_of(plan(("octets", "total")))
+    session_id = live(stage)
+    session = stage.books[1].sessions[session_id]
+    assert profile_of(plan(), session).name == "line"
+    session.wanted = "exhausted"
+    assert profile_of(plan(), session).name == "slow"
+
+
+def live(stage: Memory) -> int:
+    admitted = let_in(stage, "d")
+    assert admitted is not None
+    stage.settle(report_of(admitted, "start", 0, 0, 0, 0), BEGIN)
+    return admitted.session_id
+
+
+def test_an_answer_to_an_older_command_changes_nothing() -> None:
+    stage = stage_of(plan(("octets", "total")))
+    session_id = live(stage)
+    stage.settle(Cut(1, None, session_id, "suspended"), BEGIN)
+    session = stage.books[1].sessions[session_id]
+    assert (session.wanted, session.wanted_version) == ("cut", 1)
+    stage.settle(CommandFailed(1, session_id, 0, "refused"), BEGIN)
+    assert (session.wanted_version, session.failed_commands) == (1, 0)
+    stage.settle(CommandAcked(1, session_id, 0), BEGIN)
+    assert session.acked_version == 0
+
+
+def test_disconnects_are_repeated_ever_later_and_then_somebody_is_called() -> None:
+    stage = stage_of(plan(("octets", "total")))
+    session_id = live(stage)
+    stage.settle(Cut(1, None, session_id, "suspended"), BEGIN)
+    session = stage.books[1].sessions[session_id]
+    waits, calls = [], []
+    for _ in range(MOST_DISCONNECTS + 3):
+        _, happened = stage.settle(CommandFailed(1, session_id, session.wanted_version, "refused"), BEGIN)
+        waits += [command.not_before - BEGIN for command in happened.commands]
+        calls += [notice.kind for notice in happened.notices]
+    assert waits == [30_000, 60_000, 120_000]
+    assert calls == ["enforcement-failed"]
