@@ -39,7 +39,7 @@ class Floor:
         try:
             outcomes = work()
         except OSError:
-            done.errback(Failure())
+            done.errback(Failure())  # type: ignore[no-untyped-call]
         else:
             done.callback(outcomes)
 

@@ -46,7 +46,7 @@ def test_an_honest_chain_holds(chain: Chain) -> None:
 def test_an_edit_of_any_field_is_found(chain: Chain, field: str) -> None:
     for at, transfer in enumerate(chain.transfers):
         value = getattr(transfer, field)
-        changed = transfer._replace(**{field: value + 1 if isinstance(value, int) else f"{value or ''}x"})
+        changed = transfer._replace(**{field: value + 1 if isinstance(value, int) else f"{value or ''}x"})  # type: ignore[arg-type]
         edited = [*chain.transfers[:at], changed, *chain.transfers[at + 1 :]]
         assert chain.wrong(edited) == f"transfer {at + 1} was changed after it was written"
 

@@ -165,7 +165,7 @@ def test_an_error_in_a_pipeline_is_the_first_statements_own(connection: Connecti
             for k in range(2, 40):
                 to.insert(drawer, COLUMNS, [row(k)])
 
-    with pytest.raises(Exception, match="(?i)unique|duplicate key"):
+    with pytest.raises(Exception, match=r"(?i)unique|duplicate key"):
         work()
 
 

@@ -92,8 +92,10 @@ def test_writers_wait_for_each_other_also_when_they_read_first(engine: Engine) -
         ("session_charge", "(account_id, session_id, bucket_id, unit, held) VALUES (1, 1, 1, 'octets', -1)"),
         (
             "transfer",
-            "(account_id, seq, debit, credit, unit, amount, kind, reference, effective_at, recorded_at, actor, hash)"
-            " VALUES (1, 1, 'a', 'b', 'money', 0, '', '', 0, 0, '', '')",
+            (
+                "(account_id, seq, debit, credit, unit, amount, kind, reference, effective_at, recorded_at, actor, hash)"
+                " VALUES (1, 1, 'a', 'b', 'money', 0, '', '', 0, 0, '', '')"
+            ),
         ),
     ],
 )

@@ -42,7 +42,7 @@ def test_drift_is_seen(engine: Engine) -> None:
 
 
 def test_an_empty_database_is_told_what_to_run(empty: Engine) -> None:
-    with pytest.raises(migrations.NotUpToDate, match="^the database is empty; run: aaa db upgrade$"):
+    with pytest.raises(migrations.NotUpToDate, match=r"^the database is empty; run: aaa db upgrade$"):
         migrations.require_current(empty)
 
 

@@ -248,7 +248,7 @@ def test_only_the_newest_command_of_a_session_waits(shop: Shop) -> None:
     c = tables.command.c
     with shop.stage.engine.connect() as connection:
         found = connection.execute(select(c.version, c.action, c.state).order_by(c.version)).all()
-    assert [tuple(row) for row in found][0] == (1, "disconnect", "superseded")
+    assert tuple(found[0]) == (1, "disconnect", "superseded")
     assert [row.state for row in found].count("pending") == 1
 
 
@@ -328,7 +328,7 @@ def test_two_nodes_race_for_one_top_up(shop: Shop) -> None:
 def test_one_reference_pays_once_whatever_the_server_believes(shop: Shop) -> None:
     first, second = _top_up(shop, "1"), _top_up(shop, "1")
     shop.settle(first)
-    with pytest.raises(Exception, match="(?i)unique"):
+    with pytest.raises(Exception, match=r"(?i)unique"):
         shop.settle(second)
     assert shop.balance(shop.home, "money") == 5_000_000
 
@@ -344,7 +344,7 @@ def test_what_is_written_once_can_not_be_changed(shop: Shop, table: str, change:
     column = {"transfer": "amount", "usage_line": "amount_micros", "plan_version": "number"}[table]
     with shop.stage.engine.connect() as connection:
         before = connection.execute(select(func.count()).select_from(tables.metadata.tables[table])).scalar_one()
-        with pytest.raises(sqlalchemy.exc.DBAPIError, match=f"rows of {table} are never changed"):
+        with pytest.raises(sqlalchemy.exc.DBAPIError, match=rf"rows of {table} are never changed"):
             connection.execute(text(change.format(table, column, column)))
         connection.rollback()
         after = connection.execute(select(func.count()).select_from(tables.metadata.tables[table])).scalar_one()

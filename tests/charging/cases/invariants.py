@@ -27,6 +27,7 @@ def broken(rows: Rows) -> list[str]:
     return [
         *_chain(rows),
         *_money(rows),
+        *_lines(rows),
         *_holds(rows),
         *_octets(rows),
         *_sessions(rows),
@@ -51,12 +52,10 @@ def _money(rows: Rows) -> Iterable[str]:
         if transfer.kind == "usage":
             usage[transfer.session_id, transfer.debit.split(":nas-")[0], transfer.unit] += transfer.amount
     unposted: dict[int, int] = defaultdict(int)
-    accrued: dict[tuple[int, int, str], int] = defaultdict(int)
     for charge in rows.charges:
         if not 0 <= charge.posted <= charge.accrued:
             yield f"session {charge.session_id}: posted {charge.posted} of {charge.accrued}"
         unposted[charge.bucket_id] += charge.accrued - charge.posted
-        accrued[charge.session_id, charge.bucket_id, charge.unit] += charge.accrued
         name = "shortfall" if charge.bucket_id == SHORTFALL else f"bucket:{charge.bucket_id}"
         if usage.pop((charge.session_id, name, charge.unit), 0) != charge.posted:
             yield f"session {charge.session_id}: the ledger does not say {charge.posted} {charge.unit} from {name}"
@@ -70,6 +69,10 @@ def _money(rows: Rows) -> Iterable[str]:
             )
         if bucket.unit != "money" and bucket.balance < 0:
             yield f"{bucket.name}: balance {bucket.balance}"
+
+
+def _lines(rows: Rows) -> Iterable[str]:
+    accrued = {(c.session_id, c.bucket_id, c.unit): c.accrued for c in rows.charges}
     drawn: dict[tuple[int, int, str], int] = defaultdict(int)
     for line in rows.usage_lines:
         for bucket_id, unit, amount in _draws(line.draws):

@@ -106,7 +106,7 @@ def _case(name: str, lines: list[tuple[str, str]]) -> Case:
     return case
 
 
-def _setting(case: Case, word: str, rest: str) -> None:  # noqa: C901, PLR0912  one branch per word
+def _setting(case: Case, word: str, rest: str) -> None:
     plan = case.plan
     words = rest.split()
     match word:
