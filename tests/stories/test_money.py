@@ -73,9 +73,7 @@ class House(NamedTuple):
 def houses(users: int) -> list[House]:
     half = users // 2
     alone = [House(f"user-{n}", [f"user-{n}"]) for n in range(half)]
-    shared = [
-        House(f"family-{n}", [f"user-{m}" for m in range(n, min(n + 3, users))]) for n in range(half, users, 3)
-    ]
+    shared = [House(f"family-{n}", [f"user-{m}" for m in range(n, min(n + 3, users))]) for n in range(half, users, 3)]
     return alone + shared
 
 
@@ -149,11 +147,15 @@ def nothing_answered_is_missing(sql: PlainSql, fleet: ScriptedFleet) -> None:
         if session.answered:
             assert session.acct_session_id in meters, f"{session.acct_session_id}: answered, but not in the database"
             mark = meters[session.acct_session_id]
-            assert mark.highest(session.acked) == mark, f"{session.acct_session_id}: {session.acked} answered, {mark} kept"
+            assert mark.highest(session.acked) == mark, (
+                f"{session.acct_session_id}: {session.acked} answered, {mark} kept"
+            )
             assert mark.highest(session.sent) == session.sent, f"{session.acct_session_id}: more than was ever sent"
 
 
-_METERS: Final = "SELECT acct_session_id, octets_up, octets_down, seconds FROM billing_session WHERE acct_session_id IS NOT NULL"
+_METERS: Final = (
+    "SELECT acct_session_id, octets_up, octets_down, seconds FROM billing_session WHERE acct_session_id IS NOT NULL"
+)
 
 
 class Booked(NamedTuple):
@@ -207,7 +209,9 @@ def ledger_agrees(sql: PlainSql, fleet: ScriptedFleet, homes: list[House], booke
         total = session.octets_up + session.octets_down
         beyond = total - octets[session_id]
         assert beyond >= 0, f"{session.acct_session_id}: more octets charged than used"
-        assert micros[session_id] == cost_micros(beyond), f"{session.acct_session_id}: {beyond} octets beyond the allowance"
+        assert micros[session_id] == cost_micros(beyond), (
+            f"{session.acct_session_id}: {beyond} octets beyond the allowance"
+        )
         used[account] += total
         from_allowance[account] += octets[session_id]
         paid[account] += micros[session_id]
@@ -221,7 +225,9 @@ def ledger_agrees(sql: PlainSql, fleet: ScriptedFleet, homes: list[House], booke
         assert from_allowance[home.account] == drawn, home.account
         assert left[home.account, "octets"] == allowance - drawn, home.account
         assert left[home.account, "money"] == PAID_IN_MICROS - paid[home.account], home.account
-    print(f"{sum(used.values())} octets: {sum(from_allowance.values())} from allowances, {sum(paid.values())} micros paid")
+    print(
+        f"{sum(used.values())} octets: {sum(from_allowance.values())} from allowances, {sum(paid.values())} micros paid"
+    )
     assert sum(paid.values()) > 0
     assert sum(from_allowance.values()) > 0
 

@@ -92,9 +92,7 @@ def furnish(aaa: Aaa, folder: Path, users: list[str], nas: SimulatedNas) -> None
 def log_in_exhausted(nas: SimulatedNas, ports: Ports, users: list[str]) -> list[SimulatedSession]:
     """Everybody is let in at the exhausted profile's speed."""
     nas.boot(now_ms())
-    sessions = [
-        nas.log_in(user, PASSWORD, now_ms(), method="chap", demand_bps=(8_000, 64_000)) for user in users
-    ]
+    sessions = [nas.log_in(user, PASSWORD, now_ms(), method="chap", demand_bps=(8_000, 64_000)) for user in users]
     assert ports.run(lambda: all(s.state != "asking" for s in sessions) and not nas.unanswered, now_ms() + 30_000)
     assert {(s.state, s.told.down_bps) for s in sessions} == {("online", 256_000)}
     return sessions

@@ -1,0 +1,286 @@
+"""Sessions paid for in advance, on simulated NASes of every dialect: nobody gets more than the balance and the printed
+bound; who has nothing left is throttled, redirected or cut; who pays is served again."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from aaa.simulator import Event, Server, SimulatedNas, SimulatedSession, behaviour_of
+from aaa.simulator.udp import Ports, now_ms
+from tests.stories.conftest import SECRET, Aaa, ServerProcess
+from tests.stories.plain_sql import plain_sql, top_up
+
+DIALECTS: Final = ("generic", "mikrotik", "accel-ppp", "chillispot")
+PASSWORD: Final = "correct-horse"
+LONGEST_STORY_MS: Final = 180_000
+
+HEAD: Final = """\
+currency = "EUR"
+time_zone = "Europe/Berlin"
+[profile.fast]
+rate_down = "20M"
+rate_up = "5M"
+interim_interval = "1m"
+[profile.line]
+rate_down = "1600k"
+rate_up = "400k"
+interim_interval = "1m"
+[profile.slow]
+rate_down = "64k"
+rate_up = "32k"
+interim_interval = "1m"
+[profile.wall]
+rate_down = "1M"
+rate_up = "1M"
+redirect_url = "https://pay.example.net/"
+address_list = "unpaid"
+interim_interval = "1m"
+"""
+FAST: Final = (5_000_000, 20_000_000)
+LINE: Final = (400_000, 1_600_000)
+SLOW: Final = (32_000, 64_000)
+WALL: Final = (1_000_000, 1_000_000)
+
+
+def plan(name: str, profile: str, amount: str, exhausted: str) -> str:
+    """A plan with an allowance, and a rate beyond it: 10.00 buys 500 MB."""
+    return f"""\
+[plan.{name}]
+profile = "{profile}"
+[[plan.{name}.allowance]]
+name = "data"
+unit = "octets"
+amount = "{amount}"
+[[plan.{name}.rate]]
+unit = "octets"
+price = "0.02"
+per = "1MB"
+[plan.{name}.exhausted]
+{exhausted}
+"""
+
+
+THROTTLE: Final = 'action = "throttle"\nprofile = "slow"'
+REDIRECT: Final = 'action = "redirect"\nprofile = "wall"'
+DISCONNECT: Final = 'action = "disconnect"'
+
+
+class Town:
+    """Some simulated NASes on real sockets, driven by a thread of their own."""
+
+    def __init__(self, nases: Sequence[SimulatedNas]) -> None:
+        self.nases = nases
+        self.ports = Ports(nases, on_event=self.heard)
+        self.accepted: dict[SimulatedSession, object] = {}
+        """The rates that each session's Accept brought."""
+        self.slowed: dict[SimulatedSession, int] = {}
+        """Octets, both directions, by the NAS's own count when it first applied the slow profile to a session."""
+
+    def heard(self, nas: SimulatedNas, event: Event) -> None:
+        """Called on the NASes' thread with each line of their logs."""
+        if event.kind == "told" and event.session:
+            session = nas.sessions[event.session - 1]
+            rates = event.fields["up_bps"], event.fields["down_bps"]
+            self.accepted.setdefault(session, rates)
+            if rates == SLOW:
+                self.slowed.setdefault(session, session.octets_up + session.octets_down)
+
+    def log_in(self, nas: SimulatedNas, username: str) -> None:
+        """Have somebody log in, soon."""
+        self.ports.post(lambda now: nas.log_in(username, PASSWORD, now, method="chap"))
+
+    def sessions(self, username: str) -> list[SimulatedSession]:
+        """All that somebody ever began, the oldest first."""
+        return [session for nas in self.nases for session in nas.sessions if session.username == username]
+
+    def online(self, username: str) -> list[SimulatedSession]:
+        """Those that are on."""
+        return [session for session in self.sessions(username) if session.online]
+
+    def service(self, username: str) -> list[tuple[int | None, int | None]]:
+        """The rates, up and down, that somebody's sessions have now."""
+        return [(s.told.up_bps, s.told.down_bps) for s in self.online(username)]
+
+
+@contextmanager
+def town(server: ServerProcess, aaa: Aaa, *, coa: Sequence[Any] = ("obey",)) -> Iterator[Town]:
+    """A NAS of each dialect and obedience, known to the server, on loopback addresses of their own."""
+    at = Server(("127.0.0.1", server.auth_port), ("127.0.0.1", server.acct_port))
+    nases: list[SimulatedNas] = []
+    for obedience in coa:
+        for dialect in DIALECTS:
+            behaviour = replace(
+                behaviour_of(dialect), interim_seconds=1, timeout_ms=1_000, attempts_per_server=10, coa=obedience,
+                reconnect_ms=200,
+            )  # fmt: skip
+            name, address = f"{dialect}-{obedience}", f"127.0.0.{len(nases) + 2}"
+            nas = SimulatedNas(name, address, SECRET.encode(), dialect, [at], coa_port=0, behaviour=behaviour)
+            nases.append(nas)
+    stop = threading.Event()
+    here = Town(nases)
+    with here.ports as ports:
+        for nas in nases:
+            aaa(
+                "nas", "add", nas.name, "--address", nas.address, "--dialect", nas.dialect,
+                "--coa-port", str(nas.coa_port), "--secret-stdin", stdin=SECRET,
+            )  # fmt: skip
+            ports.post(nas.boot)
+        thread = threading.Thread(target=ports.run, args=(stop.is_set, now_ms() + LONGEST_STORY_MS))
+        thread.start()
+        try:
+            yield here
+        finally:
+            stop.set()
+            thread.join()
+
+
+def furnish(aaa: Aaa, folder: Path, plans: Sequence[str], subscribers: Sequence[tuple[str, str, str, int]]) -> None:
+    """Load plans, and subscribers: user name, account, plan, sessions at a time."""
+    (folder / "story.toml").write_text("\n".join([HEAD, *plans]), encoding="utf-8")
+    rows = [f"{user},{PASSWORD},{of},{account},yes,{most}" for user, account, of, most in subscribers]
+    header = "username,password,plan,account,allow_chap,max_sessions"
+    (folder / "subscribers.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    aaa("plan", "load", str(folder / "story.toml"))
+    aaa("subscriber", "import", str(folder / "subscribers.csv"))
+
+
+def printed_bound_octets(aaa: Aaa, account: str) -> int:
+    """What `aaa explain` says can be used past the end of the money."""
+    octets = json.loads(aaa("explain", account, "--json"))["bound"]["octets"]
+    assert isinstance(octets, int), f"{account}: no bound"
+    return octets
+
+
+def test_two_sessions_of_one_account_spend_its_balance_once(
+    server: ServerProcess, aaa: Aaa, database_url: str, tmp_path: Path, eventually: Callable[..., None]
+) -> None:
+    balance_octets = 15_000_000
+    a_while_octets = 1_000_000  # what both sessions use in two seconds
+    with town(server, aaa) as here, plain_sql(database_url) as sql:
+        homes: dict[str, tuple[SimulatedNas, list[str]]] = {}
+        subscribers = []
+        for nas in here.nases:
+            couple, single = f"{nas.dialect}-couple", f"{nas.dialect}-single"
+            homes[couple] = nas, [f"{couple}-a", f"{couple}-b"]
+            homes[single] = nas, [single, single]
+            subscribers += [(user, couple, "half", 1) for user in homes[couple][1]]
+            subscribers.append((single, single, "whole", 2))
+        plans = [plan("half", "line", "7500kB", THROTTLE), plan("whole", "line", "15MB", THROTTLE)]
+        furnish(aaa, tmp_path, plans, subscribers)
+        assert dict(sql("SELECT account, octets FROM billing_account")) == dict.fromkeys(homes, balance_octets)
+
+        def service(account: str) -> list[tuple[int | None, int | None]]:
+            return [rates for user in sorted(set(homes[account][1])) for rates in here.service(user)]
+
+        def every(rates: tuple[int, int], sessions: int) -> Callable[[], bool]:
+            return lambda: all(service(account) == [rates] * sessions for account in homes)
+
+        # The first one reserves what it may use until its next report reaches us. As the server learns that it reports
+        # every second that becomes less, and there is something left for the second one.
+        for nas, users in homes.values():
+            here.log_in(nas, users[0])
+        eventually(every(LINE, 1), within=20)
+        eventually(
+            lambda: all(left >= a_while_octets for (left,) in sql(
+                "SELECT sum(available) FROM billing_bucket WHERE unit = 'octets' GROUP BY account"
+            )), within=40,
+        )  # fmt: skip
+        for nas, users in homes.values():
+            here.log_in(nas, users[1])
+        eventually(every(LINE, 2), within=20)
+        bounds = {account: printed_bound_octets(aaa, account) for account in homes}
+
+        eventually(every(SLOW, 2), within=90)
+        for account, bound in bounds.items():
+            # As the intervals shrink, so does what is printed: take the sharpest.
+            bounds[account] = min(bound, printed_bound_octets(aaa, account))
+        for account, (_, users) in homes.items():
+            used = sum(here.slowed[session] for user in set(users) for session in here.sessions(user))
+            past = used - balance_octets
+            print(f"{account:18} used {past:9} octets past its {balance_octets}; the bound was {bounds[account]}")
+            assert past <= bounds[account]
+            assert used > balance_octets * 9 // 10, "throttled while there was a good part of the balance left"
+
+        for account in homes:
+            sql(top_up(account, f"more-{account}", "money", "10.00"))
+        eventually(every(LINE, 2), within=15)
+        for nas in here.nases:
+            for session in nas.online():
+                here.ports.post(lambda now, nas=nas, session=session: nas.log_out(session, now))  # type: ignore[misc]
+        eventually(lambda: all(s.stop_acked for nas in here.nases for s in nas.sessions), within=20)
+    assert "all invariants hold" in aaa("ledger", "check")
+
+
+def test_who_has_nothing_left_is_throttled_redirected_or_cut_and_served_again_once_he_pays(
+    server: ServerProcess, aaa: Aaa, database_url: str, tmp_path: Path, eventually: Callable[..., None]
+) -> None:
+    balance_octets = 2_000_000
+    with town(server, aaa, coa=("obey", "ack-only")) as here, plain_sql(database_url) as sql:
+        obeying = [nas for nas in here.nases if nas.behaviour.coa == "obey"]
+        lying = [nas for nas in here.nases if nas.behaviour.coa == "ack-only"]
+        throttled, redirected, cut = (
+            {f"{nas.dialect}-{of}": nas for nas in obeying} for of in ("throttle", "redirect", "disconnect")
+        )
+        lied_to = {f"{nas.dialect}-liar": nas for nas in lying}
+        couples = {f"{nas.dialect}-{one}": nas for nas in obeying for one in ("anna", "bert")}
+        everybody = {**throttled, **redirected, **cut, **lied_to, **couples}
+        plans = [
+            plan("throttle", "fast", "2MB", THROTTLE),
+            plan("redirect", "fast", "2MB", REDIRECT),
+            plan("disconnect", "fast", "2MB", DISCONNECT),
+        ]
+        sold = dict.fromkeys([*throttled, *lied_to, *couples], "throttle")
+        sold |= dict.fromkeys(redirected, "redirect") | dict.fromkeys(cut, "disconnect")
+        pays = {user: f"{nas.dialect}-couple" if user in couples else user for user, nas in everybody.items()}
+        furnish(aaa, tmp_path, plans, [(user, pays[user], of, 1) for user, of in sold.items()])
+
+        for user, nas in everybody.items():
+            here.log_in(nas, user)
+        eventually(lambda: all(here.sessions(user) for user in everybody), within=20)
+        eventually(lambda: all(here.service(user) == [SLOW] for user in (*throttled, *couples)), within=30)
+        # All that a couple has is less than a session reserves: who comes first has it, in whatever order they come.
+        for nas in obeying:
+            began = {str(here.accepted[s]) for one in ("anna", "bert") for s in here.sessions(f"{nas.dialect}-{one}")}
+            assert began == {str(FAST), str(SLOW)}, nas.dialect
+        eventually(lambda: all(here.service(user) == [WALL] for user in redirected), within=30)
+        eventually(
+            lambda: all([s.state for s in here.sessions(user)] == ["ended", "refused"] for user in cut), within=30
+        )
+        # What acknowledges and does nothing is cut by the next report but one, comes back, and is slow from its login on.
+        eventually(lambda: all(here.service(user) == [SLOW] for user in lied_to), within=30)
+
+        assert {user: len(here.sessions(user)) for user in throttled} == dict.fromkeys(throttled, 1)
+        walls = {user: here.online(user)[0].told.redirect for user in redirected}
+        assert walls == {
+            "generic-redirect": "https://pay.example.net/",
+            "mikrotik-redirect": "unpaid",
+            "accel-ppp-redirect": None,  # its pool is its wall
+            "chillispot-redirect": "https://pay.example.net/",
+        }
+        ended = {user: here.sessions(user)[0] for user in (*cut, *lied_to)}
+        assert {s.terminate_cause for s in ended.values()} == {"Admin-Reset"}
+        reasons = sql("SELECT DISTINCT action, reason FROM command WHERE action = 'disconnect' ORDER BY reason")
+        assert ("disconnect", "profile-not-applied") in reasons
+        used = {user: here.slowed[here.sessions(user)[0]] for user in throttled}
+        used |= {user: s.octets_up + s.octets_down for user, s in ended.items()}
+        for user, octets in used.items():
+            bound = printed_bound_octets(aaa, user)
+            print(f"{user:22} used {octets - balance_octets:9} octets past its {balance_octets}; the bound was {bound}")
+            assert octets <= balance_octets + bound
+
+        for account in {pays[user] for user in everybody if user not in lied_to}:
+            sql(top_up(account, f"more-{account}", "money", "10.00"))
+        eventually(lambda: all(here.service(user) == [FAST] for user in (*throttled, *couples)), within=15)
+        eventually(lambda: all(here.service(user) == [FAST] for user in redirected), within=15)
+        assert {here.online(user)[0].told.redirect for user in redirected} == {None}
+        eventually(lambda: sql("SELECT count(*) FROM billing_top_up WHERE status <> 'applied'") == [(0,)], within=15)
+        for user, nas in cut.items():
+            here.log_in(nas, user)
+        eventually(lambda: all(here.service(user) == [FAST] for user in cut), within=15)
+    assert "all invariants hold" in aaa("ledger", "check")
