@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,22 +26,28 @@ def serve(aaa: Aaa, folder: Path, *arguments: str) -> subprocess.CompletedProces
     )  # fmt: skip
 
 
-def test_a_port_that_is_taken_is_said_in_one_line(server: ServerProcess, tmp_path: Path) -> None:
-    for ports in ((str(server.auth_port), "0"), ("0", str(server.acct_port))):
-        ended = serve(server.aaa, tmp_path, "--auth-port", ports[0], "--acct-port", ports[1])
-        assert ended.returncode == 1
-        last = ended.stderr.strip().splitlines()[-1]
-        assert last.startswith("Error: ")
-        assert str(server.auth_port) in last or str(server.acct_port) in last
-        assert "Traceback" not in ended.stderr
+@pytest.mark.parametrize("which", ["auth", "acct"])
+def test_a_port_that_is_taken_is_said_in_one_line(
+    aaa: Aaa, tmp_path: Path, which: str, free_udp_ports: Callable[[int], list[int]]
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        (free,) = free_udp_ports(1)
+        ports = (port, free) if which == "auth" else (free, port)
+        ended = serve(aaa, tmp_path, "--auth-port", str(ports[0]), "--acct-port", str(ports[1]))
+    assert ended.returncode == 1
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.startswith("Error: ")
+    assert str(port) in last
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_broken_database_file_ends_the_server(server: ServerProcess, tmp_path: Path) -> None:
     """What a disk gives back wrongly can not be trusted: nothing is answered, and the process says so and ends."""
-    for file in tmp_path.glob("test.db*"):
-        if file.suffix != ".keys":
-            with file.open("r+b") as broken:
-                broken.write(bytes(file.stat().st_size))
+    for file in [tmp_path / "test.db", *tmp_path.glob("test.db-*")]:
+        with file.open("r+b") as broken:
+            broken.write(bytes(file.stat().st_size))
     start: list[Attribute] = [("Acct-Status-Type", 1), ("User-Name", "alice")]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nas:
         nas.settimeout(0.5)
