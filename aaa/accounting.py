@@ -70,7 +70,8 @@ def report_of(
         raise Malformed("attribute-value", "an Accounting-Request without Acct-Status-Type")
     event_at, exact = _event(get(EVENT_TIMESTAMP), get(ACCT_DELAY_TIME), received_at)
     if status in _RESTARTS:
-        return Restart(nas.nas_id, source, _RESTARTS[status], event_at, received_at)
+        # Sessions are told old or new by our clock: what is ahead of it would end those that began since.
+        return Restart(nas.nas_id, source, _RESTARTS[status], min(event_at, received_at), received_at)
     input_octets = _octets(seen, ACCT_INPUT_OCTETS, ACCT_INPUT_GIGAWORDS)
     output_octets = _octets(seen, ACCT_OUTPUT_OCTETS, ACCT_OUTPUT_GIGAWORDS)
     # RFC 2866: Input is what the port received from the subscriber. Some equipment has it the other way round.

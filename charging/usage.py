@@ -53,9 +53,23 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
         session.line_no += 1
         book.usage_lines.append(
             UsageLine(
-                session.account_id, session.session_id, session.line_no, now, report.event_at, report.kind,
-                session.octets_up, step.octets_up, session.octets_down, step.octets_down,
-                session.seconds, step.seconds, micros, draws, free, step.flags, step.raw,
+                session.account_id,
+                session.session_id,
+                session.line_no,
+                now,
+                report.event_at,
+                report.kind,
+                session.octets_up,
+                step.octets_up,
+                session.octets_down,
+                step.octets_down,
+                session.seconds,
+                step.seconds,
+                micros,
+                draws,
+                free,
+                step.flags,
+                step.raw,
             )  # fmt: skip
         )
     (
@@ -85,7 +99,16 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
         _cover_again(book, now)
         if now - session.posted_at >= POSTING_MS:
             book.post(session, now)
+    if len(book.sessions) > 1:
+        _keep_newest(book, session, now)
     return Recorded(session.account_id, session.session_id, used, micros, step.flags)
+
+
+def _keep_newest(book: Book, session: Session, now: Instant) -> None:
+    """A NAS has one session of a name at a time: where another one has it too, the older of them is over."""
+    alike = [s for s in book.live_sessions() if s.session_key is not None and s.session_key == session.session_key]
+    for older in alike[:-1]:
+        close(book, older, "replaced", now)
 
 
 def close(book: Book, session: Session, reason: str, now: Instant) -> None:
@@ -152,7 +175,9 @@ def _pass_marks(book: Book, session: Session, bucket: Bucket, now: Instant) -> N
     marks = bucket.low_water_marks.split(" ")
     while bucket.marks_passed < len(marks) and bucket.balance <= int(marks[bucket.marks_passed]):
         bucket.marks_passed += 1
-        book.notify("threshold", f"{bucket.name}: {bucket.balance} {bucket.unit} left", now, session=session, bucket=bucket)
+        book.notify(
+            "threshold", f"{bucket.name}: {bucket.balance} {bucket.unit} left", now, session=session, bucket=bucket
+        )
 
 
 # --- whose report is it? -------------------------------------------------------------------------------------------
@@ -217,8 +242,9 @@ def _named(book: Book, report: Report, subscriber_id: int | None) -> Session | N
         candidates = same_id or unbound or family
     else:
         candidates = [s for s in sessions.values() if s.session_key == report.session_key]
-        if not candidates:
-            # The login knew the device, not yet the accounting session: the oldest login still waiting there.
+        if not candidates or report.kind == "start":
+            # The login knew the device, not yet the accounting session: the oldest login still waiting there. A Start
+            # is that login's even where an older session has all the same names.
             waiting = [
                 s
                 for s in book.live_sessions()
@@ -227,7 +253,9 @@ def _named(book: Book, report: Report, subscriber_id: int | None) -> Session | N
                 and s.nas_id == report.nas_id
                 and s.nas_address == report.nas_address
             ]
-            return next((s for s in waiting if s.device_key == report.device_key), None)
+            found = next((s for s in waiting if s.device_key == report.device_key), None)
+            if found is not None or not candidates:
+                return found
     if len(candidates) > 1 and report.event_exact:
         # Sessions that followed each other under one id: a late packet belongs to the one of its time.
         candidates = _of_its_time(candidates, report)
@@ -254,8 +282,13 @@ def _bind(book: Book, session: Session, report: Report) -> None:
     session.session_key = report.session_key
     book.bindings.append(
         Binding(
-            session.account_id, session.session_id, report.session_key, report.acct_session_id,
-            report.nas_port_id, report.calling_station, report.framed_address,
+            session.account_id,
+            session.session_id,
+            report.session_key,
+            report.acct_session_id,
+            report.nas_port_id,
+            report.calling_station,
+            report.framed_address,
         )  # fmt: skip
     )
 
