@@ -160,19 +160,26 @@ def advance(session: Session, report: Report, max_up: int | None, max_down: int 
         step = advance(session, report._replace(octets_up=_count(report.octets_up),
                                                 octets_down=_count(report.octets_down)), max_up, max_down)  # fmt: skip
         return step._replace(flags=f"{step.flags} suspect".lstrip(), raw=_raw(report))
+    return _baseline(session, report) if report.kind == "start" else _moved(session, report, max_up, max_down)
+
+
+def _baseline(session: Session, report: Report) -> Advance:
+    """Some routers count on through a reconnect: what they had counted before a Start is not this session's."""
+    if session.line_no or session.octets_up or session.octets_down or session.seconds:
+        return _unmoved(session)
+    up, down = -(report.octets_up or 0), -(report.octets_down or 0)
+    flags = "baseline" if up or down else ""
+    return Advance(
+        0, 0, 0, up, down, -(report.seconds or 0), session.epoch, session.epoch_seconds, flags,
+        _raw(report) if flags else "",
+    )  # fmt: skip
+
+
+def _moved(session: Session, report: Report, max_up: int | None, max_down: int | None) -> Advance:
     mark_up, mark_down, mark_seconds = session.octets_up, session.octets_down, session.seconds
     offset_up, offset_down, offset_seconds = session.offset_up, session.offset_down, session.offset_seconds
     epoch, epoch_seconds = session.epoch, session.epoch_seconds
     flags = ""
-
-    if report.kind == "start":
-        if session.line_no or mark_up or mark_down or mark_seconds:
-            return _unmoved(session)
-        # Some routers count on through a reconnect: what they had counted before is not this session's.
-        offset_up, offset_down = -(report.octets_up or 0), -(report.octets_down or 0)
-        offset_seconds = -(report.seconds or 0)
-        flags = "baseline" if offset_up or offset_down else ""
-        return Advance(0, 0, 0, offset_up, offset_down, offset_seconds, epoch, epoch_seconds, flags, "")
 
     up = mark_up if report.octets_up is None else report.octets_up + offset_up
     down = mark_down if report.octets_down is None else report.octets_down + offset_down

@@ -136,7 +136,7 @@ def test_a_mark_never_falls_and_fits_its_column(  # noqa: PLR0917  one for each 
     assert step.octets_down >= marks[1]
     assert step.seconds >= marks[2]
     assert all(-(2**63) <= number < 2**63 for number in step if isinstance(number, int))
-    assert bool(step.flags) == bool(step.raw)
+    assert bool(step.flags) == bool(step.raw)  # what was not taken as it stood is kept as it came
     if lines is not None:
         most = possible_octets(lines, max(when, step.seconds - marks[2], told[2] or 0, 1))
         assert step.octets_up - marks[0] <= most

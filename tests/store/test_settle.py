@@ -243,12 +243,12 @@ def test_a_session_that_spoke_meanwhile_is_not_stale(shop: Shop) -> None:
 
 def test_only_the_newest_command_of_a_session_waits(shop: Shop) -> None:
     session = shop.let_in("alice")
-    shop.settle(Cut(shop.home, None, session.session_id, "suspended"))
+    shop.settle(*(shop.report(session, "interim", 2_000 * i, 500 * i * MB) for i in (1, 2)))
     shop.settle(replace(_top_up(shop, "1"), amount=5 * MB, unit="octets"))
     c = tables.command.c
     with shop.stage.engine.connect() as connection:
         found = connection.execute(select(c.version, c.action, c.state).order_by(c.version)).all()
-    assert tuple(found[0]) == (1, "disconnect", "superseded")
+    assert tuple(found[0]) == (1, "profile", "superseded")
     assert [row.state for row in found].count("pending") == 1
 
 
