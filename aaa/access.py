@@ -6,7 +6,8 @@ from typing import Final, NamedTuple
 
 from aaa.dialects import Dialect
 from aaa.dialects import accept as profile_words
-from aaa.passwords import Verdict
+from aaa.passwords import Method, MsChap1, MsChap2, PasswordChange, Verdict, mppe, mschap
+from aaa.passwords.nt import hash_of_hash
 from aaa.subscriber import Subscriber
 from aaa.wire import Attribute
 from charging.admission import Admitted
@@ -30,6 +31,17 @@ _MESSAGES: Final = {
     "exhausted": "Your balance is used up.",
     "too-many-sessions": "You are already connected as often as your plan allows.",
 }
+
+#: The same, for clients of MS-CHAP (RFC 2759 section 6); for whatever else, and all about credentials: 691.
+_MS_CHAP_ERRORS: Final = {
+    "suspended": mschap.ACCOUNT_DISABLED,
+    "expired": mschap.NO_DIALIN_PERMISSION,
+    "exhausted": mschap.NO_DIALIN_PERMISSION,
+    "too-many-sessions": mschap.NO_DIALIN_PERMISSION,
+}
+# RFC 2548 sections 2.4.4 and 2.4.5. RC4 with 40 bits is not offered.
+_ENCRYPTION_ALLOWED: Final = 1
+_ONLY_128_BIT: Final = 4
 
 
 def rejection(reason: str) -> Rejection:
@@ -64,6 +76,35 @@ def accept(admitted: Admitted, dialect: Dialect, token: bytes) -> list[Attribute
     return attributes
 
 
-def reject(why: Rejection) -> list[Attribute]:
+def proof(method: Method, nt: bytes) -> list[Attribute]:
+    """What an Access-Accept says after MS-CHAP: that this server knows the password too, and the keys of PPP's encryption."""
+    attributes: list[Attribute] = [
+        ("MS-MPPE-Encryption-Policy", _ENCRYPTION_ALLOWED),
+        ("MS-MPPE-Encryption-Types", _ONLY_128_BIT),
+    ]
+    match method:
+        case MsChap1():
+            # RFC 2548 section 2.4.1: 8 octets of LM key, which nothing here keeps, 16 of NT key, 8 of padding.
+            return [*attributes, ("MS-CHAP-MPPE-Keys", bytes(8) + hash_of_hash(nt) + bytes(8))]
+        case MsChap2():
+            said = bytes([method.identifier]) + mschap.authenticator_response(method, nt)
+            return [("MS-CHAP2-Success", said), *attributes, *keys(mppe.keys_2(nt, method.nt_response))]
+        case _:
+            return []
+
+
+def keys(each: mppe.Keys) -> list[Attribute]:
+    """MS-MPPE-Send-Key and -Recv-Key (RFC 2548 section 2.4); the wire hides them."""
+    return [("MS-MPPE-Send-Key", each.send), ("MS-MPPE-Recv-Key", each.recv)]
+
+
+def reject(why: Rejection, method: Method | None = None) -> list[Attribute]:
     """The attributes of an Access-Reject."""
-    return [("Reply-Message", why.message)] if why.message else []
+    attributes: list[Attribute] = [("Reply-Message", why.message)] if why.message else []
+    if isinstance(method, MsChap1 | MsChap2):
+        error = mschap.failure(_MS_CHAP_ERRORS.get(why.reason, mschap.AUTHENTICATION_FAILURE), method.challenge)
+        attributes.append(("MS-CHAP-Error", bytes([method.identifier]) + error))
+    elif isinstance(method, PasswordChange):
+        error = mschap.failure(mschap.ERROR_CHANGING_PASSWORD, bytes(mschap.CHALLENGE_OCTETS))
+        attributes.append(("MS-CHAP-Error", bytes([method.identifier]) + error))
+    return attributes

@@ -20,7 +20,7 @@ from aaa.directory import NasDirectory, SubscriberDirectory
 from aaa.drops import Drops
 from aaa.messages import EAP_MESSAGE, MESSAGE_AUTHENTICATOR, AccessRequest, access_request
 from aaa.nas import Nas
-from aaa.passwords import Pap, Verdict, verify
+from aaa.passwords import MsChap1, MsChap2, Pap, Verdict, name_of, verify
 from aaa.passwords.credential import UNKNOWN_USER
 from aaa.remembered import RememberedLogins
 from aaa.replies import Answered, InProgress, Key, ReplyCache
@@ -286,6 +286,10 @@ async def _admit_by_database(
                 services.remembered.remember(request, outcome, subscriber.expires_at, received_at)
             class_token = token(outcome.account_id, outcome.session_id, services.token_keys[0])
             attributes = access.accept(outcome, dialect(nas.dialect), class_token)
+            if isinstance(request.method, MsChap1 | MsChap2):
+                nt = subscriber.credential.known_nt_hash()
+                assert nt is not None
+                attributes += access.proof(request.method, nt)
             services.log.info(
                 "access-accept", nas=nas.name, username=request.username, session_id=outcome.session_id,
                 profile=outcome.profile.name, milliseconds=services.now() - received_at,
@@ -297,7 +301,7 @@ async def _admit_by_database(
         services.remembered.forget(request.username)
     services.log.info(
         "access-reject", nas=nas.name, username=request.username, reason=refusal.reason,
-        method=type(request.method).__name__,
+        method=name_of(request.method), kept=None if subscriber is None else subscriber.credential.kept,
     )  # fmt: skip
     if Rejects.waiting >= MOST_WAITING_REJECTS:
         _drop(services, "too-many-rejects", datagram, received_at)
@@ -307,7 +311,7 @@ async def _admit_by_database(
         await services.wait_until(received_at + REJECT_DELAY_MS)
     finally:
         Rejects.waiting -= 1
-    return reply(Code.ACCESS_REJECT, packet, access.reject(refusal), secret, message_authenticator=True)
+    return reply(Code.ACCESS_REJECT, packet, access.reject(refusal, request.method), secret, message_authenticator=True)
 
 
 async def _verdict(

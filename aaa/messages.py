@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aaa.passwords import Chap, Method, Pap, Unsupported
+from aaa.passwords import Chap, Eap, Method, MsChap1, MsChap2, Pap, PasswordChange, Unsupported, mschap
 from aaa.wire import Malformed, Packet, decode_password
 from aaa.wire.packet import VENDOR_SPECIFIC, vendor_attributes
 
@@ -12,14 +12,21 @@ USER_NAME = 1
 USER_PASSWORD = 2
 CHAP_PASSWORD = 3
 NAS_PORT = 5
+FRAMED_MTU = 12
+STATE = 24
 CALLING_STATION_ID = 31
 CHAP_CHALLENGE = 60
 EAP_MESSAGE = 79
 MESSAGE_AUTHENTICATOR = 80
 NAS_PORT_ID = 87
 _MICROSOFT = b"\x00\x00\x01\x37"
-#: MS-CHAP-Response and MS-CHAP2-Response (RFC 2548); Windows sends other attributes of its own with PAP too.
-_MS_CHAP_RESPONSES = frozenset({1, 25})
+# RFC 2548; Windows sends other attributes of its own with PAP too.
+_MS_CHAP_RESPONSE = 1
+_MS_CHAP_CHALLENGE = 11
+_MS_CHAP2_RESPONSE = 25
+#: MS-CHAP-CPW-1, MS-CHAP-CPW-2 and MS-CHAP2-CPW
+_MS_CHAP_CHANGES = (3, 4, 27)
+_MS_CHAP_METHODS = frozenset({_MS_CHAP_RESPONSE, _MS_CHAP2_RESPONSE, *_MS_CHAP_CHANGES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +84,42 @@ def _method(packet: Packet, secret: bytes) -> Method:
         challenge = packet.first(CHAP_CHALLENGE) or packet.authenticator
         found.append(Chap(chap[0], chap[1:], challenge))
     if packet.first(EAP_MESSAGE) is not None:
-        found.append(Unsupported("EAP"))
-    if _has_ms_chap(packet):
-        found.append(Unsupported("MS-CHAP"))
+        mtu = packet.first(FRAMED_MTU)
+        message = b"".join(packet.all(EAP_MESSAGE))
+        found.append(Eap(message, packet.first(STATE), None if mtu is None else int.from_bytes(mtu, "big")))
+    microsoft = _microsoft_attributes(packet)
+    if microsoft is not None and not _MS_CHAP_METHODS.isdisjoint(microsoft):
+        found.append(_ms_chap(packet, microsoft))
     if len(found) == 1:
         return found[0]
     return Unsupported("none" if not found else "several")
 
 
-def _has_ms_chap(packet: Packet) -> bool:
-    return any(
-        kind in _MS_CHAP_RESPONSES
-        for value in packet.all(VENDOR_SPECIFIC)
-        if value.startswith(_MICROSOFT)
-        for kind, _ in vendor_attributes(value) or ()
-    )
+def _microsoft_attributes(packet: Packet) -> dict[int, bytes] | None:
+    """The first of each of Microsoft's attributes; None where there are none."""
+    found: dict[int, bytes] | None = None
+    for kind, value in packet.attributes:
+        if kind == VENDOR_SPECIFIC and value.startswith(_MICROSOFT):
+            found = dict(reversed(vendor_attributes(value) or ())) | (found or {})
+    return found
+
+
+def _ms_chap(packet: Packet, microsoft: dict[int, bytes]) -> Method:
+    """RFC 2548 sections 2.1 and 2.3."""
+    change = next((microsoft[kind] for kind in _MS_CHAP_CHANGES if kind in microsoft), None)
+    if change is not None:
+        return PasswordChange(change[1] if len(change) > 1 else 0)
+    if _MS_CHAP_RESPONSE in microsoft and _MS_CHAP2_RESPONSE in microsoft:
+        return Unsupported("several")
+    challenge = microsoft.get(_MS_CHAP_CHALLENGE, b"")
+    response = microsoft.get(_MS_CHAP2_RESPONSE)
+    if response is not None and len(response) == 50 and len(challenge) == mschap.CHALLENGE_OCTETS:
+        name = packet.first(USER_NAME) or b""
+        return MsChap2(response[0], challenge, response[2:18], response[26:], name)
+    response = microsoft.get(_MS_CHAP_RESPONSE)
+    if response is not None and len(response) == 50 and len(challenge) == mschap.CHALLENGE_1_OCTETS:
+        # The flag says which of the two responses is there: the one of the NT hash, or that of the broken LM hash.
+        if response[1] == 1:
+            return MsChap1(response[0], challenge, response[26:])
+        return Unsupported("MS-CHAP with an LM response")
+    return Unsupported("MS-CHAP")

@@ -1,16 +1,27 @@
 """Is this the password? One file per method; `credential` is what the database keeps of one."""
 
-from aaa.passwords.credential import Credential, hash_password, verify_hash
-from aaa.passwords.method import Chap, Method, Pap, Unsupported, Verdict, verify
+from aaa.passwords.credential import ALLOWED_METHODS, Credential, Kept, hash_password, hash_secret, verify_hash
+from aaa.passwords.method import Chap, Eap, Method, Pap, Unsupported, Verdict, name_of, verify
+from aaa.passwords.mschap import MsChap1, MsChap2, PasswordChange
+from aaa.passwords.nt import nt_hash
 
 __all__ = [
+    "ALLOWED_METHODS",
     "Chap",
     "Credential",
+    "Eap",
+    "Kept",
     "Method",
+    "MsChap1",
+    "MsChap2",
     "Pap",
+    "PasswordChange",
     "Unsupported",
     "Verdict",
     "hash_password",
+    "hash_secret",
+    "name_of",
+    "nt_hash",
     "verify",
     "verify_hash",
 ]

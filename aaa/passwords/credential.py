@@ -2,22 +2,63 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from aaa.passwords.nt import nt_hash
+
 #: RFC 9106's second recommended choice needs 64 MiB; some hundred logins a second need less. OWASP's minimum.
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
+
+Kept = Literal["argon2id", "reversible", "nt-hash", "secret", "none"]
+"""How a password is kept: as a slow hash; as itself, encrypted; as its MD4 hash, encrypted; as a fast hash, which is enough for
+a secret that was generated; or not at all."""
+
+_THE_PASSWORD_ITSELF: Final = ("PAP", "EAP-GTC", "PEAP/GTC", "TTLS/PAP")
+_ITS_NT_HASH: Final = ("MS-CHAP", "MS-CHAPv2", "EAP-MSCHAPv2", "PEAP/MSCHAPv2", "TTLS/MSCHAPv2")
+_ITS_CLEAR_TEXT: Final = ("CHAP", "EAP-MD5", "TTLS/CHAP", "TTLS/EAP-MD5")
+_NO_PASSWORD: Final = ("EAP-TLS",)
+
+#: Which methods can be checked against what is kept. EAP-TLS asks for a certificate, whatever is kept.
+ALLOWED_METHODS: Final[dict[Kept, tuple[str, ...]]] = {
+    "argon2id": (*_THE_PASSWORD_ITSELF, *_NO_PASSWORD),
+    "reversible": (*_THE_PASSWORD_ITSELF, *_ITS_NT_HASH, *_ITS_CLEAR_TEXT, *_NO_PASSWORD),
+    "nt-hash": (*_THE_PASSWORD_ITSELF, *_ITS_NT_HASH, *_NO_PASSWORD),
+    "secret": (*_THE_PASSWORD_ITSELF, *_NO_PASSWORD),
+    "none": _NO_PASSWORD,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """One of the two: a hash that only PAP can be checked against, or the clear text that CHAP needs."""
+    """What is kept of one password: one of the four, or nothing, where only a certificate lets in."""
 
-    argon2: str | None
-    clear: bytes | None
+    argon2: str | None = None
+    clear: bytes | None = None
+    nt: bytes | None = None
+    """MD4 of the password (RFC 2759 section 8.3), 16 octets: all that MS-CHAP needs."""
+    sha256: bytes | None = None
+    """Of a generated secret, 32 octets."""
+
+    @property
+    def kept(self) -> Kept:
+        """How the password is kept."""
+        if self.argon2 is not None:
+            return "argon2id"
+        if self.clear is not None:
+            return "reversible"
+        if self.nt is not None:
+            return "nt-hash"
+        return "none" if self.sha256 is None else "secret"
+
+    def known_nt_hash(self) -> bytes | None:
+        """The NT hash, kept or made from the clear text; None where there is none to be had."""
+        return self.nt if self.clear is None else nt_hash(self.clear)
 
 
 def hash_password(clear: bytes) -> str:
@@ -31,6 +72,16 @@ def verify_hash(stored: str, clear: bytes) -> bool:
         return _HASHER.verify(stored, clear)
     except (VerificationError, InvalidHashError):
         return False
+
+
+def hash_secret(clear: bytes) -> bytes:
+    """SHA-256, for secrets that nobody could guess: generated ones of 128 bits and more."""
+    return hashlib.sha256(clear).digest()
+
+
+def verify_secret(stored: bytes, clear: bytes) -> bool:
+    """Does the generated secret fit?"""
+    return hmac.compare_digest(stored, hash_secret(clear))
 
 
 #: What an unknown user's password is checked against, so that he costs as much time as a wrong password.

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aaa import wire
 from aaa.messages import access_request, optional_text, port_of, text
-from aaa.passwords import Chap, Pap, Unsupported
+from aaa.passwords import Chap, Eap, Pap, Unsupported
 from aaa.wire import Attribute, Code, Malformed
 
 SECRET = b"xyzzy5461"
@@ -35,7 +35,7 @@ def read(attributes: Sequence[Attribute], secret: bytes = SECRET) -> Any:
         ([("CHAP-Password", b"\x07" + b"r" * 16)], Chap(7, b"r" * 16, NONCE)),
         ([("CHAP-Password", b"\x07" + b"r" * 16), ("CHAP-Challenge", b"c")], Chap(7, b"r" * 16, b"c")),
         ([("CHAP-Challenge", b"c")], Unsupported("none")),
-        ([("EAP-Message", b"\x02\x01\x00\x04")], Unsupported("EAP")),
+        ([("EAP-Message", b"\x02\x01\x00\x04")], Eap(b"\x02\x01\x00\x04", None, None)),
         ([("MS-CHAP-Challenge", b"c" * 8), ("MS-CHAP2-Response", bytes(50))], Unsupported("MS-CHAP")),
         ([], Unsupported("none")),
         ([("User-Password", b"x"), ("CHAP-Password", bytes(17))], Unsupported("several")),
