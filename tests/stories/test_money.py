@@ -27,7 +27,7 @@ from tests.stories.plain_sql import PlainSql, plain_sql, top_up
 SESSIONS: Final = int(os.environ.get("AAA_MONEY_SESSIONS", "2000"))
 """Fewer are for a quick look."""
 REPORTS: Final = 6
-KILL_AT_PERCENT: Final = (20, 45, 70)
+KILL_AT_PERCENT: Final = (10, 40, 70)
 WITHIN_SECONDS: Final = 120
 NAS_ADDRESS: Final = "127.0.0.2"
 PASSWORD: Final = "correct-horse"
