@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import structlog
 from sqlalchemy import Connection, Engine, func, select, update
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 
 from aaa.dialects import dialect
 from aaa.keyring import KeyRing, KeyRingError, nas_secret, subscriber_password
@@ -22,6 +24,7 @@ from charging.batching import Batches, Run
 from charging.database import reading
 from charging.plan import Instant
 from charging.tables import nas, plan, subscriber
+from charging.writer import LOOK_MS, DatabaseUnavailable
 
 #: Addresses remembered for prefixes; a prefix may be large.
 _MOST_ADDRESSES: Final = 65_536
@@ -122,12 +125,25 @@ class SubscriberDirectory:
     def __init__(self, engine: Engine, keys: KeyRing, run: Run) -> None:
         self._engine = engine
         self._keys = keys
+        self._watching: LoopingCall | None = None
         self._lookups: Batches[str, Subscriber | None] = Batches(
             self._read, run, most_queued=MOST_WAITING_LOOKUPS, most_in_batch=MOST_IN_LOOKUP
         )
 
+    def watch(self, clock: IReactorTime, *, deadline_ms: int) -> None:
+        """From now on a lookup fails with DatabaseUnavailable when it has no answer by then."""
+        looks, late = -(-deadline_ms // LOOK_MS), f"no answer within {deadline_ms} ms"
+        self._watching = LoopingCall(self._lookups.look, looks, lambda: DatabaseUnavailable(late))
+        self._watching.clock = clock
+        self._watching.start(LOOK_MS / 1000, now=False)
+
+    def unwatch(self) -> None:
+        """Look no more."""
+        if self._watching is not None and self._watching.running:
+            self._watching.stop()
+
     async def subscriber(self, username: str) -> Subscriber | None:
-        """The subscriber of that name as he is now. QueueFull, or the database's error."""
+        """The subscriber of that name as he is now. QueueFull, DatabaseUnavailable, or the database's error."""
         return await self._lookups.submit(username)
 
     def _read(self, usernames: Sequence[str]) -> list[Subscriber | Exception | None]:

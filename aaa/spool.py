@@ -155,7 +155,7 @@ class Spool:
 
     # --- in the spool's thread -----------------------------------------------------------------------------------
 
-    def _append(self, items: Sequence[tuple[Instant, str, bytes]]) -> Sequence[None | Exception]:
+    def _append(self, items: Sequence[tuple[Instant, str, bytes]]) -> Sequence[Exception | None]:
         if self._failed is not None:
             raise self._failed
         oldest_at = self.status.oldest_at
@@ -166,7 +166,7 @@ class Spool:
             room = self._most_octets - self.status.octets - self._kept_octets
             parts: list[bytes] = []
             octets = 0
-            outcomes: list[None | Exception] = []
+            outcomes: list[Exception | None] = []
             for received_at, address, packet in items:
                 record = Record(self._next_sequence + len(parts), received_at, address, packet)
                 part = encode(record, file.salt)

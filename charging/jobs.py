@@ -23,7 +23,7 @@ from charging.database import reading
 from charging.payment import Applied, NotApplied
 from charging.plan import Instant
 from charging.settle import Close, Done, Item, Outcome
-from charging.writer import Writer
+from charging.writer import DatabaseUnavailable, Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -75,7 +75,7 @@ async def read_inbox(engine: Engine, writer: Writer, run: Run, now: Instant, asi
                 # The same reference may just have been applied elsewhere: then the next read finds it. Anything else
                 # is no answer for a billing system: the row stays as it is.
                 failure = outcome
-                if len(aside) < MOST_SET_ASIDE:
+                if not isinstance(outcome, DatabaseUnavailable) and len(aside) < MOST_SET_ASIDE:
                     aside[top_up.top_up_id] = now + SET_ASIDE_MS
         if answers:
             done += await _in_thread(run, _answer, engine, answers)

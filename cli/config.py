@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import click
 
+from charging.amounts import parse_octets, parse_seconds
 from charging.tomlfile import BadValueError, TomlFileError, parse
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ LogFormat = Literal["auto", "json", "text"]
 
 DEFAULT_DATABASE: Final = "sqlite:///aaa.db"
 DEFAULT_KEYS_FILE: Final = Path("aaa.keys")
+DEFAULT_SPOOL: Final = "aaa"
+LEAST_SPOOL_OCTETS: Final = 2**20
 
 
 class ConfigError(TomlFileError):
@@ -45,6 +48,17 @@ class Config:
     log_level: LogLevel = "info"
     log_format: LogFormat = "auto"
     """auto: text on a terminal, else JSON."""
+    spool_dir: Path | None = None
+    """Where reports are kept while the database is away. None: beside a SQLite database, else ./aaa.spool."""
+    spool_octets: int = 2**30
+    """No more than this is kept; then reports get silence."""
+    spool_seconds: int = 3 * 86_400
+    """While a report has waited for longer than this, no more are taken."""
+    answer_deadline_seconds: int = 2
+    """A database that has not answered by then is taken to be away."""
+    cached_accepts: bool = False
+    """Without the database: let in again, for a short time, who was let in lately with the same password."""
+    cached_session_seconds: int = 300
 
     @property
     def node_name(self) -> str:
@@ -68,6 +82,12 @@ def load(text: str, name: str) -> Config:
         node=top.take("node", _text("radius-1"), default.node),
         log_level=top.take("log_level", _one_of(get_args(LogLevel)), default.log_level),  # type: ignore[arg-type]  # one of its own
         log_format=top.take("log_format", _one_of(get_args(LogFormat)), default.log_format),  # type: ignore[arg-type]  # one of its own
+        spool_dir=top.take("spool_dir", _path, None),
+        spool_octets=top.take("spool_size", _octets, default.spool_octets),
+        spool_seconds=top.take("spool_age", _seconds("3 days"), default.spool_seconds),
+        answer_deadline_seconds=top.take("answer_deadline", _seconds("2s"), default.answer_deadline_seconds),
+        cached_accepts=top.take("cached_accepts", _bool, default.cached_accepts),
+        cached_session_seconds=top.take("cached_session", _seconds("5m"), default.cached_session_seconds),
     )
     top.finish()
     if top.faults.found:
@@ -92,6 +112,35 @@ def _port(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 65535:
         raise BadValueError(f"{value!r} is not a port; write a number from 1 to 65535, without quotes")
     return value
+
+
+def _bool(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise BadValueError(f"{value!r} is neither true nor false, without quotes")
+    return value
+
+
+def _octets(value: object) -> int:
+    try:
+        octets = parse_octets(_text("1GB")(value))
+    except ValueError as error:
+        raise BadValueError(f'{error}; write for example "1GB"') from None
+    if octets < LEAST_SPOOL_OCTETS:
+        raise BadValueError(f'{value!r} is too small to be of use; write for example "1GB"')
+    return octets
+
+
+def _seconds(example: str) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        try:
+            seconds = parse_seconds(_text(example)(value))
+        except ValueError as error:
+            raise BadValueError(f'{error}; write for example "{example}"') from None
+        if seconds < 1:
+            raise BadValueError(f'{value!r} is no time; write for example "{example}"')
+        return seconds
+
+    return read
 
 
 def _one_of(known: tuple[str, ...]) -> Callable[[object], str]:
@@ -155,6 +204,17 @@ class Setup:
             return self.config.keys_file
         file = file_of(self._engine)
         return Path(f"{file}.keys") if file else DEFAULT_KEYS_FILE
+
+    def spool_folder(self, node: str) -> Path:
+        """Where reports are kept while the database is away: as configured, else beside the SQLite database, else in
+        the working folder; by `node` where one was named, because two servers can not share one."""
+        from charging.database import file_of
+
+        if self.config.spool_dir is not None:
+            return self.config.spool_dir
+        suffix = "".join(c if c.isalnum() or c in "._-" else "_" for c in node)
+        name = file_of(self._engine) or DEFAULT_SPOOL
+        return Path(f"{name}-{suffix}.spool" if suffix else f"{name}.spool")
 
     def key_ring(self) -> KeyRing:
         """The keys that secrets are sealed with. The first one is made where nothing is sealed yet; KeyRingError says

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import random
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
 
     from aaa.dynauth import Ports
     from aaa.handlers import Services
+    from aaa.remembered import RememberedLogins
+    from aaa.replay import Replay
     from aaa.runner import Runner
+    from aaa.spool import Spool
     from charging.jobs import Jobs
     from charging.writer import Writer
 
@@ -32,6 +37,8 @@ T = TypeVar("T")
 #: Requests make many short-lived objects and hardly any cycles: with Python's own thresholds a fifth of the time of a
 #: busy server goes into looking for them.
 GC_THRESHOLDS = (50_000, 50, 100)
+#: How long what is under way may take to end after the server was told to stop.
+STOP_WITHIN_SECONDS = 10
 #: How soon a change of the NAS table is seen.
 NAS_TABLE_EVERY_SECONDS = 1.0
 
@@ -41,9 +48,20 @@ NAS_TABLE_EVERY_SECONDS = 1.0
 @click.option("--auth-port", type=click.IntRange(0, 65535), help="Authentication port; 0 takes a free one.")
 @click.option("--acct-port", type=click.IntRange(0, 65535), help="Accounting port; 0 takes a free one.")
 @click.option("--node", metavar="NAME", help="This server's name among several on one database.")
+@click.option(
+    "--spool-dir",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where reports are kept while the database is away.",
+)
 @pass_setup
 def serve(
-    setup: Setup, addresses: tuple[str, ...], auth_port: int | None, acct_port: int | None, node: str | None
+    setup: Setup,
+    addresses: tuple[str, ...],
+    auth_port: int | None,
+    acct_port: int | None,
+    node: str | None,
+    spool_dir: Path | None,
 ) -> None:
     """Run the RADIUS server until it is told to stop (SIGTERM or Ctrl-C).
 
@@ -61,7 +79,7 @@ def serve(
     )
     engine, keys = setup.engine(), setup.key_ring()
     log.configure(config.log_level, config.log_format)
-    code = _run(config, engine, keys)
+    code = _run(config, engine, keys, spool_dir or setup.spool_folder(config.node))
     if code:
         raise click.exceptions.Exit(code)
 
@@ -85,9 +103,15 @@ class Server:
     ports: Ports
     watching: LoopingCall
     """Looks for changes of the NAS table."""
+    replay: Replay | None
+    deadline_ms: int
 
     def start(self) -> None:
         """Begin what the server does by itself."""
+        self.writer.watch(self.watching.clock, deadline_ms=self.deadline_ms)
+        self.services.subscribers.watch(self.watching.clock, deadline_ms=self.deadline_ms)
+        if self.replay is not None:
+            self.replay.start()
         self.watching.start(NAS_TABLE_EVERY_SECONDS, now=False)
         self.jobs.start()
         self.runner.start()
@@ -95,10 +119,16 @@ class Server:
     async def stop(self) -> None:
         """End it; what is under way is settled, answered by nobody, and asked again by its NAS."""
         self.watching.stop()
+        if self.replay is not None:
+            await self.replay.stop()
         await self.jobs.stop()
         await self.runner.stop()
         await self.ports.stop()
         await self.writer.idle()
+        self.writer.unwatch()
+        self.services.subscribers.unwatch()
+        if self.services.spool is not None:
+            await self.services.spool.close()
 
 
 def build(
@@ -111,10 +141,15 @@ def build(
     *,
     on_disk_failed: Callable[[], None],
     chance: random.Random | None = None,
+    spool: Spool | None = None,
+    remembered: RememberedLogins | None = None,
+    deadline_ms: int = 2_000,
 ) -> Server:
     """Make the server; nothing listens yet and nothing runs. Reads the NAS table: the database's errors.
 
-    `reactor`, `in_pool`, `now` and `chance` are all that it knows of the machine it runs on.
+    `reactor`, `in_pool`, `now`, `chance` and `spool` are all that it knows of the machine it runs on. Without a spool,
+    what the database does not take is not answered; without `remembered`, nobody gets in without it. A database that
+    does not answer within `deadline_ms` is taken to be away.
     """
     import structlog
     from twisted.internet import task
@@ -123,6 +158,7 @@ def build(
     from aaa.drops import Drops
     from aaa.dynauth import Ports
     from aaa.handlers import Services
+    from aaa.replay import Replay
     from aaa.replies import ReplyCache
     from aaa.runner import Runner
     from aaa.verifier import Verifier
@@ -132,6 +168,8 @@ def build(
     log = structlog.get_logger("aaa.serve")
     chores = in_pool("chores", 2)
     writer = Writer(engine, in_pool("writer", 1), now, chance=chance, on_disk_failed=on_disk_failed)
+    writer.on_unavailable = lambda why: log.error("database-away", problem=why)
+    writer.on_available = lambda: log.info("database-back")
     nases = NasDirectory(engine, keys)
     nases.refresh()
     ports = Ports(reactor, chance=chance)
@@ -162,6 +200,8 @@ def build(
         now=now,
         wait_until=wait_until,
         in_thread=chores,
+        spool=spool,
+        remembered=remembered,
         log=structlog.get_logger("aaa").bind(),
     )
 
@@ -173,10 +213,25 @@ def build(
 
     watching = task.LoopingCall(refresh)
     watching.clock = reactor
-    return Server(services, writer, runner, jobs, ports, watching)
+    replay = None if spool is None else Replay(spool, writer, nases, keys.token_keys, reactor, now)
+    if spool is not None:
+        spool.on_failed = lambda _problem: on_disk_failed()
+    return Server(services, writer, runner, jobs, ports, watching, replay, deadline_ms)
 
 
-def _run(config: Config, engine: Engine, keys: KeyRing) -> int:
+async def _stopped(server: Server, reactor: Any) -> bool:
+    """Stop the server; False: a database that hangs would have held us for ever. Whatever was answered is durable, so
+    an end by force loses nothing."""
+    from twisted.internet import defer
+
+    try:
+        await defer.Deferred.fromCoroutine(server.stop()).addTimeout(STOP_WITHIN_SECONDS, reactor)
+    except defer.TimeoutError:
+        return False
+    return True
+
+
+def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path) -> int:
     """Build the server and run the reactor; the process's exit code."""
     import structlog
     from twisted.internet import reactor as installed_reactor
@@ -185,7 +240,9 @@ def _run(config: Config, engine: Engine, keys: KeyRing) -> int:
     from twisted.internet.threads import deferToThreadPool
     from twisted.python.threadpool import ThreadPool
 
+    from aaa.remembered import RememberedLogins
     from aaa.server import listen
+    from aaa.spool import SpoolUnusable, open_spool
     from cli.clock import now
 
     reactor: Any = installed_reactor
@@ -202,24 +259,37 @@ def _run(config: Config, engine: Engine, keys: KeyRing) -> int:
     def disk_failed() -> None:
         if exit_codes:
             return  # said already: every item of a batch brings the news
-        log.critical("disk-failed", advice="the database file can not be trusted any more; check the disk")
+        log.critical("disk-failed", advice="the database file or the spool can not be trusted any more; check the disk")
         exit_codes.append(1)
         reactor.stop()
 
-    server = build(engine, keys, config.node_name, reactor, in_pool, now, on_disk_failed=disk_failed)
     try:
+        spool = open_spool(
+            spool_folder, in_pool("spool", 1), now, most_octets=config.spool_octets,
+            most_age_ms=config.spool_seconds * 1000,
+        )  # fmt: skip
+        seconds = config.cached_session_seconds
+        server = build(
+            engine, keys, config.node_name, reactor, in_pool, now, on_disk_failed=disk_failed, spool=spool,
+            remembered=RememberedLogins(session_timeout_seconds=seconds) if config.cached_accepts else None,
+            deadline_ms=config.answer_deadline_seconds * 1000,
+        )  # fmt: skip
         listening = listen(reactor, server.services, config.listen, config.auth_port, config.acct_port)
-    except CannotListenError as error:
+    except (SpoolUnusable, CannotListenError) as error:
         for pool in pools:
             pool.stop()
-        raise click.ClickException(f"{error.socketError}: {error.interface} port {error.port}") from error
+        raise click.ClickException(_why_not(error)) from error
     server.start()
 
     async def shut_down() -> None:
         # No new packet comes in.
         for port in listening:
             await maybeDeferred(port.stopListening)
-        await server.stop()
+        if not await _stopped(server, reactor):
+            log.warning("stopped-by-force", problem="the database does not answer", dropped=dict(server.services.drops.counts))
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(exit_codes[0] if exit_codes else 0)
         log.info("stopped", dropped=dict(server.services.drops.counts))
 
     reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(shut_down()))
@@ -229,9 +299,21 @@ def _run(config: Config, engine: Engine, keys: KeyRing) -> int:
         "serving", node=config.node_name, database=engine.url.render_as_string(),
         ports=[str(port.getHost()) for port in listening],
     )  # fmt: skip
-    # What was made up to here lives as long as the process: the collector need not look at it again, nor so often.
+    _spare_the_collector()
+    reactor.run()
+    return exit_codes[0] if exit_codes else 0
+
+
+def _why_not(error: Exception) -> str:
+    from twisted.internet.error import CannotListenError
+
+    if isinstance(error, CannotListenError):
+        return f"{error.socketError}: {error.interface} port {error.port}"
+    return str(error)
+
+
+def _spare_the_collector() -> None:
+    """What was made up to here lives as long as the process: it need not be looked at again, nor so often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    reactor.run()
-    return exit_codes[0] if exit_codes else 0

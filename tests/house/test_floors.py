@@ -12,12 +12,12 @@ PACKAGES = ("aaa", "charging", "cli", "migrations", "dictionaries")
 # Every room is pure unless it is named here. A name stands for a module or for a package with everything in it.
 EFFECTS_ALLOWED = {
     "charging": (
-        "audit", "batching", "bulk", "catalogue", "database", "inbox", "jobs", "restarts", "settle", "statement",
+        "audit", "batching", "bulk", "catalogue", "database", "durability", "inbox", "jobs", "restarts", "settle", "statement",
         "tables", "transaction", "writer",
     ),
     "aaa": (
-        "directory", "drops", "dynauth", "handlers", "keyring", "registry", "runner", "server", "simulator/udp",
-        "verifier",
+        "directory", "drops", "dynauth", "handlers", "keyring", "registry", "replay", "runner", "server",
+        "simulator/udp", "spool", "verifier",
     ),
 }
 # `secrets` is let in: an authenticator that nobody gave must be unguessable, and no test may wish for anything else.
