@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from charging.buckets import SHORTFALL, Bucket, Usage, cover, is_purse, read_rated, usable
-from charging.ledger import Transfer, bucket_name, chained
+from charging.ledger import Entry, Transfer, bucket_name, chained
 from charging.plan import Instant, Plan, Unit
 from charging.session import Session, Wanted
 
@@ -143,6 +143,8 @@ class Book:
     transfers: list[Transfer] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
+    ended: list[int] = field(default_factory=list)
+    """Sessions that were closed: what their NAS was to be told is of no use any more."""
     settled_states: dict[int, tuple[object, ...]] = field(default_factory=dict)
     """Per session: what the database has of the fields that few reports change."""
     _usable: list[Bucket] | None = None
@@ -161,6 +163,7 @@ class Book:
         for changes in (
             self.changed_buckets, self.changed_sessions, self.changed_charges, self.new_buckets, self.new_sessions,
             self.new_charges, self.bindings, self.usage_lines, self.transfers, self.commands, self.notices,
+            self.ended,
         ):  # fmt: skip
             if changes:
                 changes.clear()
@@ -236,7 +239,7 @@ class Book:
         self.changed_buckets.add(bucket.bucket_id)
         name = bucket_name(bucket.bucket_id)
         debit, credit = (counter_account, name) if amount > 0 else (name, counter_account)
-        self._append(debit, credit, bucket.unit, abs(amount), kind, reference, None, now, actor)
+        self._append(Entry(debit, credit, bucket.unit, abs(amount)), kind, reference, now, actor)
 
     def post(self, session: Session, now: Instant) -> None:
         """Write what a session has accrued since the last time into the ledger, one transfer per bucket."""
@@ -251,29 +254,18 @@ class Book:
                 )
                 revenue = f"revenue:{plan.name}"
                 reference = f"session:{session.session_id}:{session.line_no}"
-                self._append(source, revenue, charge.unit, amount, "usage", reference, session.session_id, now, "server")
+                entry = Entry(source, revenue, charge.unit, amount)
+                self._append(entry, "usage", reference, now, "server", session_id=session.session_id)
                 charge.posted = charge.accrued
                 self.changed_charges.add((charge.session_id, charge.bucket_id, charge.unit))
         session.posted_at = now
 
     def _append(
-        self,
-        debit: str,
-        credit: str,
-        unit: Unit,
-        amount: int,
-        kind: str,
-        reference: str,
-        session_id: int | None,
-        now: Instant,
-        actor: str,
+        self, entry: Entry, kind: str, reference: str, now: Instant, actor: str, *, session_id: int | None = None
     ) -> None:
         account = self.account
         account.ledger_seq += 1
-        fields = (
-            account.account_id, account.ledger_seq, debit, credit, unit, amount, kind, reference, session_id, now, now,
-            actor,
-        )  # fmt: skip
+        fields = (account.account_id, account.ledger_seq, *entry, kind, reference, session_id, now, now, actor)
         account.ledger_hash = chained(account.ledger_hash, fields)
         self.transfers.append(Transfer(*fields, account.ledger_hash))
 
@@ -374,9 +366,16 @@ class Book:
         action: CommandAction = "disconnect" if wanted == "cut" else "profile"
         self.commands.append(
             Command(
-                session.account_id, self.new_id(), session.session_id, session.nas_id, action,
-                session.wanted_version, reason, not_before or now, now,
-            )  # fmt: skip
+                session.account_id,
+                self.new_id(),
+                session.session_id,
+                session.nas_id,
+                action,
+                session.wanted_version,
+                reason,
+                not_before or now,
+                now,
+            )
         )
 
 

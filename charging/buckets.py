@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from charging.plan import Direction, Instant, Plan, Unit
+from charging.money import Rounding
+from charging.plan import Direction, Instant, Plan, Rate, Unit
 from charging.tariff import price, quota
 
 #: Draws past everything that could pay: consumed, but not covered. It is no bucket's number.
@@ -107,76 +108,92 @@ def cover(
     A bucket of the usage's own unit goes before money. `available` says what a bucket may give; `rated` is what this
     session has been charged per price line so far; `credit_micros` is what the money buckets may go below zero.
     """
-    up, down, seconds = charged_part(plan, usage)
     draws: list[tuple[Bucket, int]] = []
-    octets_blocked = seconds_blocked = False
+    uncovered, blocked = _from_own_units(charged_part(plan, usage), buckets, available, draws)
+    if not plan.rates or not any(uncovered):
+        return Coverage(draws, {}, 0, uncovered)
+    purse = sum(available(b) + (credit_micros if is_purse(b) else 0) for b in buckets if b.unit == "money")
+    new_rated, micros, uncovered = _by_rates(plan, uncovered, blocked, rated, purse)
+    if micros:
+        draws += _from_money(buckets, available, micros)
+    return Coverage(draws, new_rated, micros, uncovered)
+
+
+def _from_own_units(
+    usage: Usage, buckets: Sequence[Bucket], available: Callable[[Bucket], int], draws: list[tuple[Bucket, int]]
+) -> tuple[Usage, frozenset[Unit]]:
+    """Add to `draws` what buckets of octets and seconds give; what they leave, and the units that a blocker closes:
+    behind one, only other blockers give."""
+    up, down, seconds = usage
+    blocked: frozenset[Unit] = _NOTHING_BLOCKED
     for bucket in buckets:
         unit = bucket.unit
+        if unit == "money" or (unit in blocked and not bucket.blocker):
+            continue
+        if bucket.blocker:
+            blocked |= {unit}
+        room = available(bucket)
+        if room <= 0:
+            continue
         if unit == "octets":
-            if octets_blocked and not bucket.blocker:
-                continue
-            octets_blocked = octets_blocked or bucket.blocker
-            room = available(bucket)
-            if room <= 0:
-                continue
-            from_down = from_up = 0
-            if bucket.direction != "up":
-                from_down = room if room < down else down
-            if bucket.direction != "down":
-                left = room - from_down
-                from_up = left if left < up else up
+            from_down = min(room, down) if bucket.direction != "up" else 0
+            from_up = min(room - from_down, up) if bucket.direction != "down" else 0
             down -= from_down
             up -= from_up
-            if from_down + from_up:
-                draws.append((bucket, from_down + from_up))
-        elif unit == "seconds":
-            if seconds_blocked and not bucket.blocker:
-                continue
-            seconds_blocked = seconds_blocked or bucket.blocker
-            taken = min(max(available(bucket), 0), seconds)
-            if taken:
-                seconds -= taken
-                draws.append((bucket, taken))
+            taken = from_down + from_up
+        else:
+            taken = min(room, seconds)
+            seconds -= taken
+        if taken:
+            draws.append((bucket, taken))
+    return Usage(up, down, seconds), blocked
+
+
+def _by_rates(
+    plan: Plan, usage: Usage, blocked: frozenset[Unit], rated: dict[int, Rated], purse: int
+) -> tuple[dict[int, Rated], int, Usage]:
+    """Price a usage by the plan's lines as far as `purse` micros reach: the lines' new totals, micros, what is left."""
+    up, down, seconds = usage
     new_rated: dict[int, Rated] = {}
     micros = 0
-    if plan.rates and (up or down or seconds):
-        purse = sum(available(b) + (credit_micros if is_purse(b) else 0) for b in buckets if b.unit == "money")
-        for index, rate in enumerate(plan.rates):
-            if rate.unit == "octets":
-                if octets_blocked:
-                    continue
-                units = (up if rate.direction != "down" else 0) + (down if rate.direction != "up" else 0)
-            else:
-                units = 0 if seconds_blocked else seconds
-            if not units:
-                continue
-            before = rated.get(index, _NOTHING_RATED)
-            cost = price(rate, before.units + units, plan.rounding) - before.micros
-            if cost > purse:
-                affordable = quota(rate, before.micros + max(purse, 0), plan.rounding) - before.units
-                units = max(0, min(units, affordable))
-                cost = price(rate, before.units + units, plan.rounding) - before.micros if units else 0
-            purse -= cost
-            micros += cost
-            if units:
-                new_rated[index] = Rated(before.units + units, before.micros + cost)
-            if rate.unit == "seconds":
-                seconds -= units
-            else:
-                from_down = min(units, down) if rate.direction != "up" else 0
-                down -= from_down
-                up -= units - from_down
-        if micros:
-            draws += _from_money(buckets, available, micros)
-    return Coverage(draws, new_rated, micros, Usage(up, down, seconds))
+    for index, rate in enumerate(plan.rates):
+        if rate.unit in blocked:
+            continue
+        if rate.unit == "seconds":
+            units = seconds
+        else:
+            units = (up if rate.direction != "down" else 0) + (down if rate.direction != "up" else 0)
+        before = rated.get(index, _NOTHING_RATED)
+        units, cost = _affordable(rate, plan.rounding, before, units, purse - micros)
+        if not units:
+            continue
+        micros += cost
+        new_rated[index] = Rated(before.units + units, before.micros + cost)
+        if rate.unit == "seconds":
+            seconds -= units
+        else:
+            from_down = min(units, down) if rate.direction != "up" else 0
+            down -= from_down
+            up -= units - from_down
+    return new_rated, micros, Usage(up, down, seconds)
 
 
+def _affordable(rate: Rate, rounding: Rounding, before: Rated, units: int, purse: int) -> tuple[int, int]:
+    """How many of `units` a purse pays for at this point of the session, and their cost."""
+    if not units:
+        return 0, 0
+    cost = price(rate, before.units + units, rounding) - before.micros
+    if cost > purse:
+        units = max(0, min(units, quota(rate, before.micros + max(purse, 0), rounding) - before.units))
+        cost = price(rate, before.units + units, rounding) - before.micros if units else 0
+    return units, cost
+
+
+_NOTHING_BLOCKED: Final[frozenset[Unit]] = frozenset()
 _NOTHING_RATED: Final = Rated(0, 0)
 
 
-def _from_money(
-    buckets: Sequence[Bucket], available: Callable[[Bucket], int], micros: int
-) -> list[tuple[Bucket, int]]:
+def _from_money(buckets: Sequence[Bucket], available: Callable[[Bucket], int], micros: int) -> list[tuple[Bucket, int]]:
     """`micros` from the money buckets in order; the purse may go below zero, as far as there is credit."""
     draws: list[tuple[Bucket, int]] = []
     for bucket in buckets:

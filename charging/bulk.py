@@ -15,7 +15,6 @@ from typing import Any, Protocol, cast
 
 from sqlalchemy import BigInteger, Boolean, Connection, DateTime, Integer, LargeBinary, Table
 
-
 _AS_PYTHON_WRITES = frozenset({"bigint", "integer", "boolean"})
 
 
@@ -45,7 +44,12 @@ class Sets(Protocol):
         ...
 
     def update(
-        self, table: Table, keys: tuple[str, ...], columns: tuple[str, ...], rows: Sequence[Sequence[Any]], extra: str = ""
+        self,
+        table: Table,
+        keys: tuple[str, ...],
+        columns: tuple[str, ...],
+        rows: Sequence[Sequence[Any]],
+        extra: str = "",
     ) -> Result:
         """Set `columns` where `keys` are equal; a row is its keys' values, then its columns'. `extra` is one more
         assignment, in which `{t}` stands before a column's old value."""
@@ -67,7 +71,7 @@ class _PostgreSQL:
         self._driver = driver
 
     def pipeline(self) -> AbstractContextManager[object]:
-        return cast(AbstractContextManager[object], self._driver.pipeline())
+        return cast("AbstractContextManager[object]", self._driver.pipeline())
 
     def select(self, table: Table, columns: tuple[str, ...], condition: str, *sets: Sequence[int | str]) -> Result:
         kinds = _kinds(sets)
@@ -80,12 +84,17 @@ class _PostgreSQL:
         return self._run(_postgres_insert(table, columns, conflict), self._columns(table, columns, rows))
 
     def update(
-        self, table: Table, keys: tuple[str, ...], columns: tuple[str, ...], rows: Sequence[Sequence[Any]], extra: str = ""
+        self,
+        table: Table,
+        keys: tuple[str, ...],
+        columns: tuple[str, ...],
+        rows: Sequence[Sequence[Any]],
+        extra: str = "",
     ) -> Result:
         return self._run(_postgres_update(table, keys, columns, extra), self._columns(table, keys + columns, rows))
 
     def _run(self, sql: str, parameters: Sequence[Any]) -> Result:
-        return cast(Result, self._driver.cursor(binary=True).execute(sql, parameters))
+        return cast("Result", self._driver.cursor(binary=True).execute(sql, parameters))
 
     @staticmethod
     def _columns(table: Table, columns: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> list[Any]:
@@ -117,16 +126,21 @@ class _SQLite:
     ) -> Result:
         marks = ", ".join("?" * len(columns))
         sql = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks}) {conflict}"
-        return cast(Result, self._driver.executemany(sql, rows))
+        return cast("Result", self._driver.executemany(sql, rows))
 
     def update(
-        self, table: Table, keys: tuple[str, ...], columns: tuple[str, ...], rows: Sequence[Sequence[Any]], extra: str = ""
+        self,
+        table: Table,
+        keys: tuple[str, ...],
+        columns: tuple[str, ...],
+        rows: Sequence[Sequence[Any]],
+        extra: str = "",
     ) -> Result:
         assignments = ", ".join([f"{c} = ?" for c in columns] + ([extra.format(t="")] if extra else []))
         where = " AND ".join(f"{k} = ?" for k in keys)
         n = len(keys)
         sql = f"UPDATE {table.name} SET {assignments} WHERE {where}"
-        return cast(Result, self._driver.executemany(sql, [(*row[n:], *row[:n]) for row in rows]))
+        return cast("Result", self._driver.executemany(sql, [(*row[n:], *row[:n]) for row in rows]))
 
 
 class _Rows:

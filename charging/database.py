@@ -23,7 +23,9 @@ def open_engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise DatabaseUrlError(f"{url!r} is not a database URL; write sqlite:///aaa.db or postgresql://user@host/name") from error
+        raise DatabaseUrlError(
+            f"{url!r} is not a database URL; write sqlite:///aaa.db or postgresql://user@host/name"
+        ) from error
     if parsed.drivername in {"postgres", "postgresql"}:
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername not in {"sqlite", "postgresql+psycopg"}:

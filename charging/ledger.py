@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from charging.plan import Instant, Unit
+
+
+class Entry(NamedTuple):
+    """What moves: `amount` > 0 of `unit` from `debit` to `credit`."""
+
+    debit: str
+    credit: str
+    unit: Unit
+    amount: int
 
 
 class Transfer(NamedTuple):
@@ -41,18 +51,19 @@ def bucket_name(bucket_id: int) -> str:
     return f"bucket:{bucket_id}"
 
 
-def chain_break(transfers: list[Transfer], head_seq: int, head_hash: str) -> str | None:
+def chain_break(transfers: Iterable[Transfer], head_seq: int, head_hash: str) -> str | None:
     """What is wrong with an account's transfers (in order of seq), in words; None when the chain holds.
 
     Finds an edit, a deletion, an insertion, a reordering, and a cut tail (against the account's own head).
     """
     previous = ""
+    expected_seq = 0
     for expected_seq, transfer in enumerate(transfers, start=1):
         if transfer.seq != expected_seq:
             return f"transfer {expected_seq} is missing"
         if chained(previous, transfer[:-1]) != transfer.hash:
             return f"transfer {transfer.seq} was changed after it was written"
         previous = transfer.hash
-    if len(transfers) != head_seq or previous != head_hash:
-        return f"the ledger ends at transfer {len(transfers)}, but the account counted {head_seq}"
+    if expected_seq != head_seq or previous != head_hash:
+        return f"the ledger ends at transfer {expected_seq}, but the account counted {head_seq}"
     return None

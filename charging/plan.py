@@ -164,7 +164,8 @@ class Plan:
             "charged_units": frozenset(units),
             "charged_directions": frozenset(line.direction for line in lines if line.unit == "octets"),
             "charges_total_octets_only": (
-                units - {"money"} == {"octets"} and {line.direction for line in lines if line.unit == "octets"} == {"total"}
+                units - {"money"} == {"octets"}
+                and {line.direction for line in lines if line.unit == "octets"} == {"total"}
             ),
             "max_down_octets_per_second": _octets_per_second(profile.rate_down_bps, profile.burst_down_bps),
             "max_up_octets_per_second": _octets_per_second(profile.rate_up_bps, profile.burst_up_bps),

@@ -30,6 +30,8 @@ LINE_SLACK_OCTETS: Final = 10_000_000
 CLOCK_SLACK_MS: Final = 5_000
 #: A session that reports every few seconds is not given up after a few seconds.
 STALE_FLOOR_MS: Final = 180_000
+#: A NAS that reported every few seconds may turn to this interval at once.
+MOST_PATIENT_FROM: Final = 60
 #: A login that no report follows.
 PROVISIONAL_MS: Final = 120_000
 
@@ -80,8 +82,8 @@ class Report(NamedTuple):
 
 def device_key(nas_id: int, nas_address: str, nas_port_id: str | None, calling_station: str | None) -> str:
     """A digest of NAS, port and calling station; empty where neither port nor station is said."""
-    if not nas_port_id and not calling_station:
-        return ""
+    if not calling_station and nas_port_id in {None, "", "0"}:
+        return ""  # a NAS without ports calls all of them 0
     return _digest(str(nas_id), nas_address, nas_port_id or "", calling_station or "")
 
 
@@ -294,12 +296,13 @@ def _restarted(session: Session, report: Report) -> bool:
 
 
 def interval_seen(session: Session, report: Report) -> int:
-    """The reporting interval that a NAS really keeps, in seconds: up at once, down by degrees."""
+    """The reporting interval that a NAS really keeps, in seconds: down by degrees, and up at once, but at most to twice
+    what it was: a long silence is an outage more often than a new interval."""
     seen = (report.event_at - session.last_event_at) // 1000
     known = session.interval_seconds
     if report.kind != "interim" or seen <= 0:
         return known
-    return seen if seen > known else (known * 3 + seen) // 4
+    return min(seen, max(2 * known, MOST_PATIENT_FROM)) if seen > known else (known * 3 + seen) // 4
 
 
 def stale_at(now: Instant, interval_seconds: int) -> Instant:

@@ -8,23 +8,20 @@ batch is written and it is run again. No item is ever refused because of that.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
 from charging import tables
 from charging.admission import Admitted, Login, Refused, admit
-from charging.book import Account, Binding, Book, Charge, Command, Notice, Opening, UsageLine
-from charging.buckets import Bucket
-from charging.bulk import Result, Sets, sets
+from charging.book import Account, Book
+from charging.bookkeeping import SESSION, Conflict, add_closed, read_books, write_books
+from charging.bulk import Sets, sets
 from charging.enforcement import command_acked, command_failed
-from charging.ledger import Transfer
 from charging.payment import Applied, Grant, NotApplied, TopUp, grant, top_up
 from charging.plan import Instant, Plan, from_json
 from charging.session import Report, Session
@@ -97,10 +94,6 @@ Item = Report | Login | TopUp | Grant | Close | Cut | CommandAcked | CommandFail
 Outcome = Recorded | Orphan | Admitted | Refused | Applied | NotApplied | Done
 
 
-class Conflict(Exception):
-    """Another node changed one of the accounts first. Nothing was written; run the batch again."""
-
-
 class Plans:
     """Plan versions by id, read once: they are immutable."""
 
@@ -138,7 +131,7 @@ def settle(
     Raises Conflict where another node was faster, and the driver's own errors; nothing may then be kept.
     """
     to = sets(connection)
-    work = _open(to, items, now, plans, _ids(now, chance), shelf or Shelf())
+    work = _open(to, items, now, plans, _ids(now, chance), Shelf() if shelf is None else shelf)
     outcomes = [_decide(work, item, now) for item in items]
     books = list(work.books.values())
     changed: list[Book] = []
@@ -146,8 +139,9 @@ def settle(
     for book in books:
         (changed if book.changed_sessions or book.changed_buckets or book.commands else unchanged).append(book)
     _verify(to, [book.account for book in unchanged if book.account.account_id in work.from_shelf])
-    _store(to, changed, now)
-    _store_orphans(to, work, items, outcomes)
+    if changed:
+        write_books(to, changed, now)
+    _store_orphans(to, items, outcomes)
     _store_top_ups(to, items, outcomes, now)
     return Settled(outcomes, any(book.commands for book in changed), books)
 
@@ -162,12 +156,6 @@ class _Work(NamedTuple):
     pending_top_ups: set[int]
     from_shelf: frozenset[int] = frozenset()
     """Accounts whose books were not read in this transaction."""
-
-
-_ACCOUNT: Final = tuple(f.name for f in fields(Account))
-_BUCKET: Final = tuple(f.name for f in fields(Bucket))
-_SESSION: Final = tuple(f.name for f in fields(Session))
-_CHARGE: Final = tuple(f.name for f in fields(Charge))
 
 
 def _open(
@@ -185,7 +173,7 @@ def _open(
             book.new_id = new_id
             books[account_id] = book
     if unread:
-        books.update(_read(to, unread, now, plans, new_id))
+        books.update(read_books(to, unread, now, plans, new_id))
     closed = _open_closed(to, items, books, owners)
     plans.read(
         to,
@@ -199,35 +187,6 @@ def _open(
         rows = to.select(tables.billing_top_up, ("top_up_id",), "top_up_id {any} AND status = 'pending'", top_ups)
         pending = {row[0] for row in rows.fetchall()}
     return _Work(books, owners, pending, frozenset(books).difference(unread))
-
-
-def _read(
-    to: Sets, account_ids: list[int], now: Instant, plans: Plans, new_id: Callable[[], int]
-) -> dict[int, Book]:
-    """Books from the database: accounts that exist, with their live sessions."""
-    with to.pipeline():
-        # The account goes first: what is read after it can only be newer, and then its version gives it away.
-        accounts = to.select(tables.account, _ACCOUNT, "account_id {any}", account_ids)
-        buckets = to.select(
-            tables.bucket, _BUCKET, f"account_id {{any}} AND (expires_at IS NULL OR expires_at > {now:d} OR held > 0)",
-            account_ids,
-        )  # fmt: skip
-        sessions = to.select(tables.session, _SESSION, "account_id {any} AND closed_at IS NULL", account_ids)
-        charges = to.select(tables.session_charge, _CHARGE, "account_id {any} AND live", account_ids)
-    books = {row[0]: Book(Account(*row), new_id, plans) for row in accounts.fetchall()}
-    for row in buckets.fetchall():
-        books[row[0]].buckets[row[1]] = Bucket(*row)
-    for row in sessions.fetchall():
-        _add_session(books[row[0]], row)
-    for row in charges.fetchall():
-        books[row[0]].charges[row[1], row[2], row[3]] = Charge(*row)
-    return books
-
-
-def _add_session(book: Book, row: tuple[Any, ...]) -> Session:
-    session = book.sessions[row[1]] = Session(*row)
-    book.settled_states[row[1]] = _session_state(session)
-    return session
 
 
 def _open_closed(
@@ -248,25 +207,11 @@ def _open_closed(
     found: list[tuple[Any, ...]] = []
     if roots:
         wanted = sorted({root for family in roots.values() for root in family})
-        rows = to.select(tables.session, _SESSION, "account_id {any} AND root_id {any}", sorted(roots), wanted)
+        rows = to.select(tables.session, SESSION, "account_id {any} AND root_id {any}", sorted(roots), wanted)
         found += rows.fetchall()
     if keys:
-        found += to.select(tables.session, _SESSION, "session_key {any}", sorted(keys)).fetchall()
-    closed: dict[int, set[int]] = {}
-    added: list[Session] = []
-    for row in found:
-        if row[0] in books and row[1] not in books[row[0]].sessions:
-            added.append(_add_session(books[row[0]], row))
-            closed.setdefault(row[0], set()).add(row[1])
-    if closed:
-        session_ids = sorted({s for group in closed.values() for s in group})
-        rows = to.select(
-            tables.session_charge, _CHARGE, "account_id {any} AND session_id {any}", sorted(closed), session_ids
-        )
-        for row in rows.fetchall():
-            if row[1] in closed.get(row[0], ()):
-                books[row[0]].charges[row[1], row[2], row[3]] = Charge(*row)
-    return added
+        found += to.select(tables.session, SESSION, "session_key {any}", sorted(keys)).fetchall()
+    return add_closed(to, books, found)
 
 
 def _live_root(book: Book, item: Report) -> Session | None:
@@ -365,112 +310,7 @@ def _cut(book: Book, item: Cut, now: Instant) -> int:
     return len(sessions)
 
 
-# --- storing -------------------------------------------------------------------------------------------------------
-
-_BUCKET_KEY: Final = ("account_id", "bucket_id")
-_BUCKET_REWRITTEN: Final = ("balance", "held", "marks_passed")
-_SESSION_KEY: Final = ("account_id", "session_id")
-#: What every report rewrites.
-_SESSION_METER: Final = (
-    "last_report_at", "last_event_at", "stale_at", "interval_seconds", "octets_up", "octets_down", "seconds",
-    "rated", "line_no",
-)  # fmt: skip
-#: What few reports change.
-_SESSION_STATE: Final = (
-    "state", "closed_at", "close_reason", "started_at", "wanted", "posted_at", "offset_up", "offset_down",
-    "offset_seconds", "epoch", "epoch_seconds", "gigawords_seen", "leaked_octets", "wanted_reason", "wanted_version",
-    "failed_commands", "acked_version", "acked_at",
-)  # fmt: skip
-_SESSION_BOUND: Final = ("session_key", "acct_session_id", "nas_port_id", "calling_station", "framed_address")
-_CHARGE_KEY: Final = ("account_id", "session_id", "bucket_id", "unit")
-_CHARGE_REWRITTEN: Final = ("accrued", "posted", "held", "held_until", "live")
-
-_bucket_update = attrgetter(*_BUCKET_KEY, *_BUCKET_REWRITTEN)
-_bucket_row = attrgetter(*_BUCKET)
-_session_meter = attrgetter(*_SESSION_KEY, *_SESSION_METER)
-_session_state = attrgetter(*_SESSION_STATE)
-_session_row = attrgetter(*_SESSION)
-_charge_update = attrgetter(*_CHARGE_KEY, *_CHARGE_REWRITTEN)
-_charge_row = attrgetter(*_CHARGE)
-
-
-def _store(to: Sets, books: list[Book], now: Instant) -> None:
-    """Write what the books changed: accounts first, by compare-and-set; everything sorted, so that two nodes that
-    write the same accounts wait for each other in the same order."""
-    books.sort(key=lambda book: book.account.account_id)
-    if not books:
-        return
-    new_sessions = [
-        (*_session_row(b.sessions[i]), *opening) for b in books for i, opening in b.new_sessions.items()
-    ]
-    meters: list[tuple[Any, ...]] = []
-    states: list[tuple[Any, ...]] = []
-    for book in books:
-        for session_id in sorted(book.changed_sessions):
-            session = book.sessions[session_id]
-            state = _session_state(session)
-            if session_id not in book.new_sessions:
-                meters.append(_session_meter(session))
-                if state != book.settled_states.get(session_id):
-                    states.append((session.account_id, session_id, *state))
-            book.settled_states[session_id] = state
-    new_buckets = [_bucket_row(b.buckets[i]) for b in books for i in sorted(b.new_buckets)]
-    changed_buckets = [
-        _bucket_update(b.buckets[i]) for b in books for i in sorted(b.changed_buckets) if i not in b.new_buckets
-    ]
-    new_charges = [_charge_row(b.charges[k]) for b in books for k in sorted(b.new_charges)]
-    changed_charges = [
-        _charge_update(b.charges[k]) for b in books for k in sorted(b.changed_charges - b.new_charges)
-    ]
-    commands = [c for b in books for c in b.commands]
-    written: list[Result] = []
-    with _conflict_first(written, len(books)), to.pipeline():
-        written += _move_versions(to, [b.account for b in books if not b.transfers], ())
-        written += _move_versions(to, [b.account for b in books if b.transfers], ("ledger_seq", "ledger_hash"))
-        if new_sessions:
-            to.insert(tables.session, _SESSION + Opening._fields, new_sessions)
-        if meters:
-            to.update(tables.session, _SESSION_KEY, _SESSION_METER, meters)
-        if states:
-            to.update(tables.session, _SESSION_KEY, _SESSION_STATE, states)
-        bindings = [binding for b in books for binding in b.bindings if binding.session_id not in b.new_sessions]
-        if bindings:
-            to.update(tables.session, _SESSION_KEY, _SESSION_BOUND, bindings)
-        if new_buckets:
-            to.insert(tables.bucket, _BUCKET, new_buckets)
-        if changed_buckets:
-            to.update(tables.bucket, _BUCKET_KEY, _BUCKET_REWRITTEN, changed_buckets)
-        if new_charges:
-            to.insert(tables.session_charge, _CHARGE, new_charges)
-        if changed_charges:
-            to.update(tables.session_charge, _CHARGE_KEY, _CHARGE_REWRITTEN, changed_charges)
-        for table, kind, rows in (
-            (tables.usage_line, UsageLine, [line for b in books for line in b.usage_lines]),
-            (tables.transfer, Transfer, [t for b in books for t in b.transfers]),
-            (tables.notice, Notice, [n for b in books for n in b.notices]),
-        ):
-            if rows:
-                to.insert(table, kind._fields, rows)
-        if commands:
-            # Only the latest wanted state of a session matters.
-            to.update(tables.command, ("account_id", "session_id", "state"), ("finished_at",),
-                      [(c.account_id, c.session_id, "pending", now) for c in commands], "state = 'superseded'")
-            newest = {(c.account_id, c.session_id): c for c in commands}
-            to.insert(tables.command, Command._fields, list(newest.values()))
-    if sum(result.rowcount for result in written) != len(books):
-        raise Conflict
-
-
-@contextmanager
-def _conflict_first(written: list[Result], accounts: int) -> Iterator[None]:
-    """An account that somebody else changed explains whatever else fails: he has taken the keys of our new rows."""
-    try:
-        yield
-    except Exception as error:
-        moved = [result.rowcount for result in written]
-        if moved and min(moved) >= 0 and sum(moved) < accounts:
-            raise Conflict from error
-        raise
+# --- the rest of what must be written -------------------------------------------------------------------------------
 
 
 def _verify(to: Sets, accounts: list[Account]) -> None:
@@ -482,16 +322,7 @@ def _verify(to: Sets, accounts: list[Account]) -> None:
             raise Conflict
 
 
-def _move_versions(to: Sets, accounts: list[Account], columns: tuple[str, ...]) -> list[Result]:
-    """The compare-and-set: where an account's version is no longer the one that was read, its row is not found."""
-    if not accounts:
-        return []
-    rows = [(a.account_id, a.version, *(getattr(a, column) for column in columns)) for a in accounts]
-    key = ("account_id", "version")
-    return [to.update(tables.account, key, columns, rows, "version = {t}version + 1")]
-
-
-def _store_orphans(to: Sets, work: _Work, items: Sequence[Item], outcomes: list[Outcome]) -> None:
+def _store_orphans(to: Sets, items: Sequence[Item], outcomes: list[Outcome]) -> None:
     rows = [
         (
             sha256(b"%d %s " % (item.nas_id, item.nas_address.encode()) + item.packet).hexdigest(),
@@ -514,8 +345,6 @@ def _store_top_ups(to: Sets, items: Sequence[Item], outcomes: list[Outcome], now
         if isinstance(item, TopUp) and isinstance(outcome, Applied)
     ]
     if rows:
-        written = to.update(
-            tables.billing_top_up, ("top_up_id", "status"), ("applied_at",), rows, "status = 'applied'"
-        )
+        written = to.update(tables.billing_top_up, ("top_up_id", "status"), ("applied_at",), rows, "status = 'applied'")
         if written.rowcount != len(rows):
             raise Conflict

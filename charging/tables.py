@@ -171,8 +171,15 @@ session = Table(
     Column("plan_version_id", BigInteger, nullable=False, comment="pinned: every charge can be computed again"),
     Column("nas_id", BigInteger, nullable=False),
     Column("nas_address", Text, nullable=False, comment="source of its packets; where CoA goes"),
-    Column("root_id", BigInteger, nullable=False, comment="the session that the Class token names; itself, unless it came later"),
-    Column("device_key", Text, nullable=False, comment="NAS, port and calling station: meets a Start that has no Class"),
+    Column(
+        "root_id",
+        BigInteger,
+        nullable=False,
+        comment="the session that the Class token names; itself, unless it came later",
+    ),
+    Column(
+        "device_key", Text, nullable=False, comment="NAS, port and calling station: meets a Start that has no Class"
+    ),
     Column("session_key", Text, comment="NAS, user, Acct-Session-Id, port: finds later reports that have no Class"),
     Column("acct_session_id", LargeBinary, comment="byte for byte, as CoA must repeat it"),
     Column("calling_station", Text),

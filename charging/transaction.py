@@ -13,8 +13,9 @@ import psycopg.errors
 import sqlalchemy.exc
 from sqlalchemy import Connection, Engine
 
+from charging.bookkeeping import Conflict
 from charging.plan import Instant
-from charging.settle import Conflict, Item, Plans, Settled, settle
+from charging.settle import Item, Plans, Settled, settle
 
 T = TypeVar("T")
 

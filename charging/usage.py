@@ -70,7 +70,7 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
                 free,
                 step.flags,
                 step.raw,
-            )  # fmt: skip
+            )
         )
     (
         session.octets_up, session.octets_down, session.seconds,
@@ -117,6 +117,7 @@ def close(book: Book, session: Session, reason: str, now: Instant) -> None:
     session.state = "closed"
     session.closed_at = now
     session.close_reason = reason
+    book.ended.append(session.session_id)
     book.changed_sessions.add(session.session_id)
     book.post(session, now)
     for charge in book.charges_of(session):
@@ -210,6 +211,8 @@ def _session_of(book: Book, report: Report, subscriber_id: int | None, now: Inst
             successor.gigawords_seen = session.gigawords_seen
             successor.rated = session.rated
             successor.started_at = session.started_at
+            if session.wanted == "cut":
+                book.command(successor, "cut", session.wanted_reason, now)  # nobody has taken it back
             return successor
     return session
 
@@ -289,7 +292,7 @@ def _bind(book: Book, session: Session, report: Report) -> None:
             report.nas_port_id,
             report.calling_station,
             report.framed_address,
-        )  # fmt: skip
+        )
     )
 
 

@@ -18,11 +18,12 @@ from twisted.python.failure import Failure
 
 from charging.admission import Login
 from charging.batching import Batches, Run
+from charging.bookkeeping import Conflict
 from charging.durability import NotDurable, commit, watch
 from charging.plan import Instant
 from charging.restarts import NasRestart, record_restarts
 from charging.session import Report
-from charging.settle import Conflict, Done, Item, Outcome, Plans, Settled, settle
+from charging.settle import Done, Item, Outcome, Plans, Settled, settle
 from charging.shelf import Shelf
 from charging.waiting import Rank
 

@@ -109,7 +109,7 @@ def in_words(error: Exception) -> str | None:
     from aaa.registry import RegistryError
     from charging.catalogue import CatalogueError
     from charging.database import DatabaseUrlError
-    from charging.settle import Conflict
+    from charging.bookkeeping import Conflict
     from charging.tomlfile import TomlFileError
     from migrations import NotUpToDate
 

@@ -143,9 +143,10 @@ def test_a_mark_never_falls_and_fits_its_column(  # noqa: PLR0917  one for each 
         assert step.octets_down - marks[1] <= most
 
 
-def test_the_interval_grows_at_once_and_shrinks_by_degrees() -> None:
+def test_the_interval_grows_at_once_at_most_to_twice_and_shrinks_by_degrees() -> None:
     session = replace(OPEN, interval_seconds=100, last_event_at=0)
-    assert interval_seen(session, FIRST._replace(event_at=300 * SECOND)) == 300
+    assert interval_seen(session, FIRST._replace(event_at=150 * SECOND)) == 150
+    assert interval_seen(session, FIRST._replace(event_at=3_600 * SECOND)) == 200  # an outage, not an interval
     assert interval_seen(session, FIRST._replace(event_at=20 * SECOND)) == 80
     assert interval_seen(session, FIRST._replace(event_at=0)) == 100
     assert interval_seen(session, FIRST._replace(event_at=300 * SECOND, kind="stop")) == 100

@@ -15,7 +15,8 @@ from charging.admission import Admitted, Login, Refused
 from charging.payment import Applied, Grant, NotApplied, TopUp
 from charging.plan import Allowance, Exhausted, Plan, Profile, Rate
 from charging.session import Report
-from charging.settle import Close, Conflict, Cut, Done, Item, Outcome, Plans, settle
+from charging.bookkeeping import Conflict
+from charging.settle import Close, Cut, Done, Item, Outcome, Plans, settle
 from charging.shelf import Shelf
 from charging.usage import Orphan, Recorded
 from tests.charging.cases.invariants import broken

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Engine, insert, select
 
+from charging import bookkeeping
 from charging import settle as settling
 from charging import tables
 from charging.admission import Admitted, Login, Refused
@@ -408,10 +409,10 @@ class Stored:
                 return [kind(*row) for row in connection.execute(chosen.order_by(*table.primary_key.columns))]
 
             return Rows(
-                all_of(tables.account, Account, settling._ACCOUNT)[0],
-                all_of(tables.bucket, Bucket, settling._BUCKET),
-                all_of(tables.session, Session, settling._SESSION),
-                all_of(tables.session_charge, Charge, settling._CHARGE),
+                all_of(tables.account, Account, bookkeeping.ACCOUNT)[0],
+                all_of(tables.bucket, Bucket, bookkeeping.BUCKET),
+                all_of(tables.session, Session, bookkeeping.SESSION),
+                all_of(tables.session_charge, Charge, bookkeeping.CHARGE),
                 all_of(tables.usage_line, UsageLine, UsageLine._fields),
                 all_of(tables.transfer, Transfer, Transfer._fields),
             )

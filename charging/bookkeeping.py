@@ -1,0 +1,204 @@
+"""Between books and tables: reading an account's book, writing down what changed in it.
+
+The tables' rows become a book's values and back; nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any, Final
+
+from charging import tables
+from charging.book import Account, Book, Charge, Command, Notice, Opening, UsageLine
+from charging.buckets import Bucket
+from charging.bulk import Result, Sets
+from charging.ledger import Transfer
+from charging.plan import Instant, Plan
+from charging.session import Session
+
+
+class Conflict(Exception):
+    """Another node changed one of the accounts first. Nothing was written; run the batch again."""
+
+
+ACCOUNT: Final = tuple(f.name for f in fields(Account))
+BUCKET: Final = tuple(f.name for f in fields(Bucket))
+SESSION: Final = tuple(f.name for f in fields(Session))
+CHARGE: Final = tuple(f.name for f in fields(Charge))
+_BUCKET_KEY: Final = ("account_id", "bucket_id")
+_BUCKET_REWRITTEN: Final = ("balance", "held", "marks_passed")
+_SESSION_KEY: Final = ("account_id", "session_id")
+#: What every report rewrites.
+_SESSION_METER: Final = (
+    "last_report_at", "last_event_at", "stale_at", "interval_seconds", "octets_up", "octets_down", "seconds",
+    "rated", "line_no",
+)  # fmt: skip
+#: What few reports change.
+_SESSION_STATE: Final = (
+    "state", "closed_at", "close_reason", "started_at", "wanted", "posted_at", "offset_up", "offset_down",
+    "offset_seconds", "epoch", "epoch_seconds", "gigawords_seen", "leaked_octets", "wanted_reason", "wanted_version",
+    "failed_commands", "acked_version", "acked_at",
+)  # fmt: skip
+_SESSION_BOUND: Final = ("session_key", "acct_session_id", "nas_port_id", "calling_station", "framed_address")
+_CHARGE_KEY: Final = ("account_id", "session_id", "bucket_id", "unit")
+_CHARGE_REWRITTEN: Final = ("accrued", "posted", "held", "held_until", "live")
+
+_bucket_update = attrgetter(*_BUCKET_KEY, *_BUCKET_REWRITTEN)
+_bucket_row = attrgetter(*BUCKET)
+_session_meter = attrgetter(*_SESSION_KEY, *_SESSION_METER)
+_session_state = attrgetter(*_SESSION_STATE)
+_session_row = attrgetter(*SESSION)
+_charge_update = attrgetter(*_CHARGE_KEY, *_CHARGE_REWRITTEN)
+_charge_row = attrgetter(*CHARGE)
+
+
+def read_books(
+    to: Sets, account_ids: list[int], now: Instant, plans: Callable[[int], Plan], new_id: Callable[[], int]
+) -> dict[int, Book]:
+    """Books from the database: accounts that exist, with their live sessions."""
+    with to.pipeline():
+        # The account goes first: what is read after it can only be newer, and then its version gives it away.
+        accounts = to.select(tables.account, ACCOUNT, "account_id {any}", account_ids)
+        buckets = to.select(
+            tables.bucket, BUCKET, f"account_id {{any}} AND (expires_at IS NULL OR expires_at > {now:d} OR held > 0)",
+            account_ids,
+        )  # fmt: skip
+        sessions = to.select(tables.session, SESSION, "account_id {any} AND closed_at IS NULL", account_ids)
+        charges = to.select(tables.session_charge, CHARGE, "account_id {any} AND live", account_ids)
+    books = {row[0]: Book(Account(*row), new_id, plans) for row in accounts.fetchall()}
+    for row in buckets.fetchall():
+        books[row[0]].buckets[row[1]] = Bucket(*row)
+    for row in sessions.fetchall():
+        add_session(books[row[0]], row)
+    for row in charges.fetchall():
+        books[row[0]].charges[row[1], row[2], row[3]] = Charge(*row)
+    return books
+
+
+def add_session(book: Book, row: tuple[Any, ...]) -> Session:
+    """Take a session's row into its book."""
+    session = book.sessions[row[1]] = Session(*row)
+    book.settled_states[row[1]] = _session_state(session)
+    return session
+
+
+def add_closed(to: Sets, books: dict[int, Book], rows: list[tuple[Any, ...]]) -> list[Session]:
+    """Take closed sessions that were found by other names into their books, with what they were charged."""
+    closed: dict[int, set[int]] = {}
+    added: list[Session] = []
+    for row in rows:
+        if row[0] in books and row[1] not in books[row[0]].sessions:
+            added.append(add_session(books[row[0]], row))
+            closed.setdefault(row[0], set()).add(row[1])
+    if not closed:
+        return []
+    session_ids = sorted({session_id for group in closed.values() for session_id in group})
+    charges = to.select(
+        tables.session_charge, CHARGE, "account_id {any} AND session_id {any}", sorted(closed), session_ids
+    )
+    for row in charges.fetchall():
+        if row[1] in closed.get(row[0], ()):
+            books[row[0]].charges[row[1], row[2], row[3]] = Charge(*row)
+    return added
+
+
+def write_books(to: Sets, books: list[Book], now: Instant) -> None:
+    """Write what the books changed: accounts first, by compare-and-set; everything sorted, so that two nodes that
+    write the same accounts wait for each other in the same order. Raises Conflict where another node was faster."""
+    books.sort(key=lambda book: book.account.account_id)
+    written: list[Result] = []
+    with _conflict_first(written, len(books)), to.pipeline():
+        written += _move_versions(to, [b.account for b in books if not b.transfers], ())
+        written += _move_versions(to, [b.account for b in books if b.transfers], ("ledger_seq", "ledger_hash"))
+        _write_sessions(to, books)
+        _write_buckets(to, books)
+        _write_charges(to, books)
+        for table, kind, rows in (
+            (tables.usage_line, UsageLine, [line for b in books for line in b.usage_lines]),
+            (tables.transfer, Transfer, [t for b in books for t in b.transfers]),
+            (tables.notice, Notice, [n for b in books for n in b.notices]),
+        ):
+            if rows:
+                to.insert(table, kind._fields, rows)
+        _write_commands(to, books, now)
+    if sum(result.rowcount for result in written) != len(books):
+        raise Conflict
+
+
+@contextmanager
+def _conflict_first(written: list[Result], accounts: int) -> Iterator[None]:
+    """An account that somebody else changed explains whatever else fails: he has taken the keys of our new rows."""
+    try:
+        yield
+    except Exception as error:
+        moved = [result.rowcount for result in written]
+        if moved and min(moved) >= 0 and sum(moved) < accounts:
+            raise Conflict from error
+        raise
+
+
+def _move_versions(to: Sets, accounts: list[Account], columns: tuple[str, ...]) -> list[Result]:
+    """The compare-and-set: where an account's version is no longer the one that was read, its row is not found."""
+    if not accounts:
+        return []
+    rows = [(a.account_id, a.version, *(getattr(a, column) for column in columns)) for a in accounts]
+    key = ("account_id", "version")
+    return [to.update(tables.account, key, columns, rows, "version = {t}version + 1")]
+
+
+def _write_sessions(to: Sets, books: list[Book]) -> None:
+    new = [(*_session_row(b.sessions[i]), *opening) for b in books for i, opening in b.new_sessions.items()]
+    meters: list[tuple[Any, ...]] = []
+    states: list[tuple[Any, ...]] = []
+    for book in books:
+        for session_id in sorted(book.changed_sessions):
+            session = book.sessions[session_id]
+            state = _session_state(session)
+            if session_id not in book.new_sessions:
+                meters.append(_session_meter(session))
+                if state != book.settled_states.get(session_id):
+                    states.append((session.account_id, session_id, *state))
+            book.settled_states[session_id] = state
+    if new:
+        to.insert(tables.session, SESSION + Opening._fields, new)
+    if meters:
+        to.update(tables.session, _SESSION_KEY, _SESSION_METER, meters)
+    if states:
+        to.update(tables.session, _SESSION_KEY, _SESSION_STATE, states)
+    bindings = [binding for b in books for binding in b.bindings if binding.session_id not in b.new_sessions]
+    if bindings:
+        to.update(tables.session, _SESSION_KEY, _SESSION_BOUND, bindings)
+
+
+def _write_buckets(to: Sets, books: list[Book]) -> None:
+    new = [_bucket_row(b.buckets[i]) for b in books for i in sorted(b.new_buckets)]
+    changed = [_bucket_update(b.buckets[i]) for b in books for i in sorted(b.changed_buckets) if i not in b.new_buckets]
+    if new:
+        to.insert(tables.bucket, BUCKET, new)
+    if changed:
+        to.update(tables.bucket, _BUCKET_KEY, _BUCKET_REWRITTEN, changed)
+
+
+def _write_charges(to: Sets, books: list[Book]) -> None:
+    new = [_charge_row(b.charges[k]) for b in books for k in sorted(b.new_charges)]
+    changed = [_charge_update(b.charges[k]) for b in books for k in sorted(b.changed_charges - b.new_charges)]
+    if new:
+        to.insert(tables.session_charge, CHARGE, new)
+    if changed:
+        to.update(tables.session_charge, _CHARGE_KEY, _CHARGE_REWRITTEN, changed)
+
+
+def _write_commands(to: Sets, books: list[Book], now: Instant) -> None:
+    """Only the latest wanted state of a session matters, and none of one that has ended."""
+    newest = {(c.account_id, c.session_id): c for b in books for c in b.commands}
+    ended = {(b.account.account_id, session_id) for b in books for session_id in b.ended}
+    if newest or ended:
+        rows = [(*key, "pending", now) for key in sorted(newest.keys() | ended)]
+        key = ("account_id", "session_id", "state")
+        to.update(tables.command, key, ("finished_at",), rows, "state = 'superseded'")
+    wanted = [c for key, c in newest.items() if key not in ended]
+    if wanted:
+        to.insert(tables.command, Command._fields, wanted)
