@@ -84,7 +84,7 @@ def test_floods_get_equal_shares() -> None:
     for _ in range(2000):
         for nas in (1, 2):
             waiting.put(nas, STOP, nas)
-    held = [item for item in waiting.take(900)]
+    held = waiting.take(900)
     assert abs(held.count(1) - held.count(2)) <= 1
     assert held.count(1) == 400  # SHARE / (2 * SHARE + 1) of 900
 
