@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -91,6 +91,10 @@ class Town:
             if rates == SLOW:
                 self.slowed.setdefault(session, session.octets_up + session.octets_down)
 
+    def of(self, kind: str) -> list[SimulatedNas]:
+        """The NASes of one kind, in the order of DIALECTS."""
+        return [nas for nas in self.nases if nas.name == f"{nas.dialect}-{kind}"]
+
     def log_in(self, nas: SimulatedNas, username: str) -> None:
         """Have somebody log in, soon."""
         self.ports.post(lambda now: nas.log_in(username, PASSWORD, now, method="chap"))
@@ -109,17 +113,16 @@ class Town:
 
 
 @contextmanager
-def town(server: ServerProcess, aaa: Aaa, *, coa: Sequence[Any] = ("obey",)) -> Iterator[Town]:
-    """A NAS of each dialect and obedience, known to the server, on loopback addresses of their own."""
+def town(server: ServerProcess, aaa: Aaa, **kinds: Mapping[str, Any]) -> Iterator[Town]:
+    """A NAS of each dialect and kind, known to the server, on loopback addresses of their own. A kind is a change of the
+    dialect's behaviour; all report every second unless it says otherwise."""
     at = Server(("127.0.0.1", server.auth_port), ("127.0.0.1", server.acct_port))
+    usual = {"interim_seconds": 1, "timeout_ms": 1_000, "attempts_per_server": 10, "reconnect_ms": 200}
     nases: list[SimulatedNas] = []
-    for obedience in coa:
+    for kind, changes in kinds.items():
         for dialect in DIALECTS:
-            behaviour = replace(
-                behaviour_of(dialect), interim_seconds=1, timeout_ms=1_000, attempts_per_server=10, coa=obedience,
-                reconnect_ms=200,
-            )  # fmt: skip
-            name, address = f"{dialect}-{obedience}", f"127.0.0.{len(nases) + 2}"
+            behaviour = replace(behaviour_of(dialect), **{**usual, **changes})
+            name, address = f"{dialect}-{kind}", f"127.0.0.{len(nases) + 2}"
             nas = SimulatedNas(name, address, SECRET.encode(), dialect, [at], coa_port=0, behaviour=behaviour)
             nases.append(nas)
     stop = threading.Event()
@@ -160,39 +163,46 @@ def printed_bound_octets(aaa: Aaa, account: str) -> int:
 def test_two_sessions_of_one_account_spend_its_balance_once(
     server: ServerProcess, aaa: Aaa, database_url: str, tmp_path: Path, eventually: Callable[..., None]
 ) -> None:
-    balance_octets = 15_000_000
-    a_while_octets = 1_000_000  # what both sessions use in two seconds
-    with town(server, aaa) as here, plain_sql(database_url) as sql:
-        homes: dict[str, tuple[SimulatedNas, list[str]]] = {}
+    balance_octets = 13_500_000  # a line's traffic of 54 seconds
+    a_while_octets = 500_000
+    with (
+        town(server, aaa, prompt={"interim_seconds": 1}, lazy={"interim_seconds": 25}) as here,
+        plain_sql(database_url) as sql,
+    ):
+        homes: dict[str, list[tuple[SimulatedNas, str]]] = {}
         subscribers = []
-        for nas in here.nases:
-            couple, single = f"{nas.dialect}-couple", f"{nas.dialect}-single"
-            homes[couple] = nas, [f"{couple}-a", f"{couple}-b"]
-            homes[single] = nas, [single, single]
-            subscribers += [(user, couple, "half", 1) for user in homes[couple][1]]
+        for first, second in zip(here.of("prompt"), here.of("lazy"), strict=True):
+            couple, single = f"{first.dialect}-couple", f"{first.dialect}-single"
+            homes[couple] = [(first, f"{couple}-a"), (second, f"{couple}-b")]
+            homes[single] = [(first, single), (second, single)]
+            subscribers += [(user, couple, "half", 1) for _, user in homes[couple]]
             subscribers.append((single, single, "whole", 2))
-        plans = [plan("half", "line", "7500kB", THROTTLE), plan("whole", "line", "15MB", THROTTLE)]
+        plans = [plan("half", "line", "6750kB", THROTTLE), plan("whole", "line", "13500kB", THROTTLE)]
         furnish(aaa, tmp_path, plans, subscribers)
         assert dict(sql("SELECT account, octets FROM billing_account")) == dict.fromkeys(homes, balance_octets)
 
+        def users_of(account: str) -> list[str]:
+            return sorted({user for _, user in homes[account]})
+
         def service(account: str) -> list[tuple[int | None, int | None]]:
-            return [rates for user in sorted(set(homes[account][1])) for rates in here.service(user)]
+            return [rates for user in users_of(account) for rates in here.service(user)]
 
         def every(rates: tuple[int, int], sessions: int) -> Callable[[], bool]:
             return lambda: all(service(account) == [rates] * sessions for account in homes)
 
-        # The first one reserves what it may use until its next report reaches us. As the server learns that it reports
-        # every second that becomes less, and there is something left for the second one.
-        for nas, users in homes.values():
-            here.log_in(nas, users[0])
+        # The first session reserves what it may use until its next report has reached us and our word its NAS. As the
+        # server learns that it reports every second that becomes less, and something is left for the second session.
+        # That one's NAS reports so seldom that both have used more than there was when it does.
+        for (nas, user), _ in homes.values():
+            here.log_in(nas, user)
         eventually(every(LINE, 1), within=20)
         eventually(
             lambda: all(left >= a_while_octets for (left,) in sql(
                 "SELECT sum(available) FROM billing_bucket WHERE unit = 'octets' GROUP BY account"
             )), within=40,
         )  # fmt: skip
-        for nas, users in homes.values():
-            here.log_in(nas, users[1])
+        for _, (nas, user) in homes.values():
+            here.log_in(nas, user)
         eventually(every(LINE, 2), within=20)
         bounds = {account: printed_bound_octets(aaa, account) for account in homes}
 
@@ -200,8 +210,8 @@ def test_two_sessions_of_one_account_spend_its_balance_once(
         for account, bound in bounds.items():
             # As the intervals shrink, so does what is printed: take the sharpest.
             bounds[account] = min(bound, printed_bound_octets(aaa, account))
-        for account, (_, users) in homes.items():
-            used = sum(here.slowed[session] for user in set(users) for session in here.sessions(user))
+        for account in homes:
+            used = sum(here.slowed[session] for user in users_of(account) for session in here.sessions(user))
             past = used - balance_octets
             print(f"{account:18} used {past:9} octets past its {balance_octets}; the bound was {bounds[account]}")
             assert past <= bounds[account]
@@ -221,9 +231,8 @@ def test_who_has_nothing_left_is_throttled_redirected_or_cut_and_served_again_on
     server: ServerProcess, aaa: Aaa, database_url: str, tmp_path: Path, eventually: Callable[..., None]
 ) -> None:
     balance_octets = 2_000_000
-    with town(server, aaa, coa=("obey", "ack-only")) as here, plain_sql(database_url) as sql:
-        obeying = [nas for nas in here.nases if nas.behaviour.coa == "obey"]
-        lying = [nas for nas in here.nases if nas.behaviour.coa == "ack-only"]
+    with town(server, aaa, honest={}, liar={"coa": "ack-only"}) as here, plain_sql(database_url) as sql:
+        obeying, lying = here.of("honest"), here.of("liar")
         throttled, redirected, cut = (
             {f"{nas.dialect}-{of}": nas for nas in obeying} for of in ("throttle", "redirect", "disconnect")
         )
