@@ -273,7 +273,7 @@ def files_no_longer_than(octets: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_is_silence_and_what_was_kept_stays_good(opened: Callable[..., Spool]) -> None:
+def test_a_full_disk_is_silence_and_what_was_kept_stays_good(opened: Callable[..., Spool], tmp_path: Path) -> None:
     spool = opened()
     failures: list[str] = []
     spool.on_failed = failures.append
@@ -283,6 +283,7 @@ def test_a_full_disk_is_silence_and_what_was_kept_stays_good(opened: Callable[..
     keep(spool, b"after")
     assert failures == []
     assert taken(spool) == [b"before", b"after"]
+    assert files(tmp_path) == [], "half a record in the middle would be damage"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")

@@ -198,3 +198,18 @@ def test_what_is_late_fails_and_its_late_outcome_is_dropped() -> None:
     assert third == ["third"]
     assert held.batches == [["first"], ["third"]], "the second never went to work"
     assert len(first) == len(second) == 1
+
+
+def test_a_late_item_takes_no_other_of_its_batch_along() -> None:
+    held = Held()
+    batches: Batches[str, str] = Batches(held.work, held.run, most_queued=10, most_in_batch=10)  # type: ignore[arg-type]
+    batches.submit("under way")
+    early = outcomes(batches.submit("early"))
+    batches.look(9, TimeoutError)
+    young = outcomes(batches.submit("young"))
+    held.finish()
+    assert batches.look(2, TimeoutError)
+    held.finish()
+    assert held.batches[1] == ["early", "young"]
+    assert [type(each) for each in early] == [TimeoutError]
+    assert young == ["young"]

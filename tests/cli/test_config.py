@@ -141,3 +141,52 @@ def test_where_the_keys_are() -> None:
     assert Setup(Config(keys_file=Path("/etc/k"))).keys_file() == Path("/etc/k")
     assert Setup(Config("sqlite:///data/aaa.db")).keys_file() == Path("data/aaa.db.keys")
     assert Setup(Config("postgresql://aaa@db/aaa")).keys_file() == Path("aaa.keys")
+
+
+def test_what_happens_without_the_database() -> None:
+    text = """
+    spool_dir = "/var/lib/aaa/spool"
+    spool_size = "500MB"
+    spool_age = "12h"
+    answer_deadline = "1s"
+    cached_accepts = true
+    cached_session = "2m"
+    """
+    assert load(text, "aaa.toml") == Config(
+        spool_dir=Path("/var/lib/aaa/spool"),
+        spool_octets=500_000_000,
+        spool_seconds=43_200,
+        answer_deadline_seconds=1,
+        cached_accepts=True,
+        cached_session_seconds=120,
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "right"),
+    [
+        ("spool_size = 5", '"1GB"'),
+        ('spool_size = "1kB"', '"1GB"'),
+        ('spool_age = "1 month"', '"3 days"'),
+        ('answer_deadline = "0s"', '"2s"'),
+        ('cached_accepts = "yes"', "true nor false"),
+    ],
+)
+def test_what_can_not_be_is_answered_with_what_could(line: str, right: str) -> None:
+    with pytest.raises(ConfigError, match=right):
+        load(line, "aaa.toml")
+
+
+@pytest.mark.parametrize(
+    ("config", "node", "folder"),
+    [
+        (Config(), "", "aaa.db.spool"),
+        (Config(database="sqlite:////srv/a.db"), "", "/srv/a.db.spool"),
+        (Config(database="sqlite:////srv/a.db"), "radius/1", "/srv/a.db-radius_1.spool"),
+        (Config(database="postgresql://aaa@db/aaa"), "", "aaa.spool"),
+        (Config(database="postgresql://aaa@db/aaa"), "radius-2", "aaa-radius-2.spool"),
+        (Config(spool_dir=Path("/spool")), "radius-2", "/spool"),
+    ],
+)
+def test_where_the_spool_is(config: Config, node: str, folder: str) -> None:
+    assert Setup(config).spool_folder(node) == Path(folder)
