@@ -245,9 +245,12 @@ def _named(book: Book, report: Report, subscriber_id: int | None) -> Session | N
         candidates = same_id or unbound or family
     else:
         candidates = [s for s in sessions.values() if s.session_key == report.session_key]
-        if not candidates or report.kind == "start":
+        begins = (
+            report.kind == "start" and report.event_exact and all(report.event_at > s.last_event_at for s in candidates)
+        )
+        if not candidates or begins:
             # The login knew the device, not yet the accounting session: the oldest login still waiting there. A Start
-            # is that login's even where an older session has all the same names.
+            # that is surely new is that login's even where an older session has all the same names.
             waiting = [
                 s
                 for s in book.live_sessions()
