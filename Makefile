@@ -15,7 +15,7 @@ help:
 	@echo 'make format    rewrite the code in the house style'
 	@echo 'make bench     this server and FreeRADIUS side by side'
 	@echo 'make serve     bring the database up to date and serve   (ARGS="--auth-port 1812")'
-	@echo 'make simulate  a simulated NAS                           (ARGS="--help")'
+	@echo 'make simulate  the server on a fake clock, with faults   (SEEDS=5000 FROM=0)'
 	@echo 'make clean     remove the virtual environment and what the tools left'
 
 install: $(INSTALLED)
@@ -58,8 +58,10 @@ serve: $(INSTALLED)
 	@$(BIN)/aaa db upgrade
 	@$(BIN)/aaa serve $(ARGS)
 
+SEEDS ?= 200
+FROM ?= 0
 simulate: $(INSTALLED)
-	@$(BIN)/aaa nas simulate $(ARGS)
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM) $(ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,13 +1,29 @@
-"""The auditor: believes the NASes' own logs and nobody else, and does its own sums over the database's rows."""
+"""The auditor: believes the NASes' own logs and the billing systems' own books, and does its own sums over the database.
+
+It knows nothing of the server's code: of the product it imports the class of a NAS's log lines, and no more. What it
+finds has the name of a check, which is the name of the function that made it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol
 
 from aaa.simulator import Event
 
 Rows = Callable[..., list[tuple[Any, ...]]]
+HALF_A_COUNTER = 2**31
+#: A report's way to the books, and the longest that an order takes with its repetitions.
+REPORT_SECONDS = 5
+ORDER_SECONDS = 30
+#: A session's interval is at least 60 s; this is how long a NAS that lives is silent at most, with some room.
+SILENT_MS = 200_000
+NEVER = 2**63
 
 
 class Finding(NamedTuple):
@@ -19,19 +35,617 @@ class Finding(NamedTuple):
 
 
 class Witness(NamedTuple):
-    """A NAS's log, and how far its clock is off."""
+    """A NAS's log, and whether it does what it is told."""
 
     name: str
     address: str
     log: Sequence[Event]
-    skew_ms: int
+    obeys: bool
+    wraps: bool
+    """It has 32-bit counters."""
+
+
+class Payment(Protocol):
+    """A row that a billing system wrote; `amount` None: one that can not be read."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def external_ref(self) -> str: ...
+    @property
+    def account(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def amount(self) -> int | None: ...
+
+
+class Figures(NamedTuple):
+    """Octets up and down, and seconds, of a session, as its NAS counted them in truth."""
+
+    up: int = 0
+    down: int = 0
+    seconds: int = 0
+
+    def highest(self, other: Figures) -> Figures:
+        return Figures(*map(max, self, other))
+
+    def plus(self, other: Figures) -> Figures:
+        return Figures(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def covers(self, other: Figures) -> bool:
+        return all(a >= b for a, b in zip(self, other, strict=True))
+
+
+@dataclass
+class Truth:
+    """What a NAS's log says of one of its sessions."""
+
+    nas: Witness
+    username: str = ""
+    acct_session_id: str = ""
+    sent: Figures = Figures()  # noqa: RUF009  a value
+    acked: Figures = Figures()  # noqa: RUF009  a value
+    """What the books must hold at least."""
+    last_acked: Figures = Figures()  # noqa: RUF009  a value
+    reset: Figures | None = None
+    ambiguous: bool = False
+    """Its counters may have gone round between two answered reports: nobody can know how often."""
+    told: dict[str, Any] = field(default_factory=dict)
+    told_at: int = 0
+    online: bool = False
+    stopped: bool = False
+    """Its Stop was answered."""
+    answered_at: int = 0
+
+    @property
+    def name(self) -> tuple[str, str, str]:
+        """What its reports say of it."""
+        return self.nas.address, self.username, self.acct_session_id
 
 
 class Auditor:
-    def __init__(self, rows: Rows, witnesses: Sequence[Witness], paid: Sequence[Any], *, fair: bool) -> None:
+    """See the module. Findings gather in `findings`; one check complains at most ten times."""
+
+    def __init__(
+        self,
+        rows: Rows,
+        witnesses: Sequence[Witness],
+        paid: Sequence[Payment],
+        spooled: Callable[[], bytes],
+        *,
+        fair: bool,
+    ) -> None:
         self.findings: list[Finding] = []
         self.answers = 0
+        self._rows = rows
+        self._witnesses = witnesses
+        self._paid = paid
+        self._spooled = spooled
+        """What waits on the nodes' own disks."""
+        self._fair = fair
+        """Nothing was lost, nothing broke, and every NAS obeys: then no session passes its bound."""
+        self._read = [0] * len(witnesses)
+        self._truths: dict[tuple[str, int], Truth] = {}
+        self._named: dict[tuple[str, str, str], list[Truth]] = defaultdict(list)
+        self._accepted: dict[tuple[str, str], int] = defaultdict(int)
+        self._hashes: dict[tuple[int, int], str] = {}
+        self._closed: dict[tuple[int, int], int] = {}
+        self._lines: set[tuple[int, int, int]] = set()
+        self._moved: dict[tuple[int, int], int] = {}
+        self._looked_at = 0
+        self._done: dict[tuple[int, int], str] = {}
 
-    def look(self, now: int) -> None: ...
+    def _complain(self, at: int, check: str, words: str) -> None:
+        if sum(1 for finding in self.findings if finding.check == check) < 10:
+            self.findings.append(Finding(at, check, words))
 
-    def end(self, now: int) -> None: ...
+    # --- while it happens: what a NAS was answered is in the books ---------------------------------------------------
+
+    def hear(self, now: int) -> None:
+        """Read what is new in the NASes' logs. To be called at once after whatever they heard."""
+        for index, witness in enumerate(self._witnesses):
+            log = witness.log
+            while self._read[index] < len(log):
+                event = log[self._read[index]]
+                self._read[index] += 1
+                self._hear(witness, event, now)
+
+    def _hear(self, witness: Witness, event: Event, now: int) -> None:
+        fields: dict[str, Any] = event.fields
+        if event.session is None:
+            if event.kind == "accounting-answered":
+                self._restart_answered(witness, now)
+            return
+        truth = self._truths.get((witness.name, event.session))
+        if truth is None:
+            truth = self._truths[witness.name, event.session] = Truth(witness)
+        said = Figures(fields.get("octets_up", 0), fields.get("octets_down", 0), fields.get("seconds", 0))
+        match event.kind:
+            case "accepted":
+                truth.username, truth.acct_session_id = fields["username"], fields["acct_session_id"]
+                truth.online = True
+                self._named[truth.name].append(truth)
+                self._accepted[witness.address, truth.username] += 1
+                self.logins(witness.address, truth.username, now)
+            case "accounting-sent":
+                truth.sent = truth.sent.highest(said)
+            case "accounting-answered":
+                self.answers += 1
+                self._acked(truth, fields, said, now)
+                self.durability(truth, now)
+            case "counters-reset":
+                truth.reset = said
+            case "told":
+                truth.told, truth.told_at = fields, now
+            case "ended":
+                truth.online = False
+            case _:
+                pass
+
+    def _acked(self, truth: Truth, fields: dict[str, Any], said: Figures, now: int) -> None:
+        truth.answered_at = now
+        truth.stopped = truth.stopped or fields["status"] == "Stop"
+        if "octets_up" not in fields:
+            return
+        if truth.nas.wraps and max(said.up - truth.last_acked.up, said.down - truth.last_acked.down) > HALF_A_COUNTER:
+            truth.ambiguous = True
+        truth.last_acked = truth.last_acked.highest(said)
+        if truth.reset is not None:
+            if not said.covers(truth.reset):
+                return  # from before the reset, and late: it can no longer be told from what came after
+            # What was used between the last report and the reset is known to nobody but the NAS; and if it counted
+            # further than before in the meantime, nobody can see that there was a reset.
+            said = Figures(said.up - truth.reset.up, said.down - truth.reset.down, said.seconds)
+        truth.acked = truth.acked.highest(said)
+
+    def _marks(self, name: tuple[str, str, str]) -> list[tuple[Any, ...]]:
+        address, username, acct_session_id = name
+        return self._rows(
+            "SELECT octets_up, octets_down, seconds, closed_at FROM session "
+            "WHERE nas_address = ? AND username = ? AND acct_session_id = ?",
+            address, username, acct_session_id.encode(),
+        )  # fmt: skip
+
+    def durability(self, truth: Truth, now: int) -> None:
+        """What was answered is recorded: the books' marks are at least what the answered reports said, or a report of
+        that session still stands on a node's disk."""
+        missing = self._missing(truth)
+        if missing and truth.acct_session_id.encode() not in self._spooled():
+            self._complain(now, "durability", f"{truth.name}: {missing}")
+
+    def _missing(self, truth: Truth) -> str:
+        marks = self._marks(truth.name)
+        group = self._named[truth.name]
+        if any(each.ambiguous for each in group) or self._orphans(truth.name):
+            return ""
+        if not marks:
+            return "a report was answered, the books know no such session" if truth.answered_at else ""
+        booked, acked = _total(Figures(*row[:3]) for row in marks), _total(each.acked for each in group)
+        if not booked.covers(acked):
+            return f"answered up to {acked}, the books have {booked}"
+        live = sum(1 for row in marks if row[3] is None)
+        if truth.stopped and live > sum(1 for each in group if not each.stopped):
+            return f"its Stop was answered, {live} of its sessions are live"
+        return ""
+
+    def _orphans(self, name: tuple[str, str, str]) -> int:
+        address, username, acct_session_id = name
+        found: int = self._rows(
+            "SELECT count(*) FROM orphan_report WHERE nas_address = ? AND username = ? AND acct_session_id = ?",
+            address, username, acct_session_id.encode(),
+        )[0][0]  # fmt: skip
+        return found
+
+    def _restart_answered(self, witness: Witness, now: int) -> None:
+        known = self._rows("SELECT count(*) FROM nas_restart WHERE nas_address = ?", witness.address)[0][0]
+        if not known and witness.name.encode() not in self._spooled():
+            self._complain(now, "durability", f"{witness.name}: its Accounting-On or -Off was answered and is not recorded")
+
+    def logins(self, address: str, username: str, now: int) -> None:
+        """Whoever was let in has a session in the books, opened by that login or by one of the same device before."""
+        found = self._rows(
+            "SELECT count(*) FROM session WHERE nas_address = ? AND username = ?", address, username
+        )[0][0]  # fmt: skip
+        if not found:
+            self._complain(now, "logins", f"{username} was let in at {address}, the books know no session")
+
+    # --- now and then: the books agree with themselves ---------------------------------------------------------------
+
+    def look(self, now: int) -> None:
+        """What must hold at every moment."""
+        self.hear(now)
+        self.money(now)
+        self.holds(now)
+        self.octets(now)
+        self.draw_order(now)
+        self.sessions(now)
+        self.immutability(now)
+        self.top_ups(now)
+        self.last_words(now)
+        self._looked_at = now
+
+    def money(self, now: int) -> None:
+        """A bucket's balance is the sum of its transfers less what was taken from it and is not yet posted; what counts
+        as posted is in the ledger; nobody goes below his limit."""
+        moved: dict[tuple[int, str, str], int] = defaultdict(int)
+        posted: dict[tuple[int, int, str, str], int] = defaultdict(int)
+        for account, debit, credit, unit, amount, session, kind in self._rows(
+            "SELECT account_id, debit, credit, unit, amount, session_id, kind FROM transfer"
+        ):
+            moved[account, credit, unit] += amount
+            moved[account, debit, unit] -= amount
+            if kind == "usage":
+                posted[account, session, debit, unit] += amount
+        unposted: dict[tuple[int, int], int] = defaultdict(int)
+        nas_of = {(a, s): nas for a, s, nas in self._rows("SELECT account_id, session_id, nas_id FROM session")}
+        for account, session, bucket, unit, accrued, on_record in self._rows(
+            "SELECT account_id, session_id, bucket_id, unit, accrued, posted FROM session_charge"
+        ):
+            unposted[account, bucket] += accrued - on_record
+            name = f"bucket:{bucket}" if bucket else f"shortfall:nas-{nas_of.get((account, session))}"
+            in_ledger = posted.pop((account, session, name, unit), 0)
+            if in_ledger != on_record:
+                words = f"session {session}, {name}: {on_record} {unit} posted, the ledger has {in_ledger}"
+                self._complain(now, "money", words)
+        for key, amount in posted.items():
+            self._complain(now, "money", f"the ledger has {amount} of {key}, no session was charged for it")
+        credit_of = dict(self._rows("SELECT account_id, credit_limit_micros FROM account"))
+        for account, bucket, unit, balance in self._rows("SELECT account_id, bucket_id, unit, balance FROM bucket"):
+            right = moved.get((account, f"bucket:{bucket}", unit), 0) - unposted[account, bucket]
+            if balance != right:
+                self._complain(now, "money", f"bucket {bucket}: balance {balance} {unit}, its rows make {right}")
+            if balance < (-credit_of[account] if unit == "money" else 0):
+                self._complain(now, "limit", f"account {account}, bucket {bucket}: {balance} {unit}")
+
+    def holds(self, now: int) -> None:
+        """What a bucket says is held is what live sessions hold of it, and never more than there is."""
+        held: dict[tuple[int, int], int] = defaultdict(int)
+        for account, bucket, session, amount, closed_at in self._rows(
+            "SELECT c.account_id, c.bucket_id, c.session_id, c.held, s.closed_at FROM session_charge AS c "
+            "JOIN session AS s ON s.account_id = c.account_id AND s.session_id = c.session_id WHERE c.held <> 0"
+        ):
+            held[account, bucket] += amount
+            if closed_at is not None:
+                self._complain(now, "holds", f"session {session} is closed and holds {amount} of bucket {bucket}")
+        for account, bucket, unit, balance, says, credit in self._rows(
+            "SELECT b.account_id, b.bucket_id, b.unit, b.balance, b.held, a.credit_limit_micros FROM bucket AS b "
+            "JOIN account AS a ON a.account_id = b.account_id"
+        ):
+            if says != held[account, bucket]:
+                self._complain(now, "holds", f"bucket {bucket}: {says} held, its sessions hold {held[account, bucket]}")
+            if says > max(0, balance + (credit if unit == "money" else 0)):
+                self._complain(now, "holds", f"bucket {bucket}: {says} held of a balance of {balance} {unit}")
+
+    def octets(self, now: int) -> None:
+        """A session's marks are the sum of its usage lines, and not more than its NAS has ever said; what its lines drew
+        is what it was charged."""
+        used: dict[tuple[int, int], Figures] = defaultdict(Figures)
+        drawn: dict[tuple[int, int, int, str], int] = defaultdict(int)
+        for account, session, up, down, seconds, draws in self._rows(
+            "SELECT account_id, session_id, octets_up_to - octets_up_from, octets_down_to - octets_down_from, "
+            "seconds_to - seconds_from, draws FROM usage_line"
+        ):
+            used[account, session] = used[account, session].plus(Figures(up, down, seconds))
+            for bucket, unit, amount in json.loads(draws):
+                drawn[account, session, bucket, unit] += amount
+        by_name: dict[tuple[str, str, str], Figures] = defaultdict(Figures)
+        for account, session, up, down, seconds, address, username, acct_session_id in self._rows(
+            "SELECT account_id, session_id, octets_up, octets_down, seconds, nas_address, username, acct_session_id "
+            "FROM session"
+        ):
+            marks = Figures(up, down, seconds)
+            if marks != used[account, session]:
+                self._complain(now, "octets", f"session {session}: marks {marks}, its lines make {used[account, session]}")
+            if acct_session_id is not None:
+                name = address, username, bytes(acct_session_id).decode()
+                by_name[name] = by_name[name].plus(marks)
+        for name, marks in by_name.items():
+            sent = _total(truth.sent for truth in self._named.get(name, ()))
+            if not sent.covers(marks):
+                self._complain(now, "octets", f"{name}: the books have {marks}, its NAS never said more than {sent}")
+        for account, session, bucket, unit, accrued in self._rows(
+            "SELECT account_id, session_id, bucket_id, unit, accrued FROM session_charge"
+        ):
+            if drawn.pop((account, session, bucket, unit), 0) != accrued:
+                self._complain(now, "octets", f"session {session}, bucket {bucket}: charged {accrued}, its lines drew other")
+        for key, amount in drawn.items():
+            if amount:
+                self._complain(now, "octets", f"lines drew {amount} of {key}, the session was not charged")
+
+    def draw_order(self, now: int) -> None:
+        """Nothing was drawn from a bucket while there was something in one that goes before it."""
+        new: dict[tuple[int, int], int] = defaultdict(int)
+        for account, session, line, draws in self._rows("SELECT account_id, session_id, line_no, draws FROM usage_line"):
+            if (account, session, line) not in self._lines:
+                self._lines.add((account, session, line))
+                for bucket, _unit, amount in json.loads(draws):
+                    new[account, bucket] += amount
+        moved: dict[tuple[int, int], int] = defaultdict(int)
+        for account, credit, amount in self._rows("SELECT account_id, credit, amount FROM transfer"):
+            if credit.startswith("bucket:"):
+                moved[account, int(credit[7:])] += amount
+        buckets: dict[tuple[int, str, str], list[tuple[Any, ...]]] = defaultdict(list)
+        for account, bucket, unit, direction, balance, blocker, priority, valid_from, expires_at, created_at in self._rows(
+            "SELECT account_id, bucket_id, unit, direction, balance, blocker, priority, valid_from, expires_at, created_at "
+            "FROM bucket"
+        ):
+            order = (not blocker, priority, NEVER if expires_at is None else expires_at, created_at, bucket)
+            steady = moved[account, bucket] == self._moved.get((account, bucket)) and valid_from <= self._looked_at
+            buckets[account, unit, direction].append((order, bucket, balance, steady))
+        for (account, unit, _), alike in buckets.items():
+            alike.sort()
+            for (_, first, balance, steady), (order, second, *_more) in (
+                (alike[i], alike[j]) for j in range(len(alike)) for i in range(j)
+            ):
+                if new[account, second] and balance > 0 and steady and first != second and order[2] > now:
+                    first_expires = next(row[0][2] for row in alike if row[1] == first)
+                    if first_expires > now + 5_000:
+                        words = f"{new[account, second]} {unit} drawn from bucket {second}, {balance} left in {first}"
+                        self._complain(now, "draw_order", f"account {account}: {words}")
+        self._moved = dict(moved)
+
+    def sessions(self, now: int) -> None:
+        """At most one live session per key; not more of a subscriber's than allowed; closed is final."""
+        for key, count in self._rows(
+            "SELECT session_key, count(*) FROM session WHERE closed_at IS NULL AND session_key IS NOT NULL "
+            "GROUP BY session_key HAVING count(*) > 1"
+        ):
+            self._complain(now, "sessions", f"{count} live sessions have the key {key}")
+        closed = {}
+        for account, session, closed_at, state in self._rows("SELECT account_id, session_id, closed_at, state FROM session"):
+            if (closed_at is not None) != (state == "closed"):
+                self._complain(now, "sessions", f"session {session} is {state}, closed at {closed_at}")
+            if closed_at is not None:
+                closed[account, session] = closed_at
+        for key, closed_at in self._closed.items():
+            if closed.get(key) != closed_at:
+                self._complain(now, "sessions", f"session {key} was closed at {closed_at} and now {closed.get(key)}")
+        self._closed = closed
+        for username, live, allowed in self._rows(
+            "SELECT s.username, count(DISTINCT s.device_key), min(coalesce(u.max_sessions, 1000)) FROM session AS s "
+            "JOIN subscriber AS u ON u.subscriber_id = s.subscriber_id "
+            "WHERE s.closed_at IS NULL AND s.session_id = s.root_id GROUP BY s.username"
+        ):
+            if live > allowed:
+                self._complain(now, "sessions", f"{username} has sessions on {live} devices, {allowed} are allowed")
+
+    def immutability(self, now: int) -> None:
+        """No transfer was ever changed or removed, and each account's chain of hashes holds up to its head."""
+        rows = self._rows(
+            "SELECT account_id, seq, debit, credit, unit, amount, kind, reference, session_id, effective_at, recorded_at, "
+            "actor, hash FROM transfer ORDER BY account_id, seq"
+        )
+        hashes: dict[tuple[int, int], str] = {}
+        heads: dict[int, tuple[int, str]] = {}
+        for *values, written in rows:
+            account, seq = values[0], values[1]
+            before_seq, before = heads.get(account, (0, ""))
+            text = "".join(f"{len(part)}:{part}" for part in [before, *("" if v is None else str(v) for v in values)])
+            if seq != before_seq + 1 or sha256(text.encode()).hexdigest() != written:
+                self._complain(now, "immutability", f"account {account}: the chain breaks at transfer {seq}")
+            heads[account] = seq, written
+            hashes[account, seq] = written
+        for key, written in self._hashes.items():
+            if hashes.get(key) != written:
+                self._complain(now, "immutability", f"transfer {key} is not what it was")
+        self._hashes = hashes
+        for account, seq, head in self._rows("SELECT account_id, ledger_seq, ledger_hash FROM account"):
+            if heads.get(account, (0, "")) != (seq, head):
+                self._complain(now, "immutability", f"account {account}: its head is {seq}, its ledger ends elsewhere")
+
+    def top_ups(self, now: int) -> None:
+        """A payment is in the ledger once, as it was written, and nothing else is."""
+        meant: dict[tuple[str, str], set[tuple[str, str, int]]] = defaultdict(set)
+        for each in self._paid:
+            if each.amount is not None:
+                meant[f"{each.source}:{each.external_ref}", "top-up"].add((each.account, each.unit, each.amount))
+        seen: set[str] = set()
+        for account, unit, amount, reference in self._rows(
+            "SELECT a.name, t.unit, t.amount, t.reference FROM transfer AS t JOIN account AS a "
+            "ON a.account_id = t.account_id WHERE t.kind = 'top-up'"
+        ):
+            if reference in seen:
+                self._complain(now, "top_ups", f"{reference} was paid in twice")
+            seen.add(reference)
+            if (account, unit, amount) not in meant[reference, "top-up"]:
+                self._complain(now, "top_ups", f"{reference} brought {account} {amount} {unit}, nobody paid that")
+
+    def last_words(self, now: int) -> None:
+        """What a NAS answered to a command is never written over."""
+        done: dict[tuple[int, int], str] = {}
+        for account, command, state in self._rows("SELECT account_id, command_id, state FROM command"):
+            if state in ("acked", "failed"):
+                done[account, command] = state
+        for key, state in self._done.items():
+            if done.get(key) != state:
+                self._complain(now, "last_words", f"command {key} was {state} and now {done.get(key)}")
+        self._done = done
+
+    # --- at the end: everything has converged -------------------------------------------------------------------------
+
+    def end(self, now: int) -> None:
+        """What must hold when the last trouble is long over."""
+        self.look(now)
+        for each in list(self._truths.values()):
+            if each.username:
+                self.durability(each, now)
+        if self._spooled():
+            self._complain(now, "spool", "reports still stand in a spool")
+        self.prices(now)
+        self.inbox(now)
+        self.commands(now)
+        self.enforcement(now)
+        self.stale(now)
+        if self._fair:
+            self.bound(now)
+
+    def inbox(self, now: int) -> None:
+        """Every row is answered, and every payment that can be read has come in."""
+        for top_up, status in self._rows("SELECT top_up_id, status FROM billing_top_up WHERE status = 'pending'"):
+            self._complain(now, "inbox", f"top-up {top_up} is still {status}")
+        applied = {row[0] for row in self._rows("SELECT reference FROM transfer WHERE kind = 'top-up'")}
+        for each in self._paid:
+            if each.amount is not None and f"{each.source}:{each.external_ref}" not in applied:
+                self._complain(now, "inbox", f"{each} never came in")
+
+    def commands(self, now: int) -> None:
+        """No NAS that answers has still to be told something; and none when it has said yes already."""
+        obeys = {witness.address for witness in self._witnesses if witness.obeys}
+        for session, address, action, version, wanted, acked, state in self._rows(
+            "SELECT c.session_id, s.nas_address, c.action, c.version, s.wanted_version, s.acked_version, s.state "
+            "FROM command AS c JOIN session AS s ON s.account_id = c.account_id AND s.session_id = c.session_id "
+            "WHERE c.state = 'pending'"
+        ):
+            if address in obeys:
+                words = f"session {session} ({state}): {action} {version} still waits; wanted {wanted}, acked {acked}"
+                self._complain(now, "commands", words)
+
+    def enforcement(self, now: int) -> None:
+        """Sessions that are on line have what their money pays for: no less, and no more."""
+        able = self._able(now)
+        live: dict[tuple[str, str, str], list[tuple[Any, ...]]] = defaultdict(list)
+        for row in self._rows(
+            "SELECT s.nas_address, s.username, s.acct_session_id, s.session_id, s.wanted, s.account_id, v.content, "
+            "u.status, a.status FROM session AS s "
+            "JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id "
+            "JOIN subscriber AS u ON u.subscriber_id = s.subscriber_id JOIN account AS a ON a.account_id = s.account_id "
+            "WHERE s.closed_at IS NULL AND s.acct_session_id IS NOT NULL ORDER BY s.session_id"
+        ):
+            live[row[0], row[1], bytes(row[2]).decode()].append(row[3:])
+        for truth in self._truths.values():
+            if not truth.online or not truth.nas.obeys or len([t for t in self._named[truth.name] if t.online]) > 1:
+                continue
+            rows = live.get(truth.name, [])
+            if not rows:
+                if now - truth.answered_at < SILENT_MS and not self._orphans(truth.name):
+                    self._complain(now, "enforcement", f"{truth.name} is on line, the books have closed it")
+                continue
+            session, wanted, account, content, status, account_status = rows[-1]
+            plan = json.loads(content)
+            if "suspended" in (status, account_status):
+                self._complain(now, "enforcement", f"{truth.name} is suspended and on line")
+                continue
+            if wanted == "cut":
+                self._complain(now, "enforcement", f"session {session} is to be cut and still on line")
+                continue
+            profile = plan["profile"] if wanted == "full" else plan["exhausted"]["profile"]
+            told = truth.told.get("up_bps"), truth.told.get("down_bps")
+            if told != (profile["rate_up_bps"], profile["rate_down_bps"]):
+                self._complain(now, "enforcement", f"session {session} is to be {wanted}, its NAS was told {told}")
+            if wanted == "exhausted" and able(account, plan):
+                self._complain(now, "enforcement", f"session {session} is {wanted}, there is something that pays for it")
+
+    def _able(self, now: int) -> Callable[[int, dict[str, Any]], bool]:
+        """Has an account something free that pays for use by a plan?"""
+        free: dict[tuple[int, str], int] = defaultdict(int)
+        for account, unit, available, expires_at, credit in self._rows(
+            "SELECT b.account_id, b.unit, b.balance - b.held, b.expires_at, a.credit_limit_micros FROM bucket AS b "
+            "JOIN account AS a ON a.account_id = b.account_id WHERE b.direction = 'total'"
+        ):
+            if expires_at is None or expires_at > now + 60_000:
+                free[account, unit] += available + (credit if unit == "money" else 0)
+
+        def able(account: int, plan: dict[str, Any]) -> bool:
+            lines = plan["allowances"] + plan["rates"]
+            units = {line["unit"] for line in lines}
+            if any(free[account, unit] > 0 for unit in units):
+                return True
+            return any(free[account, "money"] >= _price(rate, rate["step"], plan["rounding"]) for rate in plan["rates"])
+
+        return able
+
+    def prices(self, now: int) -> None:
+        """A session paid the price of all its use at once, however many reports it came in."""
+        of_session: dict[tuple[int, int], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        for account, session, octets, seconds, micros, draws, free in self._rows(
+            "SELECT account_id, session_id, octets_up_to - octets_up_from + octets_down_to - octets_down_from, "
+            "seconds_to - seconds_from, amount_micros, draws, free_octets FROM usage_line"
+        ):
+            sums = of_session[account, session]
+            sums["octets"] += octets - free
+            sums["seconds"] += seconds
+            sums["charged"] += micros
+            for _bucket, unit, amount in json.loads(draws):
+                sums[unit if unit == "money" else f"{unit} covered"] += amount
+        chains: dict[tuple[int, int, bytes], list[tuple[int, dict[str, Any]]]] = defaultdict(list)
+        for account, session, root, acct_session_id, content in self._rows(
+            "SELECT s.account_id, s.session_id, s.root_id, s.acct_session_id, v.content FROM session AS s "
+            "JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id ORDER BY s.session_id"
+        ):
+            chains[account, root, bytes(acct_session_id or b"")].append((session, json.loads(content)))
+        for (account, root, _), members in chains.items():
+            plan = members[0][1]
+            sums_of = [of_session[account, session] for session, _ in members]
+            if any(sums["charged"] != sums["money"] for sums in sums_of):
+                self._complain(now, "prices", f"session {root}: its lines' amounts are not what they drew of money")
+            paid = sum(sums["money"] for sums in sums_of)
+            right = {
+                sum(_price_of_all(plan, part) for part in parts)
+                for parts in _partitions([_rated(plan, sums) for sums in sums_of])
+            }
+            if paid not in right:
+                words = f"paid {paid} micros by plan {plan['name']}, its use costs {sorted(right)}"
+                self._complain(now, "prices", f"session {root} ({len(members)} in a row): {words}")
+
+    def stale(self, now: int) -> None:
+        """No session lives on in the books of which nothing was heard for three of its intervals and a minute."""
+        for session, last, interval in self._rows(
+            "SELECT session_id, last_report_at, interval_seconds FROM session WHERE closed_at IS NULL"
+        ):
+            if now - last > max(3 * interval, 180) * 1000 + 60_000:
+                self._complain(now, "stale", f"session {session}: nothing for {(now - last) // 1000} s, and it is live")
+
+    def bound(self, now: int) -> None:
+        """Where nothing fails, no session uses more past the end of the money than its line carries until it is told."""
+        for session, leaked, interval, content in self._rows(
+            "SELECT s.session_id, s.leaked_octets, s.interval_seconds, v.content FROM session AS s "
+            "JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id WHERE s.leaked_octets > 0"
+        ):
+            profile = json.loads(content)["profile"]
+            octets_per_second = (profile["rate_up_bps"] + profile["rate_down_bps"]) // 8
+            asked = profile["interim_interval_seconds"] * 11 // 10
+            ends = self._rows("SELECT count(*) FROM notice WHERE kind = 'exhausted' AND session_id = ?", session)[0][0]
+            most = octets_per_second * (max(interval, asked) + REPORT_SECONDS + ORDER_SECONDS) * max(ends, 1)
+            if leaked > most:
+                self._complain(now, "bound", f"session {session}: {leaked} octets past the end of the money, {most} at most")
+
+
+def _total(figures: Iterable[Figures]) -> Figures:
+    total = Figures()
+    for each in figures:
+        total = total.plus(each)
+    return total
+
+
+def _rated(plan: dict[str, Any], sums: dict[str, int]) -> dict[str, int]:
+    """What no allowance and no shortfall took, by unit: what money must have paid for."""
+    return {unit: sums[unit] - sums[f"{unit} covered"] for unit in {rate["unit"] for rate in plan["rates"]}}
+
+
+def _price_of_all(plan: dict[str, Any], units: dict[str, int]) -> int:
+    return sum(_price(rate, units[rate["unit"]], plan["rounding"]) for rate in plan["rates"])
+
+
+def _price(rate: dict[str, Any], units: int, rounding: dict[str, Any]) -> int:
+    """The fee and every step begun, as one fraction, rounded once."""
+    if units <= 0:
+        return 0
+    steps = (units + rate["step"] - 1) // rate["step"]
+    cents = 10 ** (6 - rounding["decimals"])
+    top, bottom = rate["fee_micros"] * rate["per"] + steps * rate["step"] * rate["price_micros"], rate["per"] * cents
+    whole, rest = divmod(top, bottom)
+    if rounding["mode"] == "up":
+        whole += rest > 0
+    elif rounding["mode"] == "half-even":
+        whole += 2 * rest > bottom or (2 * rest == bottom and whole % 2)
+    return whole * cents
+
+
+def _partitions(rated: list[dict[str, int]]) -> Iterable[list[dict[str, int]]]:
+    """All ways to see sessions in a row as fewer ones: one that was only silent goes on where it was left."""
+    for cuts in range(2 ** (len(rated) - 1)):
+        bounds = [0, *(i + 1 for i in range(len(rated) - 1) if cuts >> i & 1), len(rated)]
+        yield [
+            {unit: sum(each[unit] for each in rated[first:last]) for unit in rated[0]} for first, last in pairwise(bounds)
+        ]

@@ -35,13 +35,11 @@ class Billing:
     def top_up(self) -> None:
         """One payment, or an old one again."""
         chance = self.chance
-        if self.paid and chance.random() < 0.2:
-            again = chance.choice(self.paid)
-            text = _text(again.unit, again.amount or 1)
-            if chance.random() < 0.3:
-                again = again._replace(amount=(again.amount or 0) + 1_000_000)
-                text = _text(again.unit, again.amount or 1)
-            self._write(again, text)
+        good = [payment for payment in self.paid if payment.amount is not None]
+        if good and chance.random() < 0.2:
+            again = chance.choice(good)
+            amount = (again.amount or 0) + (60_000_000 if chance.random() < 0.3 else 0)
+            self._write(again._replace(amount=amount), _text(again.unit, amount))
             return
         account = chance.choice(self.accounts)
         reference = f"{len(self.paid):06}"
@@ -57,6 +55,11 @@ class Billing:
             "seconds": chance.randrange(1, 20) * 60,
         }[unit]
         self._write(Payment(source, reference, account, unit, amount), _text(unit, amount))
+
+    def pay(self, account: str) -> None:
+        """Some money, as one pays before the first use."""
+        amount = self.chance.randrange(50, 400) * 10_000
+        self._write(Payment("shop", f"{len(self.paid):06}", account, "money", amount), _text("money", amount))
 
     def _write(self, payment: Payment, text: str) -> None:
         self.paid.append(payment)

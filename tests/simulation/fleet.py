@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from twisted.internet.base import DelayedCall
 
@@ -22,6 +23,7 @@ class Station:
     def __init__(self, nas: SimulatedNas, clock: FakeClock, network: Network, skew_ms: int) -> None:
         self.nas = nas
         self.skew_ms = skew_ms
+        self.on_change: Callable[[], None] = lambda: None
         self._clock = clock
         self._network = network
         self._alarm: DelayedCall | None = None
@@ -34,6 +36,7 @@ class Station:
 
     def settle(self) -> None:
         """Send what it has to send, and be there when it next wants to do something. Call it after every change."""
+        self.on_change()
         outbox, self.nas.outbox = self.nas.outbox, []
         for outgoing in outbox:
             self._network.send(self._source(outgoing), outgoing.destination, outgoing.datagram)
@@ -66,6 +69,9 @@ class Station:
 def behaviour(chance: random.Random, *, fair: bool) -> Behaviour:
     """Some manners or other. `fair`: it reports honestly and does what it is told."""
     obeys = fair or chance.random() < 0.75
+    session_ids, class_echoed = chance.choice(["unique", "reused", "literal"]), chance.random() < 0.7
+    # What neither has names of its own nor brings ours back must at least know the time.
+    event_timestamp = chance.random() < 0.8 or not (class_echoed or session_ids == "unique")
     return Behaviour(
         interim_seconds=chance.choice([None, None, None, 30, 90]),
         least_interim_seconds=chance.choice([0, 0, 0, 120]),
@@ -73,9 +79,9 @@ def behaviour(chance: random.Random, *, fair: bool) -> Behaviour:
         gigawords=chance.random() < 0.6,
         counters_reversed=chance.random() < 0.3,
         counters_reset_after_seconds=None if fair or chance.random() < 0.85 else chance.randrange(100, 700),
-        session_ids=chance.choice(["unique", "reused", "literal"]),  # type: ignore[arg-type]
-        event_timestamp=chance.random() < 0.8,
-        class_echoed=chance.random() < 0.7,
+        session_ids=session_ids,  # type: ignore[arg-type]
+        event_timestamp=event_timestamp,
+        class_echoed=class_echoed,
         accounting_on=chance.random() < 0.6,
         message_authenticator=chance.random() < 0.8,
         retransmission=chance.choice(["same-bytes", "new-identifier", "fresh-counters"]),  # type: ignore[arg-type]
@@ -87,7 +93,6 @@ def behaviour(chance: random.Random, *, fair: bool) -> Behaviour:
         disconnect="obey" if fair or chance.random() < 0.9 else chance.choice(["ack-only", "nak", "ignore", "silent"]),  # type: ignore[arg-type]
         answer_delay_ms=chance.choice([0, 0, 0, 800, 2_500]),
         redirected_bps=64_000,
-        reconnect_ms=chance.choice([None, 3_000, 20_000]),
     )
 
 
@@ -121,7 +126,6 @@ class Line:
     session: SimulatedSession | None = None
     quiet: bool = False
     """It neither comes nor goes nor changes its mind any more."""
-    sessions: list[SimulatedSession] = field(default_factory=list)
 
     def start(self) -> None:
         """Some time in the first minutes."""
@@ -134,11 +138,9 @@ class Line:
         if self.quiet:
             return
         nas, now = self.station.nas, self.station.now()
-        # After a disconnect the NAS itself may have logged it in again.
-        same = [s for s in nas.sessions if s.username == self.username and s.calling_station == self.calling_station]
-        session = same[-1] if same else None
+        session = self.session
         if session is None or session.state in ("refused", "unanswered", "ended"):
-            nas.log_in(
+            self.session = nas.log_in(
                 self.username, PASSWORD, now,
                 method=self.chance.choice(["pap", "chap"]),  # type: ignore[arg-type]
                 calling_station=self.calling_station, nas_port=self.port, demand_bps=self._demand(),
@@ -151,7 +153,10 @@ class Line:
                 up, down = self._demand()
                 nas.use(session, now, up_bps=up, down_bps=down)
         self.station.settle()
-        self._again(15, 240)
+        if self.chance.random() < 0.2:
+            self._again(2, 6)  # a client that was cut comes back at once
+        else:
+            self._again(15, 240)
 
     def _demand(self) -> tuple[int, int]:
         most = self.busiest_bps

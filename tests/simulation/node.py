@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
@@ -16,6 +18,7 @@ from twisted.python.failure import Failure
 
 from aaa.keyring import KeyRing
 from aaa.server import listen
+from aaa.spool import Spool, open_spool
 from cli.serve import Server, build
 from tests.simulation.clock import FakeClock
 from tests.simulation.network import Address, Network
@@ -50,6 +53,8 @@ class _Socket:
         self._process.send(self.address, destination[:2], datagram)
 
     def receive(self, datagram: bytes, source: Address) -> None:
+        if self._process.sleeps(self.receive, datagram, source):
+            return
         if self._process.alive:
             self._protocol.datagramReceived(datagram, source)  # type: ignore[arg-type]
 
@@ -71,6 +76,8 @@ class _Process:
         self.network = network
         self.host = host
         self.alive = True
+        self.asleep_until = 0
+        """Stopped like by SIGSTOP: nothing runs, the kernel keeps what comes in."""
         self.work_ms = (1, 12)
         self._chance = chance
         self._on_order = on_order
@@ -84,8 +91,15 @@ class _Process:
     def callLater(self, delay: float, call: Callable[..., object], *args: object, **named: object) -> DelayedCall:  # noqa: N802
         return self.clock.later(delay, self._call, call, args, named)
 
+    def sleeps(self, call: Callable[..., object], *args: object) -> bool:
+        """Is it asleep? Then it makes this call when it wakes up."""
+        if self.clock.now < self.asleep_until:
+            self.clock.at(self.asleep_until, call, *args)
+            return True
+        return False
+
     def _call(self, call: Callable[..., object], args: tuple[object, ...], named: dict[str, object]) -> None:
-        if self.alive:
+        if self.alive and not self.sleeps(self._call, call, args, named):
             call(*args, **named)
 
     def listenUDP(  # noqa: N802  Twisted's name
@@ -121,7 +135,7 @@ class _Process:
                 self.clock.at(self.clock.now + self._chance.randrange(*self.work_ms), work, *waiting.popleft())
 
         def work(task: Callable[[], Any], done: Deferred[Any]) -> None:
-            if not self.alive:
+            if not self.alive or self.sleeps(work, task, done):
                 return
             result: Any
             try:
@@ -134,6 +148,8 @@ class _Process:
 
         def finish(done: Deferred[Any], result: Any) -> None:
             nonlocal busy
+            if self.sleeps(finish, done, result):
+                return
             busy -= 1
             begin()
             if self.alive:
@@ -158,7 +174,17 @@ class Node:
     """A server that is started again when it dies, with nothing but the database."""
 
     def __init__(
-        self, name: str, host: str, url: str, keys: KeyRing, clock: FakeClock, network: Network, seed: str, skew_ms: int
+        self,
+        name: str,
+        host: str,
+        url: str,
+        keys: KeyRing,
+        clock: FakeClock,
+        network: Network,
+        seed: str,
+        *,
+        skew_ms: int,
+        spool_folder: Path | None,
     ) -> None:
         self.name = name
         self.host = host
@@ -175,6 +201,8 @@ class Node:
         self._clock = clock
         self._network = network
         self._skew_ms = skew_ms
+        self._spool_folder = spool_folder
+        self._spool: Spool | None = None
         self._past: list[object] = []
         self._engine: Engine | None = None
 
@@ -187,16 +215,20 @@ class Node:
         process = _Process(self._clock, self._network, self.host, self.chance, self._ordered)
         self._engine = engine = engine_of(self._url, self.trouble)
         self._past += [process, engine]
+        spool = None
+        if self._spool_folder is not None:
+            spool = open_spool(self._spool_folder, self._spooling(process), self.now)
         try:
             server = build(
                 engine, self._keys, self.name, process, process.pool, self.now,
-                on_disk_failed=lambda: self.die("disk-failed"), chance=self.chance,
+                on_disk_failed=lambda: self.die("disk-failed"), chance=self.chance, spool=spool,
             )  # fmt: skip
         except SQLAlchemyError:
             engine.dispose()
+            _let_go(spool)
             self._clock.at(self._clock.now + RESTART_EVERY_MS, self.start)
             return
-        self.process, self.server = process, server
+        self.process, self.server, self._spool = process, server, spool
         self.set_slow(slow=self.slow)
         listen(process, server.services, (self.host,), AUTH_PORT, ACCT_PORT)  # type: ignore[arg-type]
         server.start()
@@ -207,18 +239,40 @@ class Node:
         if self.process is not None:
             self.process.work_ms = (200, 3_000) if slow else (1, 12)
 
+    def sleep(self, until: int) -> None:
+        """SIGSTOP now, SIGCONT then."""
+        if self.process is not None:
+            self.process.asleep_until = until
+
     def die(self, _point: str) -> None:
         """kill -9, and the way back."""
         if self.process is None or not self.process.alive:
             return
         self.deaths += 1
         self.process.die()
-        self._past.append(self.server)
-        self.server = None
+        self._past += [self.server, self._spool]
+        _let_go(self._spool)
+        self.server = self._spool = None
         if self._engine is not None:
             # The connections of a dead process are closed by the kernel. One may be in use at this very moment.
             self._clock.at(self._clock.now, self._engine.dispose)
         self._clock.at(self._clock.now + self.chance.randrange(*self.down_ms), self.start)
+
+    def spooled(self) -> bytes:
+        """What waits in its spool, as it stands on the disk."""
+        if self._spool_folder is None or not self._spool_folder.is_dir():
+            return b""
+        return b"".join(path.read_bytes() for path in sorted(self._spool_folder.iterdir()) if path.is_file())
+
+    def _spooling(self, process: _Process) -> Callable[[Callable[[], Any]], Deferred[Any]]:
+        run = process.pool("spool", 1)
+
+        def fatal(work: Callable[[], Any]) -> Any:
+            result = work()
+            self.trouble.after_spool()
+            return result
+
+        return lambda work: run(lambda: fatal(work))
 
     def _ordered(self) -> None:
         if self.die_on_order and self.chance.random() < self.die_on_order:
@@ -229,3 +283,12 @@ class Node:
         self.trouble.calm()
         self.die_on_order = 0.0
         self.set_slow(slow=False)
+
+
+def _let_go(spool: Spool | None) -> None:
+    """What the kernel does with the files of a dead process."""
+    if spool is None:
+        return
+    for descriptor in (spool._lock, -1 if spool._open is None else spool._open.descriptor):
+        if descriptor >= 0:
+            os.close(descriptor)

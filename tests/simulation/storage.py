@@ -39,6 +39,7 @@ class Trouble:
     """The connection is gone after the commit, which the node does not learn."""
     die_before_commit: float = 0.0
     die_after_commit: float = 0.0
+    die_after_spool: float = 0.0
     on_death: Callable[[str], None] = lambda _point: None
     on_commit: Callable[[], None] = lambda: None
     counts: Counter[str] = field(default_factory=Counter)
@@ -47,6 +48,7 @@ class Trouble:
         """Nothing goes wrong any more."""
         self.refusing = False
         self.killed = self.failed_commits = self.unknown_commits = self.die_before_commit = self.die_after_commit = 0.0
+        self.die_after_spool = 0.0
 
     def breaks(self) -> bool:
         """Is the connection gone before this statement?"""
@@ -73,6 +75,11 @@ class Trouble:
             self.counts["unknown-commit"] += 1
             return True
         return False
+
+    def after_spool(self) -> None:
+        """Something was written to the spool. NodeDied where the node is dead."""
+        if self.die_after_spool and self.chance.random() < self.die_after_spool:
+            self._die("after-spool")
 
     def _die(self, point: str) -> None:
         self.counts[f"died {point}"] += 1
@@ -193,8 +200,10 @@ def engine_of(url: str, trouble: Trouble) -> Engine:
 class Database:
     """A migrated database of one run's own, and a plain connection to it that nothing disturbs."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, folder: Path) -> None:
         self.url = url
+        self.folder = folder
+        """For what nodes keep beside the database."""
         engine = open_engine(url)
         self._kind = engine.dialect.name
         connected = engine.raw_connection()
@@ -215,7 +224,8 @@ class Database:
         self._plain.close()
 
 
-def _folder() -> Path:
+def memory_folder() -> Path:
+    """Where files cost no disk."""
     shared_memory = Path("/dev/shm")  # noqa: S108  a file system in memory: nothing here must outlive the machine
     return shared_memory if shared_memory.is_dir() else Path("/tmp")  # noqa: S108
 
@@ -236,11 +246,33 @@ def sqlite_database(template: Path) -> Iterator[Database]:
     """A fresh SQLite database in memory, removed afterwards."""
     import tempfile
 
-    with tempfile.TemporaryDirectory(prefix="aaa-simulation-", dir=_folder()) as folder:
+    with tempfile.TemporaryDirectory(prefix="aaa-simulation-", dir=memory_folder()) as folder:
         path = Path(folder) / "aaa.db"
         shutil.copy(template, path)
-        database = Database(f"sqlite:///{path}")
+        database = Database(f"sqlite:///{path}", Path(folder))
         try:
             yield database
         finally:
             database.close()
+
+
+@contextmanager
+def postgresql_database(server_uri: str, template: str, folder: Path) -> Iterator[Database]:
+    """A fresh PostgreSQL database, copied from a migrated one and removed afterwards."""
+    import tempfile
+    import uuid
+
+    from sqlalchemy.engine import make_url
+
+    name = f"simulation_{uuid.uuid4().hex}"
+    with psycopg.connect(server_uri, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    url = make_url(server_uri).set(drivername="postgresql+psycopg", database=name)
+    with tempfile.TemporaryDirectory(prefix="spool-", dir=folder) as spools:
+        database = Database(url.render_as_string(hide_password=False), Path(spools))
+        try:
+            yield database
+        finally:
+            database.close()
+            with psycopg.connect(server_uri, autocommit=True) as connection:
+                connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')

@@ -18,6 +18,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 import aaa.runner
 import charging.jobs
 import charging.transaction
+import cli.serve
 from aaa import registry
 from aaa.keyring import KeyRing
 from aaa.simulator import Server, SimulatedNas
@@ -34,12 +35,30 @@ from tests.simulation.node import ACCT_PORT, AUTH_PORT, Node
 from tests.simulation.storage import Database
 
 #: Looks at the database are dear: a simulated node takes fewer than a real one.
-POLL_MS = 5_000
+POLL_MS = 10_000
 LOOK_EVERY_MS = 60_000
 #: Sixty seconds after the last fault everything has converged.
 CONVERGED_MS = 60_000
 #: ... counted from when the NASes had the time to report what was left over.
 SETTLING_MS = 240_000
+
+#: What should happen now and then in a run that is worth its time.
+_COUNTED = {
+    "exhausted": "notice WHERE kind = 'exhausted'",
+    "restored": "notice WHERE kind = 'restored'",
+    "wraps": "usage_line WHERE flags LIKE '%wrap%'",
+    "resets": "usage_line WHERE flags LIKE '%reset%'",
+    "successors": "session WHERE session_id <> root_id",
+    "stale": "session WHERE close_reason = 'stale'",
+    "never-started": "session WHERE close_reason = 'never-started'",
+    "restarted": "session WHERE close_reason = 'nas-restart'",
+    "orders": "command WHERE state = 'acked'",
+    "refused orders": "command WHERE state = 'failed'",
+    "superseded orders": "command WHERE state = 'superseded'",
+    "top-ups": "transfer WHERE kind = 'top-up'",
+    "shortfalls": "transfer WHERE debit LIKE 'shortfall%'",
+    "orphans": "orphan_report",
+}
 
 _KEYS = KeyRing({1: bytes(range(32))})
 MB = 1_000_000
@@ -54,7 +73,7 @@ _WALLED = _profile("walled", 128_000, 64_000, redirect_url="http://192.0.2.250/"
 PLANS = [
     Plan(
         "data", "EUR", "UTC", _profile("home", 10_000_000, 2_000_000), thresholds_percent=(50, 90),
-        allowances=(Allowance("data", "octets", "total", 400 * MB),), exhausted=Exhausted("throttle", _SLOW),
+        allowances=(Allowance("data", "octets", "total", 250 * MB),), exhausted=Exhausted("throttle", _SLOW),
         max_sessions=2,
     ),
     Plan(
@@ -118,7 +137,7 @@ class World:
         self.network = Network(self.clock, random.Random(f"network/{seed}"))
         self.logged: list[tuple[int, str, str]] = []
         self.last_fault_at = BEGINNING
-        self.calm_at = BEGINNING + chance.randrange(12, 26) * 60_000
+        self.calm_at = BEGINNING + chance.randrange(8, 20) * 60_000
         hosts = [f"198.51.100.{n + 1}" for n in range(chance.choice([1, 1, 2, 3]))]
         servers = [Server((host, AUTH_PORT), (host, ACCT_PORT)) for host in hosts]
         self.stations: list[Station] = []
@@ -131,19 +150,25 @@ class World:
         self.nodes = [
             Node(
                 f"node-{n + 1}", host, database.url, _KEYS, self.clock, self.network, str(seed),
-                chance.choice([0, 0, -700, 400]),
+                skew_ms=chance.choice([0, 0, -700, 400]),
+                spool_folder=database.folder / f"spool-{n + 1}" if chance.random() < 0.5 else None,
             )
             for n, host in enumerate(hosts)
         ]  # fmt: skip
+        for station in self.stations:
+            station.on_change = lambda: self.auditor.hear(self.clock.now)
         self.auditor = Auditor(
             database.rows,
-            [Witness(s.nas.name, s.nas.address, s.nas.log, s.skew_ms) for s in self.stations],
+            [_witness(station) for station in self.stations],
             self.billing.paid,
+            lambda: b"".join(node.spooled() for node in self.nodes),
             fair=self.mild,
         )
 
     def _station(self, one: SimulatedNas) -> Station:
-        skew_ms = 0 if self.mild else self.chance.choice([0, 0, 0, 1_500, -2_000, 150_000, -3_600_000])
+        named = one.behaviour.class_echoed or one.behaviour.session_ids == "unique"
+        wrong = -3_600_000 if named else -40_000  # a clock that is not believed, or one that is
+        skew_ms = 0 if self.mild else self.chance.choice([0, 0, 0, 1_500, -2_000, 150_000, wrong])
         return Station(one, self.clock, self.network, skew_ms)
 
     def _write_down(self) -> None:
@@ -221,10 +246,15 @@ class World:
             counts["deaths"] += node.deaths
         counts["sessions"] = sum(len(s.nas.sessions) for s in self.stations)
         counts["answers"] = self.auditor.answers
+        for name, sql in _COUNTED.items():
+            counts[name] = self.database.rows(f"SELECT count(*) FROM {sql}")[0][0]
         return Verdict(self.seed, tuple(findings), self._digest(), counts, (self.clock.now - BEGINNING) // 60_000)
 
     def _plan_events(self) -> None:
         chance, most = self.chance, self.calm_at - BEGINNING
+        for account in self.billing.accounts:
+            if chance.random() < 0.7:
+                self.clock.at(BEGINNING + chance.randrange(60_000), self.billing.pay, account)
         for _ in range(chance.randrange(4, 14)):
             self.clock.at(BEGINNING + chance.randrange(most), self.billing.top_up)
         for _ in range(chance.randrange(5)):
@@ -243,6 +273,7 @@ class World:
             trouble.unknown_commits = chance.choice([0.0, 0.02, 0.05])
             trouble.die_before_commit = chance.choice([0.0, 0.0, 0.004])
             trouble.die_after_commit = chance.choice([0.0, 0.0, 0.004])
+            trouble.die_after_spool = chance.choice([0.0, 0.1])
             node.die_on_order = chance.choice([0.0, 0.0, 0.1])
         for _ in range(chance.randrange(5)):
             at, lasts = BEGINNING + chance.randrange(most), chance.choice([5_000, 30_000, 90_000, 200_000])
@@ -256,7 +287,7 @@ class World:
         chance = self.chance
         until = min(self.clock.now + lasts, self.calm_at)
         node, station = chance.choice(self.nodes), chance.choice(self.stations)
-        match chance.choice(["database", "database-of-one", "slow", "network", "node"]):
+        match chance.choice(["database", "database-of-one", "slow", "network", "node", "sleep"]):
             case "database":
                 for each in self.nodes:
                     self._refuse(each, until)
@@ -269,6 +300,8 @@ class World:
                 pair = frozenset((node.host, station.nas.address))
                 self.network.cut.add(pair)
                 self.clock.at(until, self.network.cut.discard, pair)
+            case "sleep":
+                node.sleep(until)
             case _:
                 node.down_ms = (max(lasts // 2, 1), lasts + 1)
                 node.die("killed")
@@ -319,6 +352,12 @@ class World:
         return digest.hexdigest()
 
 
+def _witness(station: Station) -> Witness:
+    one = station.nas
+    obeys = one.behaviour.coa == one.behaviour.disconnect == "obey"
+    return Witness(one.name, one.address, one.log, obeys, not one.behaviour.gigawords)
+
+
 @contextmanager
 def _quiet(world: World) -> Iterator[None]:
     """What would look at the real world: the operators' chance; how often is polled; and where the log goes."""
@@ -330,7 +369,7 @@ def _quiet(world: World) -> Iterator[None]:
 
     def keep(_logger: object, _method: str, event: dict[str, Any]) -> Any:
         name = str(event.get("event"))
-        expected = name in {"commands-not-read", "job-failed"} and not world.mild
+        expected = name in {"commands-not-read", "job-failed", "database-away"} and not world.mild
         if event["level"] in {"error", "critical"} and not expected:
             words = event.get("exception") or {k: v for k, v in event.items() if k not in {"event", "level"}}
             world.logged.append((world.clock.now, name, str(words)))
@@ -352,8 +391,9 @@ def _quiet(world: World) -> Iterator[None]:
         with (
             mock.patch.object(charging.transaction, "random", Chance),
             mock.patch.object(aaa.runner, "POLL_MS", POLL_MS),
-            mock.patch.object(charging.jobs, "INBOX_EVERY_MS", POLL_MS),
-            mock.patch.object(charging.jobs, "RESTARTS_EVERY_MS", POLL_MS),
+            mock.patch.object(charging.jobs, "INBOX_EVERY_MS", 2 * POLL_MS),
+            mock.patch.object(charging.jobs, "RESTARTS_EVERY_MS", 2 * POLL_MS),
+            mock.patch.object(cli.serve, "NAS_TABLE_EVERY_SECONDS", 60.0),
         ):
             yield
     finally:

@@ -1,0 +1,291 @@
+"""Bugs to be switched on one at a time: what a check is worth shows when something is wrong.
+
+Each patches one function of the server, from here alone, and names the check of the auditor that must find it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, NamedTuple
+from unittest import mock
+
+import aaa.replies
+import aaa.runner
+import aaa.spool
+import charging.admission
+import charging.book
+import charging.buckets
+import charging.enforcement
+import charging.jobs
+import charging.payment
+import charging.session
+import charging.settle
+import charging.tables
+import charging.usage
+import charging.writer
+from charging.session import Report
+from charging.usage import Recorded
+
+
+class Bug(NamedTuple):
+    """What is wrong, which check must say so, and how it is switched on."""
+
+    name: str
+    check: str
+    plant: Callable[[], contextlib.AbstractContextManager[object]]
+    first: int = 0
+    """A seed shortly before one that finds it."""
+
+
+BUGS: list[Bug] = []
+
+
+def _bug(check: str) -> Callable[[Callable[[], Iterator[None]]], None]:
+    def register(plant: Callable[[], Iterator[None]]) -> None:
+        BUGS.append(Bug(plant.__name__.replace("_", "-"), check, contextmanager(plant)))
+
+    return register
+
+
+def _around(owner: Any, name: str, change: Callable[..., Any]) -> Any:
+    """Patch a function by one that gets the original before its arguments."""
+    original = getattr(owner, name)
+
+    def changed(*args: Any, **named: Any) -> Any:
+        return change(original, *args, **named)
+
+    return mock.patch.object(owner, name, changed)
+
+
+# --- what is answered ------------------------------------------------------------------------------------------------
+
+
+@_bug("durability")
+def answer_before_commit() -> Iterator[None]:
+    async def submit(original: Any, writer: Any, item: Any, **named: Any) -> Any:
+        if not isinstance(item, Report):
+            return await original(writer, item, **named)
+        from twisted.internet.defer import Deferred
+
+        Deferred.fromCoroutine(original(writer, item, **named)).addErrback(lambda _: None)
+        return Recorded(0, 0, charging.usage.Usage(0, 0, 0), 0, "")
+
+    with _around(charging.writer.Writer, "submit", submit):
+        yield
+
+
+@_bug("durability")
+def spool_answers_before_the_disk() -> Iterator[None]:
+    async def keep(_original: Any, _spool: Any, *_: Any) -> None:
+        return None
+
+    with _around(aaa.spool.Spool, "keep", keep):
+        yield
+
+
+@_bug("durability")
+def restart_answered_and_forgotten() -> Iterator[None]:
+    async def submit(original: Any, writer: Any, item: Any, **named: Any) -> Any:
+        if type(item).__name__ == "NasRestart":
+            return None
+        return await original(writer, item, **named)
+
+    with _around(charging.writer.Writer, "submit", submit):
+        yield
+
+
+# --- the meter ---------------------------------------------------------------------------------------------------------
+
+
+@_bug("octets")
+def at_the_mark_counted_again() -> Iterator[None]:
+    """`>=` for `>`: a report that stands at the mark is taken for a counter that began anew."""
+
+    def advance(original: Any, session: Any, report: Report, *lines: Any) -> Any:
+        step = original(session, report, *lines)
+        said = report.octets_down
+        if report.kind != "start" and said and said + session.offset_down == session.octets_down:
+            return step._replace(octets_down=session.octets_down + said)
+        return step
+
+    with _around(charging.usage, "advance", advance):
+        yield
+
+
+@_bug("octets")
+def marks_lost_in_a_restart() -> Iterator[None]:
+    """A duplicate is applied again by a node that has just started: it did not read how far the session was."""
+
+    def add(original: Any, book: Any, row: Any) -> Any:
+        session = original(book, row)
+        session.octets_up = session.octets_down = 0
+        return session
+
+    with _around(charging.settle, "_add_session", add):
+        yield
+
+
+@_bug("durability")
+def wrap_taken_for_reset() -> Iterator[None]:
+    with mock.patch.object(charging.session, "_wraps", lambda *_: False):
+        yield
+
+
+@_bug("prices")
+def rounded_per_report() -> Iterator[None]:
+    """Each report is priced by itself, with its own fee and its own last step."""
+    with mock.patch.object(charging.usage, "read_rated", lambda _text: {}):
+        yield
+
+
+# --- money -------------------------------------------------------------------------------------------------------------
+
+
+@_bug("draw_order")
+def drawn_in_the_wrong_order() -> Iterator[None]:
+    def order(bucket: Any) -> Any:
+        return (bucket.blocker, -bucket.priority, -bucket.created_at, -bucket.bucket_id)
+
+    with mock.patch.object(charging.buckets, "draw_order", order):
+        yield
+
+
+@_bug("holds")
+def hold_not_released() -> Iterator[None]:
+    def close(original: Any, book: Any, session: Any, reason: str, now: int) -> None:
+        held = {key: charge.held for key, charge in book.charges.items() if key[0] == session.session_id}
+        original(book, session, reason, now)
+        for key, amount in held.items():
+            bucket = book.buckets.get(key[1])
+            if bucket is not None:
+                bucket.held += amount
+
+    with _around(charging.usage, "close", close), _around(charging.settle, "close", close):
+        yield
+
+
+@_bug("holds")
+def the_same_money_for_two() -> Iterator[None]:
+    """What others hold is offered again."""
+    with mock.patch.object(charging.book, "_unheld", lambda bucket: bucket.balance), mock.patch.object(
+        charging.book.Book, "trim_holds", lambda _book: []
+    ):
+        yield
+
+
+@_bug("money")
+def posted_twice() -> Iterator[None]:
+    def post(original: Any, book: Any, session: Any, now: int) -> None:
+        before = {key: charge.posted for key, charge in book.charges.items()}
+        original(book, session, now)
+        for key, posted in before.items():
+            book.charges[key].posted = posted
+        original(book, session, now)
+
+    with _around(charging.book.Book, "post", post):
+        yield
+
+
+@_bug("immutability")
+def head_of_the_chain_not_moved() -> Iterator[None]:
+    def append(original: Any, book: Any, *args: Any) -> None:
+        before = book.account.ledger_hash
+        original(book, *args)
+        book.account.ledger_hash = before
+
+    with _around(charging.book.Book, "_append", append):
+        yield
+
+
+@_bug("top_ups")
+def top_up_applied_twice() -> Iterator[None]:
+    """The row of the inbox is not answered in the money's transaction."""
+    with mock.patch.object(charging.settle, "_store_top_ups", lambda *_: None):
+        yield
+
+
+@_bug("octets")
+def version_not_compared() -> Iterator[None]:
+    """Whoever writes last wins, however old the book was that he decided from."""
+
+    def move(_original: Any, to: Any, accounts: Sequence[Any], columns: tuple[str, ...]) -> Any:
+        if not accounts:
+            return []
+        rows = [(a.account_id, *(getattr(a, column) for column in columns)) for a in accounts]
+        return [to.update(charging.tables.account, ("account_id",), columns, rows, "version = {t}version + 1")]
+
+    with _around(charging.settle, "_move_versions", move):
+        yield
+
+
+# --- sessions and what NASes are told ----------------------------------------------------------------------------------
+
+
+@_bug("sessions")
+def others_not_counted() -> Iterator[None]:
+    with mock.patch.object(charging.admission, "_others", lambda *_: []):
+        yield
+
+
+@_bug("stale")
+def silent_sessions_kept() -> Iterator[None]:
+    async def nothing(*_: Any) -> int:
+        return 0
+
+    with mock.patch.object(charging.jobs, "close_stale", nothing):
+        yield
+
+
+@_bug("enforcement")
+def order_for_an_old_version() -> Iterator[None]:
+    """A NAS is told what was wanted of a session when it was first told anything."""
+    first: dict[tuple[int, int], str] = {}
+
+    def order_of(original: Any, claimed: Any, *args: Any) -> Any:
+        wanted = first.setdefault(claimed.key, claimed.session.wanted)
+        return original(replace(claimed, session=replace(claimed.session, wanted=wanted)), *args)
+
+    with _around(aaa.runner, "order_of", order_of):
+        yield
+
+
+@_bug("enforcement")
+def top_up_restores_nothing() -> Iterator[None]:
+    with mock.patch.object(charging.payment, "reconsider", lambda *_, **__: None):
+        yield
+
+
+@_bug("bound")
+def nobody_is_ever_out_of_money() -> Iterator[None]:
+    def hold_next(original: Any, *args: Any, **named: Any) -> bool:
+        original(*args, **named)
+        return True
+
+    with _around(charging.usage, "hold_next", hold_next):
+        yield
+
+
+@_bug("last_words")
+def lease_without_epoch() -> Iterator[None]:
+    """A node that slept through its lease writes its result over another's."""
+
+    def leased(claimed: Any) -> Any:
+        c = charging.tables.command.c
+        return (c.account_id == claimed.account_id) & (c.command_id == claimed.command_id)
+
+    with mock.patch.object(aaa.runner, "_leased", leased):
+        yield
+
+
+@_bug("commands")
+def old_commands_not_superseded() -> Iterator[None]:
+    """What became of a command is not written down: it waits for ever."""
+
+    def store(_original: Any, _connection: Any, _results: Any) -> None:
+        return None
+
+    with _around(aaa.runner, "store", store):
+        yield
