@@ -12,6 +12,17 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 #: How long one writer waits for another on SQLite, whose file takes one at a time.
 SQLITE_BUSY_SECONDS = 30
+#: A PostgreSQL server that vanished without a word (its machine, or the network to it) is given up after some ten
+#: seconds, so that a connection can be made to its successor. What the URL says goes before these.
+POSTGRESQL_CONNECTING = {
+    "connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000,
+}  # fmt: skip
+#: How long a server waits for a lock that somebody else holds. Two busy nodes wait for each other's commits, some tens
+#: of milliseconds; who holds a row for longer has forgotten it, or is stopped.
+LOCK_TIMEOUT_MS = 400
+#: A server that stands still in the middle of a transaction (SIGSTOP, a virtual machine that is moved) loses it, and its
+#: locks, after this.
+IDLE_TIMEOUT_MS = 5_000
 
 
 class DatabaseUrlError(ValueError):
@@ -19,7 +30,11 @@ class DatabaseUrlError(ValueError):
 
 
 def open_engine(url: str) -> Engine:
-    """An engine for `sqlite:///FILE` or `postgresql://…`; nothing is connected yet. DatabaseUrlError on other URLs."""
+    """An engine for `sqlite:///FILE` or `postgresql://…`; nothing is connected yet. DatabaseUrlError on other URLs.
+
+    PostgreSQL may have several hosts, of which the one that takes writes is used, after a failover the other:
+    `postgresql://aaa@/aaa?host=one:5432&host=two:5432&target_session_attrs=read-write`.
+    """
     try:
         parsed = make_url(url)
     except ArgumentError as error:
@@ -33,7 +48,8 @@ def open_engine(url: str) -> Engine:
     try:
         if parsed.drivername == "sqlite":
             return _open_sqlite(parsed.render_as_string(hide_password=False))
-        return create_engine(parsed, pool_size=8)
+        settings = {key: value for key, value in POSTGRESQL_CONNECTING.items() if key not in parsed.query}
+        return create_engine(parsed, pool_size=8, connect_args=settings)
     except NoSuchModuleError as error:
         raise DatabaseUrlError(str(error)) from error
 
@@ -56,6 +72,23 @@ def _open_sqlite(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN" if reading_only else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def bound_waits(engine: Engine, *, lock_ms: int = LOCK_TIMEOUT_MS, idle_ms: int = IDLE_TIMEOUT_MS) -> None:
+    """From now on this engine waits for no lock for long, and keeps nobody waiting when its process stands still.
+
+    For servers on PostgreSQL; a migration or an operator may wait.
+    """
+    if engine.dialect.name != "postgresql":
+        return
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: object) -> None:
+        connection.execute(f"SET lock_timeout = {lock_ms:d}")
+        connection.execute(f"SET idle_in_transaction_session_timeout = {idle_ms:d}")
+        connection.commit()
+
+    engine.dispose()
 
 
 @contextmanager
