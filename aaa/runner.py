@@ -51,6 +51,8 @@ FORGET_SILENCE_MS: Final = 3_600_000
 MOST_TRIES: Final = 5
 
 SESSION_CONTEXT_NOT_FOUND: Final = 503
+#: The answer of a NAS that can be told nothing and soon asks by itself.
+REAUTHENTICATION: Final = "reauthentication"
 #: Error-Causes that find fault with how the session is named (RFC 5176 3.5).
 IDENTIFICATION_REFUSED: Final = frozenset({401, 402, 403, 404, 407})
 
@@ -58,7 +60,11 @@ State = Literal["acked", "failed", "superseded", "released"]
 # Written out, not bound: else SQLite does not see that the index of pending commands will do.
 _PENDING: Final = command.c.state == text("'pending'")
 _SESSION: Final = tuple(f.name for f in fields(Session))
-_LOST_RACES: Final = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+_LOST_RACES: Final = (
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.LockNotAvailable,
+)
 _NOT_RECORDED: Final = (QueueFull, DatabaseUnavailable, DiskFailed, DBAPIError)
 _log = structlog.get_logger("aaa.runner")
 
@@ -115,7 +121,8 @@ class Order:
     """What goes to the NAS, but for the session's name."""
 
     code: Literal[Code.COA_REQUEST, Code.DISCONNECT_REQUEST]
-    attributes: tuple[Attribute, ...]
+    packets: tuple[tuple[Attribute, ...], ...] = ((),)
+    """The attributes of each packet. One after the other; the last one's answer is the command's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +160,7 @@ class _Line:
 
 def order_of(claimed: Claimed, speaks: str) -> Order:
     """How a command is said in a NAS's dialect. ValueError for a profile that can not be said at all."""
-    disconnect = Order(Code.DISCONNECT_REQUEST, ())
+    disconnect = Order(Code.DISCONNECT_REQUEST)
     if claimed.action == "disconnect" or claimed.session.acct_session_id is None:
         return disconnect
     plan, wanted = claimed.plan, claimed.session.wanted
@@ -303,9 +310,7 @@ def finish(connection: Connection, result: Result) -> None:
     connection.execute(
         update(command)
         .where(_leased(result.claimed))
-        .values(
-            state=result.state, answer=result.answer, sent_at=result.sent_at, finished_at=result.at, lease_until=0
-        )
+        .values(state=result.state, answer=result.answer, sent_at=result.sent_at, finished_at=result.at, lease_until=0)
     )
 
 
@@ -492,6 +497,8 @@ class Runner:
         nas = self._directory.nas(claimed.nas_id)
         if nas is None:
             return Result(claimed, "failed", "no-nas", None, now)
+        if dialect(nas.dialect).capability == "reauthenticate":
+            return Result(claimed, "acked", REAUTHENTICATION, None, now)
         if nas.coa_port == 0:
             return Result(claimed, "failed", "no-coa-port", None, now)
         try:
@@ -500,7 +507,12 @@ class Runner:
             _log.error("profile-not-sayable", plan=claimed.plan.name, dialect=nas.dialect, problem=str(error))
             return Result(claimed, "failed", "profile-not-sayable", None, now)
         try:
-            answer = await self._ask(claimed, nas, order, line)
+            answer: Answer | None = None
+            for attributes in order.packets:
+                # A NAK to one that is not the last changes nothing: what it takes away was not there.
+                answer = await self._ask(claimed, nas, order.code, attributes, line)
+                if answer is None or answer.kind == "no-answer":
+                    break
         except (CancelledError, dynauth.QueueFull):
             answer = None
         if answer is None:
@@ -509,7 +521,9 @@ class Runner:
         state: State = "acked" if answer.kind == "ack" or gone else "failed"
         return Result(claimed, state, str(answer), now, self._now())
 
-    async def _ask(self, claimed: Claimed, nas: Nas, order: Order, line: _Line) -> Answer | None:
+    async def _ask(
+        self, claimed: Claimed, nas: Nas, code: Code, attributes: tuple[Attribute, ...], line: _Line
+    ) -> Answer | None:
         """The NAS's answer; asked once more by a smaller name where it found fault with the first. None: too late."""
         speaks = dialect(nas.dialect)
         destination = (nas.coa_address or claimed.session.nas_address, nas.coa_port)
@@ -521,8 +535,8 @@ class Runner:
                 return answer
             asking = self._ports.send(
                 destination,
-                order.code,
-                (*who, *order.attributes),
+                code,
+                (*who, *attributes),
                 nas.secrets[0],
                 message_authenticator=speaks.message_authenticator,
                 event_timestamp=now // 1000 if speaks.event_timestamp else None,
@@ -553,7 +567,7 @@ class Runner:
         if result.state == "failed":
             answer = result.answer or "failed"
             await self._writer.submit(CommandFailed(claimed.account_id, session_id, claimed.version, answer))
-        elif result.state == "acked" and result.answer == "ack":
+        elif result.state == "acked" and result.answer in ("ack", REAUTHENTICATION):
             await self._writer.submit(CommandAcked(claimed.account_id, session_id, claimed.version))
         elif result.state == "acked":
             await self._writer.submit(Close(claimed.account_id, session_id, "gone", result.sent_at or result.at))

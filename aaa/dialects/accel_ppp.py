@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from aaa.dialects.contract import Dialect, rate_bps
+from aaa.dialects.contract import Claim, Dialect, kbps, rate_bps
 from aaa.wire import Attribute
 from charging.plan import Profile
 
@@ -14,13 +14,9 @@ def _profile(profile: Profile) -> tuple[Attribute, ...]:
     rate = rate_bps(profile)
     if rate is not None:
         up_bps, down_bps = rate
-        return (("Filter-Id", f"{_kbps(down_bps)}/{_kbps(up_bps)}"),)
+        # Without a letter: it reads 1G as ten times that.
+        return (("Filter-Id", f"{kbps(down_bps)}/{kbps(up_bps)}"),)
     return () if profile.filter is None else (("Filter-Id", profile.filter),)
-
-
-def _kbps(bps: int) -> int:
-    """Whole kbit/s without a letter (it reads 1G as ten times that); at least 1, for 0 is no limit."""
-    return max(bps // 1000, 1) if bps else 0
 
 
 ACCEL_PPP: Final = Dialect(
@@ -35,4 +31,34 @@ ACCEL_PPP: Final = Dialect(
     session_timeout_extendable=False,
     one_in_flight=True,
     proof_of_ack=False,
+    claims=(
+        Claim("enforcement", "CoA and Disconnect on the port of `dae-server`, 3799", "measured", "accel-ppp"),
+        Claim(
+            "enforcement",
+            "acknowledges a CoA it does not understand: only the next report is believed",
+            "measured",
+            "accel-ppp",
+        ),
+        Claim("identification", "Acct-Session-Id or User-Name, compared as exact strings", "measured", "accel-ppp"),
+        Claim("rate", "Filter-Id = down/up in kbit/s, with `attr=Filter-Id` in [shaper]", "measured", "accel-ppp"),
+        Claim("rate", "a figure with the letter G becomes ten times as much: never sent", "measured", "accel-ppp"),
+        Claim("volume", "none", "code", "accel-ppp"),
+        Claim("redirect", "by the pool of a new login; no CoA moves a session there", "assumed"),
+        Claim("session-timeout", "one in the Accept can not be extended", "measured", "accel-ppp"),
+        Claim(
+            "counters",
+            "octets of the whole session, Input from the subscriber, with gigawords",
+            "measured",
+            "accel-ppp",
+        ),
+        Claim("interval", "as Acct-Interim-Interval says", "measured", "accel-ppp"),
+        Claim("quirk", "drops a session 7 s after one unanswered interim report", "measured", "accel-ppp"),
+        Claim("quirk", "one CoA per session at a time: a second one is lost", "measured", "accel-ppp"),
+        Claim(
+            "quirk",
+            "Accounting-On may carry no session id; a Disconnect is reported as Admin-Reset",
+            "measured",
+            "accel-ppp",
+        ),
+    ),
 )

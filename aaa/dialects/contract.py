@@ -4,16 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from aaa.wire import Attribute
 from aaa.wire.values import encode_value, find
 from charging.plan import Profile
 
-Capability = Literal["rate", "disconnect"]
+Capability = Literal["rate", "disconnect", "reauthenticate"]
+Subject = Literal[
+    "enforcement", "identification", "rate", "volume", "redirect", "session-timeout", "counters", "interval", "quirk"
+]
+Source = Literal["tested", "measured", "code", "manual", "report", "assumed"]
+"""`tested`: a test here runs the real program. `measured`: seen on it, no test repeats that. `code`: read in its source.
+`manual`: its vendor says so. `report`: somebody else who runs it does. `assumed`: the RFCs say so, nobody looked."""
 
-_HIGHEST_INTEGER: Final = 2**32 - 1
+GIGAWORD_OCTETS: Final = 2**32
+HIGHEST_INTEGER: Final = 2**32 - 1
 _NUMBERS: Final = frozenset({"integer", "date", "signed", "short", "byte", "integer64"})
+
+
+class Claim(NamedTuple):
+    """One thing that is said of a kind of equipment, and why we believe it."""
+
+    subject: Subject
+    says: str
+    source: Source
+    where: str = ""
+    """The test, the manual, the thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +41,8 @@ class Dialect:
     about: str
     """One line for `aaa nas add --help`."""
     capability: Capability
-    """`rate`: a CoA changes a running session's speed. `disconnect`: it can only be ended, and logs in again."""
+    """`rate`: a CoA changes a running session's speed. `disconnect`: it can only be ended, and logs in again.
+    `reauthenticate`: it can be told nothing, but asks for every running session again and again."""
     profile: Callable[[Profile], tuple[Attribute, ...]]
     """A profile in this vendor's words, for Accept and CoA alike: rates, filter, redirect. ValueError: rate 0."""
     identification: tuple[str, ...]
@@ -52,6 +70,13 @@ class Dialect:
     """A second request for a session while one is unanswered is lost."""
     proof_of_ack: bool = True
     """False: it acknowledges what it does not do; only its next report tells."""
+    quota: Callable[[int], tuple[Attribute, ...]] | None = None
+    """How many octets, both directions together and counted from the session's start, it lets through by itself before
+    it ends the session. None: it does not count for us."""
+    switch: Callable[[Profile, Profile | None], tuple[tuple[Attribute, ...], ...]] | None = None
+    """Where a profile is a service of the NAS: what puts it in the place of the previous one, CoA by CoA."""
+    claims: tuple[Claim, ...] = ()
+    """What all this rests on, and what else is worth knowing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +102,19 @@ def accept(dialect: Dialect, profile: Profile) -> tuple[Attribute, ...]:
 
 def change(
     dialect: Dialect, profile: Profile, previous: Profile | None, *, redirect: bool
-) -> tuple[Attribute, ...] | None:
-    """A profile as a CoA says it to a running session; None when only a new login can bring it about.
+) -> tuple[tuple[Attribute, ...], ...] | None:
+    """A profile as CoAs say it to a running session, nearly always one; where there are more, they go in this order and
+    the last one decides. None when only a new login can bring it about.
 
     `previous`: what the NAS may be applying now. `redirect`: this is the way into the walled garden, or out of it.
     A CoA is absolute: it means the same whatever was said before. ValueError as for `accept`.
     """
-    if dialect.capability == "disconnect" or (redirect and not dialect.redirect_by_coa):
+    if dialect.capability != "rate" or (redirect and not dialect.redirect_by_coa):
         return None
     raw = raw_attributes(profile)
+    if dialect.switch is not None:
+        *before, last = dialect.switch(profile, previous)
+        return (*before, (*last, *raw))
     said = dialect.profile(profile)
     if previous is not None:
         kept = dialect.lasting & {name for name, _ in (*dialect.profile(previous), *raw_attributes(previous))}
@@ -93,7 +122,13 @@ def change(
             return None
     if dialect.coa_replaces_all:
         said = (*said, *_unsaid(said, _running_words(profile)))
-    return (*said, *_unsaid((*said, *raw), dialect.unlimited), *raw)
+    return ((*said, *_unsaid((*said, *raw), dialect.unlimited), *raw),)
+
+
+def limits(dialect: Dialect, profile: Profile) -> bool:
+    """Whether an Accept with this profile can hold a session to anything. Who must be slow where nothing makes him slow
+    is not to be let in."""
+    return bool(dialect.profile(profile) or profile.attributes or profile.pool or profile.filter or profile.vlan)
 
 
 def identify(names: tuple[str, ...], identity: Identity) -> tuple[Attribute, ...]:
@@ -126,7 +161,19 @@ def wispr_rate(profile: Profile) -> tuple[Attribute, ...]:
     """WISPr-Bandwidth-Max-*, in bit/s; 4.29 Gbit/s is the most that they can say."""
     up, down = rate_bps(profile) or (0, 0)
     said = (("WISPr-Bandwidth-Max-Up", up), ("WISPr-Bandwidth-Max-Down", down))
-    return tuple((name, min(bps, _HIGHEST_INTEGER)) for name, bps in said if bps)
+    return tuple((name, min(bps, HIGHEST_INTEGER)) for name, bps in said if bps)
+
+
+def kbps(bps: int) -> int:
+    """Whole kbit/s, rounded down, but at least 1: 0 would be no limit, and stays it."""
+    return max(bps // 1000, 1) if bps else 0
+
+
+def split(octets: int) -> tuple[int, int]:
+    """(gigawords, octets) of 32 bits each, as RFC 2869 section 5.1 splits a counter. ValueError for less than 1 octet."""
+    if octets < 1:
+        raise ValueError(f"a volume limit of {octets} octets would mean no limit")
+    return divmod(min(octets, 2**64 - 1), GIGAWORD_OCTETS)
 
 
 def raw_attributes(profile: Profile) -> tuple[Attribute, ...]:

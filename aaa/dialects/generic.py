@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from aaa.dialects.contract import Dialect, wispr_rate
+from aaa.dialects.contract import Claim, Dialect, wispr_rate
 from aaa.wire import Attribute
 from charging.plan import Profile
 
@@ -27,4 +27,36 @@ GENERIC: Final = Dialect(
     reduced_identification=("Acct-Session-Id",),
     unlimited=(("WISPr-Bandwidth-Max-Up", 0), ("WISPr-Bandwidth-Max-Down", 0)),
     lasting=frozenset({"Filter-Id", "WISPr-Redirection-URL"}),
+    claims=(
+        Claim("enforcement", "takes CoA and Disconnect on port 3799", "assumed", "RFC 5176"),
+        Claim(
+            "identification",
+            "User-Name and Acct-Session-Id, then Acct-Session-Id alone",
+            "assumed",
+            "RFC 5176 section 3",
+        ),
+        Claim(
+            "rate", "WISPr-Bandwidth-Max-Up and -Down in bit/s; 0 takes them back", "assumed", "WISPr 1.0 appendix C"
+        ),
+        Claim("volume", "no attribute for it that equipment agrees on", "assumed"),
+        Claim("redirect", "Filter-Id or WISPr-Redirection-URL; a CoA can set but not clear them", "assumed"),
+        Claim(
+            "session-timeout",
+            "counts from the session's start, and a later one replaces it",
+            "assumed",
+            "RFC 2865 section 5.27",
+        ),
+        Claim(
+            "counters",
+            "octets of the whole session, Input from the subscriber, with gigawords",
+            "assumed",
+            "RFC 2866, RFC 2869",
+        ),
+        Claim(
+            "interval",
+            "reports as often as Acct-Interim-Interval says, 60 s at least",
+            "assumed",
+            "RFC 2869 section 5.16",
+        ),
+    ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from aaa.dialects.contract import Dialect, rate_bps
+from aaa.dialects.contract import Claim, Dialect, rate_bps, split
 from aaa.wire import Attribute
 from charging.plan import Profile
 
@@ -38,6 +38,13 @@ def _short(bps: int) -> str:
     return str(bps)
 
 
+def _quota(octets: int) -> tuple[Attribute, ...]:
+    gigawords, low = split(octets)
+    return (("Mikrotik-Total-Limit", low), ("Mikrotik-Total-Limit-Gigawords", gigawords))
+
+
+_MANUAL: Final = "RouterOS manual, RADIUS Client"
+
 MIKROTIK: Final = Dialect(
     name="mikrotik",
     about="MikroTik RouterOS: speeds by Mikrotik-Rate-Limit, redirect by Mikrotik-Address-List",
@@ -47,4 +54,41 @@ MIKROTIK: Final = Dialect(
     reduced_identification=("User-Name", "Acct-Session-Id"),
     unlimited=(("Mikrotik-Rate-Limit", "0/0"),),
     lasting=frozenset({"Mikrotik-Address-List"}),
+    quota=_quota,
+    claims=(
+        Claim(
+            "enforcement", "CoA and Disconnect on port 3799, once `/radius incoming set accept=yes`", "manual", _MANUAL
+        ),
+        Claim("enforcement", "CoA for PPP; a hotspot may refuse it: then Disconnect", "report"),
+        Claim(
+            "identification",
+            "User-Name, Framed-IP-Address and Acct-Session-Id, without the address as a fallback",
+            "manual",
+            _MANUAL,
+        ),
+        Claim(
+            "rate",
+            "Mikrotik-Rate-Limit: rx/tx and rx-burst/tx-burst; rx is what the subscriber sends",
+            "manual",
+            _MANUAL,
+        ),
+        Claim(
+            "volume", "Mikrotik-Total-Limit with -Gigawords ends the session; 0 and 0 is no limit", "manual", _MANUAL
+        ),
+        Claim("redirect", "Mikrotik-Address-List; the firewall sends the list to the portal", "manual", _MANUAL),
+        Claim(
+            "redirect",
+            "a CoA can set another list but not take one away: without a new one it is a new login",
+            "assumed",
+        ),
+        Claim("session-timeout", "counts from the session's start; a CoA replaces it", "manual", _MANUAL),
+        Claim("counters", "octets of the whole session, Input from the subscriber, with gigawords", "manual", _MANUAL),
+        Claim("interval", "Acct-Interim-Interval, or interim-update of the router's own settings", "manual", _MANUAL),
+        Claim("quirk", "since 7.15 refuses replies without Message-Authenticator (ours all have it)", "report"),
+        Claim(
+            "quirk",
+            "session ids of several routers may collide: the source address is part of a session's key",
+            "report",
+        ),
+    ),
 )

@@ -52,6 +52,24 @@ NUMBERS = [
     ("Mikrotik-Total-Limit", 14988, 17, "integer"),
     ("Mikrotik-Total-Limit-Gigawords", 14988, 18, "integer"),
     ("Mikrotik-Address-List", 14988, 19, "string"),
+    ("Cisco-Sub-Activate-Service", 9, 60, "string"),
+    ("Huawei-Input-Average-Rate", 2011, 2, "integer"),
+    ("Huawei-Output-Average-Rate", 2011, 5, "integer"),
+    ("Huawei-Output-Peak-Rate", 2011, 6, "integer"),
+    ("Huawei-Remanent-Volume", 2011, 15, "integer"),
+    ("Huawei-HTTP-Redirect-URL", 2011, 140, "string"),
+    ("ERX-Service-Activate", 4874, 65, "string"),
+    ("ERX-Service-Deactivate", 4874, 66, "string"),
+    ("ERX-Service-Volume", 4874, 67, "integer"),
+    ("ERX-Service-Session", 4874, 83, "string"),
+    ("Alc-SLA-Prof-Str", 6527, 13, "string"),
+    ("Alc-Subscriber-QoS-Override", 6527, 126, "string"),
+    ("pfSense-Max-Total-Octets", 13644, 3, "integer"),
+    ("Aruba-User-Role", 14823, 1, "string"),
+    ("Aruba-Captive-Portal-URL", 14823, 43, "string"),
+    ("Cambium-Traffic-Quota-Limit-Total", 17713, 155, "integer"),
+    ("Cambium-Traffic-Quota-Limit-Total-Gigwords", 17713, 156, "integer"),
+    ("Ruckus-User-Groups", 25053, 1, "string"),
 ]
 
 
@@ -74,9 +92,9 @@ def test_every_file_says_its_source_and_is_read_whole(file: Path) -> None:
 
 def test_every_source_is_there() -> None:
     assert [file.name.removeprefix("dictionary.") for file in dictionaries.files()] == [
-        *("chillispot", "cisco", "microsoft", "mikrotik"),
+        *("aruba", "cambium", "chillispot", "cisco", "erx", "huawei", "microsoft", "mikrotik", "nokia", "pfsense"),
         *("rfc2865", "rfc2866", "rfc2867", "rfc2868", "rfc2869", "rfc3162", "rfc4372", "rfc4675", "rfc4818"),
-        *("rfc5176", "rfc6911", "wispr"),
+        *("rfc5176", "rfc6911", "ruckus", "wispr"),
     ]
 
 
@@ -115,4 +133,7 @@ def test_what_travels_hidden_and_what_has_a_tag() -> None:
         "MS-MPPE-Send-Key",
         "MS-MPPE-Recv-Key",
     }
-    assert {one.type for one in by_name if one.tagged} == {64, 65, 66, 67, 69, 81, 82, 83, 90, 91}
+    assert {one.type for one in by_name if one.tagged and not one.vendor} == {64, 65, 66, 67, 69, 81, 82, 83, 90, 91}
+    assert {(one.vendor, one.type) for one in by_name if one.tagged and one.vendor} == {
+        (4874, number) for number in (65, 67, 68, 69, 140, 179, 180)
+    }

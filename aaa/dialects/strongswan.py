@@ -1,0 +1,65 @@
+"""strongSwan: IPsec gateways with its eap-radius plugin, accounting and DAE."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aaa.dialects.contract import Claim, Dialect, rate_bps
+from aaa.wire import Attribute
+from charging.plan import Profile
+
+_LAB: Final = "strongSwan 5.9.8"
+
+
+def _profile(profile: Profile) -> tuple[Attribute, ...]:
+    """It has no words for a rate. ValueError: rate 0."""
+    rate_bps(profile)
+    return ()
+
+
+STRONGSWAN: Final = Dialect(
+    name="strongswan",
+    about="strongSwan, IKEv2: no speeds; whoever must be slow is cut, and let in again when it is paid",
+    capability="disconnect",
+    profile=_profile,
+    # It looks at nothing else, and ends all tunnels of that user.
+    identification=("User-Name",),
+    reduced_identification=("User-Name",),
+    redirect_by_coa=False,
+    claims=(
+        Claim(
+            "enforcement",
+            "Disconnect on the port of `dae`, 3799; a CoA changes Session-Timeout and nothing else",
+            "measured",
+            _LAB,
+        ),
+        Claim(
+            "identification", "User-Name alone: it ends all tunnels of that user, other devices too", "measured", _LAB
+        ),
+        Claim("rate", "none", "measured", _LAB),
+        Claim("volume", "none", "measured", _LAB),
+        Claim("redirect", "none", "measured", _LAB),
+        Claim("session-timeout", "ends the tunnel; a CoA moves it", "measured", _LAB),
+        Claim(
+            "counters",
+            "octets of the whole tunnel, Input from the subscriber; gigawords only when not zero",
+            "measured",
+            _LAB,
+        ),
+        Claim("interval", "`accounting_interval` of its own, or Acct-Interim-Interval", "measured", _LAB),
+        Claim(
+            "quirk",
+            "repeats its last answer when source port and identifier repeat: ours are drawn at random",
+            "measured",
+            _LAB,
+        ),
+        Claim(
+            "quirk",
+            "cuts the subscriber off when accounting is not answered (`accounting_close_on_timeout`)",
+            "code",
+            _LAB,
+        ),
+        Claim("quirk", "re-authentication: the old session's Stop and the new one's Start overlap", "measured", _LAB),
+        Claim("quirk", "no Accounting-On or -Off; the Stop after a Disconnect says User-Request", "measured", _LAB),
+    ),
+)
