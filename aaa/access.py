@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from aaa.dialects import Dialect
 from aaa.dialects import accept as profile_words
-from aaa.passwords import Method, MsChap1, MsChap2, PasswordChange, Verdict, mppe, mschap
+from aaa.passwords import Credential, Method, MsChap1, MsChap2, PasswordChange, Verdict, mppe, mschap
 from aaa.passwords.nt import hash_of_hash
 from aaa.subscriber import Subscriber
 from aaa.wire import Attribute
@@ -51,14 +51,22 @@ def rejection(reason: str) -> Rejection:
 
 def decide(subscriber: Subscriber | None, verdict: Verdict, now: Instant) -> Rejection | None:
     """May he ask charging for a session? None: yes. Nothing but the password is looked at until it was right."""
-    if subscriber is None:
-        return Rejection("unknown-user")
-    if verdict != "right":
-        return Rejection("wrong-password" if verdict == "wrong" else "method-not-possible")
+    refusal = unproven(subscriber, verdict)
+    if refusal is not None or subscriber is None:
+        return refusal
     if subscriber.status != "active":
         return rejection("suspended")
     if subscriber.expires_at is not None and subscriber.expires_at <= now:
         return rejection("expired")
+    return None
+
+
+def unproven(subscriber: Subscriber | None, verdict: Verdict) -> Rejection | None:
+    """Why this is not proven to be a subscriber of ours; None: it is."""
+    if subscriber is None:
+        return Rejection("unknown-user")
+    if verdict != "right":
+        return Rejection("wrong-password" if verdict == "wrong" else "method-not-possible")
     return None
 
 
@@ -76,21 +84,19 @@ def accept(admitted: Admitted, dialect: Dialect, token: bytes) -> list[Attribute
     return attributes
 
 
-def proof(method: Method, nt: bytes) -> list[Attribute]:
+def proof(method: MsChap1 | MsChap2, credential: Credential) -> list[Attribute]:
     """What an Access-Accept says after MS-CHAP: that this server knows the password too, and the keys of PPP's encryption."""
+    nt = credential.known_nt_hash()
+    assert nt is not None, "else it had not been right"
     attributes: list[Attribute] = [
         ("MS-MPPE-Encryption-Policy", _ENCRYPTION_ALLOWED),
         ("MS-MPPE-Encryption-Types", _ONLY_128_BIT),
     ]
-    match method:
-        case MsChap1():
-            # RFC 2548 section 2.4.1: 8 octets of LM key, which nothing here keeps, 16 of NT key, 8 of padding.
-            return [*attributes, ("MS-CHAP-MPPE-Keys", bytes(8) + hash_of_hash(nt) + bytes(8))]
-        case MsChap2():
-            said = bytes([method.identifier]) + mschap.authenticator_response(method, nt)
-            return [("MS-CHAP2-Success", said), *attributes, *keys(mppe.keys_2(nt, method.nt_response))]
-        case _:
-            return []
+    if isinstance(method, MsChap1):
+        # RFC 2548 section 2.4.1: 8 octets of LM key, which nothing here keeps, 16 of NT key, 8 of padding.
+        return [*attributes, ("MS-CHAP-MPPE-Keys", bytes(8) + hash_of_hash(nt) + bytes(8))]
+    said = bytes([method.identifier]) + mschap.authenticator_response(method, nt)
+    return [("MS-CHAP2-Success", said), *attributes, *keys(mppe.keys_2(nt, method.nt_response))]
 
 
 def keys(each: mppe.Keys) -> list[Attribute]:

@@ -18,9 +18,11 @@ from aaa.accounting import Restart, report_of
 from aaa.dialects import dialect
 from aaa.directory import NasDirectory, SubscriberDirectory
 from aaa.drops import Drops
-from aaa.messages import EAP_MESSAGE, MESSAGE_AUTHENTICATOR, AccessRequest, access_request
+from aaa.eap import Check, Checked, Conversations, Ended, Full, Offer, Proven, Say
+from aaa.eap.packet import FAILURE, write_end
+from aaa.messages import EAP_MESSAGE, MESSAGE_AUTHENTICATOR, USER_NAME, AccessRequest, access_request
 from aaa.nas import Nas
-from aaa.passwords import MsChap1, MsChap2, Pap, Verdict, name_of, verify
+from aaa.passwords import Eap, Method, MsChap1, MsChap2, Pap, Verdict, name_of, verify
 from aaa.passwords.credential import UNKNOWN_USER
 from aaa.remembered import RememberedLogins
 from aaa.replies import Answered, InProgress, Key, ReplyCache
@@ -28,7 +30,7 @@ from aaa.spool import Spool, SpoolFailed, SpoolFull
 from aaa.subscriber import Subscriber
 from aaa.tokens import token
 from aaa.verifier import Verifier
-from aaa.wire import Code, Malformed, Packet, message_authenticator, parse, reply, verify_request
+from aaa.wire import Attribute, Code, Malformed, Packet, message_authenticator, parse, reply, verify_request
 from charging.admission import Admitted, Login, Refused
 from charging.batching import QueueFull
 from charging.plan import Instant
@@ -55,6 +57,7 @@ OUR_FAILURES: Final[dict[type[Exception], str]] = {
     SQLAlchemyError: "database-unavailable",
     SpoolFull: "spool-full",
     SpoolFailed: "spool-failed",
+    Full: "too-many-eap-conversations",
 }
 
 
@@ -65,6 +68,13 @@ class Datagram(NamedTuple):
     address: str
     port: int
     listener: str
+
+
+class EapLogins(NamedTuple):
+    """What EAP needs: the methods that are offered, and the conversations under way."""
+
+    offer: Offer
+    conversations: Conversations
 
 
 class Services(NamedTuple):
@@ -85,6 +95,8 @@ class Services(NamedTuple):
     """None: what the database does not take is not answered."""
     remembered: RememberedLogins | None = None
     """None: without the database nobody gets in."""
+    eap: EapLogins | None = None
+    """None: EAP is refused."""
     log: Any = structlog.get_logger("aaa")
     """Better bound already: finding its level again for every packet would cost more than the line."""
 
@@ -269,63 +281,187 @@ async def _admit_by_database(
     if signed and nas.require_message_authenticator == "learn" and packet.first(EAP_MESSAGE) is None:
         await services.in_thread(lambda: services.nases.require_message_authenticator(nas.nas_id, received_at))
     request = access_request(packet, secret)
+    if isinstance(request.method, Eap) and services.eap is not None:
+        attempt = Attempt(services, packet, nas, secret, received_at, datagram, request, "EAP")
+        return await _admit_by_eap(attempt, request.method, services.eap)
     subscriber = await services.subscribers.subscriber(request.username)
-    verdict = await _verdict(services, request, subscriber, received_at)
+    verdict = await _verdict(services, request.method, subscriber, received_at)
     if verdict == "wrong" and not signed:
         # While a secret is being changed, only the right password tells with which one it was hidden.
         for other in nas.secrets[1:]:
-            if await _verdict(services, access_request(packet, other), subscriber, received_at) == "right":
+            method = access_request(packet, other).method
+            if await _verdict(services, method, subscriber, received_at) == "right":
                 secret, verdict = other, "right"
                 break
+    attempt = Attempt(services, packet, nas, secret, received_at, datagram, request, name_of(request.method))
     refusal = access.decide(subscriber, verdict, received_at)
     if refusal is None:
         assert subscriber is not None
-        outcome = await services.writer.submit(_login(request, subscriber, nas, datagram.address))
+        outcome = await _ask_charging(attempt, subscriber)
         if isinstance(outcome, Admitted):
             if services.remembered is not None:
                 services.remembered.remember(request, outcome, subscriber.expires_at, received_at)
-            class_token = token(outcome.account_id, outcome.session_id, services.token_keys[0])
-            attributes = access.accept(outcome, dialect(nas.dialect), class_token)
+            proof: list[Attribute] = []
             if isinstance(request.method, MsChap1 | MsChap2):
-                nt = subscriber.credential.known_nt_hash()
-                assert nt is not None
-                attributes += access.proof(request.method, nt)
-            services.log.info(
-                "access-accept", nas=nas.name, username=request.username, session_id=outcome.session_id,
-                profile=outcome.profile.name, milliseconds=services.now() - received_at,
-            )  # fmt: skip
-            return reply(Code.ACCESS_ACCEPT, packet, attributes, secret, message_authenticator=True)
-        assert isinstance(outcome, Refused)
-        refusal = access.rejection(outcome.reason)
+                proof = access.proof(request.method, subscriber.credential)
+            return _accept(attempt, outcome, proof)
+        refusal = outcome
     if services.remembered is not None and verdict == "right":
         services.remembered.forget(request.username)
+    kept = None if subscriber is None else subscriber.credential.kept
+    return await _reject(attempt, refusal, access.reject(refusal, request.method), kept=kept)
+
+
+class Attempt(NamedTuple):
+    """One Access-Request on its way to an answer."""
+
+    services: Services
+    packet: Packet
+    nas: Nas
+    secret: bytes
+    received_at: Instant
+    datagram: Datagram
+    request: AccessRequest
+    method: str
+    """Its name, for the log."""
+
+
+async def _ask_charging(attempt: Attempt, subscriber: Subscriber) -> Admitted | access.Rejection:
+    """A session for somebody who has proven who he is, or why there is none."""
+    login = _login(attempt.request, subscriber, attempt.nas, attempt.datagram.address)
+    outcome = await attempt.services.writer.submit(login)
+    if isinstance(outcome, Admitted):
+        return outcome
+    assert isinstance(outcome, Refused)
+    return access.rejection(outcome.reason)
+
+
+def _accept(attempt: Attempt, admitted: Admitted, proof: list[Attribute]) -> bytes:
+    services, nas = attempt.services, attempt.nas
+    class_token = token(admitted.account_id, admitted.session_id, services.token_keys[0])
+    attributes = access.accept(admitted, dialect(nas.dialect), class_token) + proof
     services.log.info(
-        "access-reject", nas=nas.name, username=request.username, reason=refusal.reason,
-        method=name_of(request.method), kept=None if subscriber is None else subscriber.credential.kept,
+        "access-accept", nas=nas.name, username=attempt.request.username, session_id=admitted.session_id,
+        profile=admitted.profile.name, method=attempt.method, milliseconds=services.now() - attempt.received_at,
     )  # fmt: skip
-    if Rejects.waiting >= MOST_WAITING_REJECTS:
-        _drop(services, "too-many-rejects", datagram, received_at)
+    return reply(Code.ACCESS_ACCEPT, attempt.packet, attributes, attempt.secret, message_authenticator=True)
+
+
+async def _reject(
+    attempt: Attempt, why: access.Rejection, attributes: list[Attribute], **more: str | None
+) -> bytes | None:
+    """Log why, and say No when its time has come. `more`: for the log."""
+    attempt.services.log.info(
+        "access-reject", nas=attempt.nas.name, username=attempt.request.username, reason=why.reason,
+        method=attempt.method, **more,
+    )  # fmt: skip
+    if not await _wait(attempt):
         return None
+    return reply(Code.ACCESS_REJECT, attempt.packet, attributes, attempt.secret, message_authenticator=True)
+
+
+async def _wait(attempt: Attempt) -> bool:
+    """Until a Reject may leave. False: too many wait already."""
+    if Rejects.waiting >= MOST_WAITING_REJECTS:
+        _drop(attempt.services, "too-many-rejects", attempt.datagram, attempt.received_at)
+        return False
     Rejects.waiting += 1
     try:
-        await services.wait_until(received_at + REJECT_DELAY_MS)
+        await attempt.services.wait_until(attempt.received_at + REJECT_DELAY_MS)
     finally:
         Rejects.waiting -= 1
-    return reply(Code.ACCESS_REJECT, packet, access.reject(refusal, request.method), secret, message_authenticator=True)
+    return True
 
 
-async def _verdict(
-    services: Services, request: AccessRequest, subscriber: Subscriber | None, now: Instant
-) -> Verdict:
+async def _verdict(services: Services, method: Method, subscriber: Subscriber | None, now: Instant) -> Verdict:
     """Is the password right? Somebody unknown costs as much time as somebody who is wrong."""
     credential = UNKNOWN_USER if subscriber is None else subscriber.credential
-    verdict = verify(request.method, credential)
+    verdict = verify(method, credential)
     if verdict == "slow":
-        assert isinstance(request.method, Pap)
+        assert isinstance(method, Pap)
         assert credential.argon2 is not None
-        right = await services.verifier.verify(credential.argon2, request.method.password, now)
+        right = await services.verifier.verify(credential.argon2, method.password, now)
         return "right" if right else "wrong"
     return verdict
+
+
+# --- Access-Request with EAP ---------------------------------------------------------------------------------------
+
+
+async def _admit_by_eap(attempt: Attempt, method: Eap, eap: EapLogins) -> bytes | None:
+    """One step of a conversation: a Challenge, or its end."""
+    services, now = attempt.services, attempt.received_at
+    state = method.state
+    if state is None:
+        username = attempt.packet.first(USER_NAME) or b""
+        conversation = eap.offer.conversation(username, method.framed_mtu)
+        turn = conversation.receive(method.message)
+        if isinstance(turn, Say):
+            state = eap.conversations.begin(attempt.nas.nas_id, conversation, now)
+    else:
+        known = eap.conversations.find(attempt.nas.nas_id, state, now)
+        if known is None:
+            failure = write_end(FAILURE, method.message[1] if len(method.message) > 1 else 0)
+            why = access.rejection("eap-conversation-unknown")
+            return await _reject(attempt, why, [("EAP-Message", failure)])
+        conversation = known
+        turn = conversation.receive(method.message)
+    refusal: str | None = None
+    while isinstance(turn, Check):
+        try:
+            checked = await _check(services, turn, now)
+        except BaseException:
+            conversation.postpone(turn)
+            raise
+        refusal = refusal or checked.refusal
+        turn = conversation.checked(checked)
+    if turn is None:
+        return None
+    if isinstance(turn, Say):
+        # That a password was wrong is heard no sooner in a tunnel than outside.
+        if refusal is not None and not await _wait(attempt):
+            return None
+        challenge: list[Attribute] = [("EAP-Message", turn.octets), ("State", state or b"")]
+        return reply(Code.ACCESS_CHALLENGE, attempt.packet, challenge, attempt.secret, message_authenticator=True)
+    if state is not None:
+        eap.conversations.end(state)
+    return await _end_eap(attempt, turn)
+
+
+async def _check(services: Services, check: Check, now: Instant) -> Checked:
+    """Is that the user's password, whatever method it was proven with inside of EAP?"""
+    subscriber = await services.subscribers.subscriber(check.username)
+    verdict = await _verdict(services, check.method, subscriber, now)
+    refusal = access.unproven(subscriber, verdict)
+    if refusal is not None or subscriber is None:
+        return Checked("unknown-user" if refusal is None else refusal.reason)
+    return Checked(None, subscriber.credential.known_nt_hash())
+
+
+async def _end_eap(attempt: Attempt, end: Ended) -> bytes | None:
+    """Somebody has proven who he is, or has not."""
+    proven = end.result
+    if not isinstance(proven, Proven):
+        refusal = access.rejection(proven.reason)
+        return await _reject(attempt, refusal, [("EAP-Message", end.octets)], detail=proven.detail or None)
+    attempt = attempt._replace(method=proven.method)
+    subscriber = await attempt.services.subscribers.subscriber(proven.username)
+    refused = access.decide(subscriber, "right", attempt.received_at)
+    if refused is None:
+        assert subscriber is not None
+        outcome = await _ask_charging(attempt, subscriber)
+        if isinstance(outcome, Admitted):
+            proof: list[Attribute] = [("EAP-Message", end.octets)]
+            if proven.username != attempt.request.username:
+                # So that accounting speaks of whoever pays (RFC 2865 section 5.1).
+                proof.append(("User-Name", proven.username))
+            if proven.keys is not None:
+                proof += access.keys(proven.keys)
+            return _accept(attempt, outcome, proof)
+        refused = outcome
+    # No Reply-Message beside EAP (RFC 3579 section 2.6.5).
+    failure = write_end(FAILURE, end.octets[1])
+    return await _reject(attempt, refused, [("EAP-Message", failure)], account_of=proven.username)
 
 
 def _login(request: AccessRequest, subscriber: Subscriber, nas: Nas, source: str) -> Login:

@@ -59,6 +59,16 @@ class Config:
     cached_accepts: bool = False
     """Without the database: let in again, for a short time, who was let in lately with the same password."""
     cached_session_seconds: int = 300
+    eap_methods: tuple[str, ...] = ("peap", "ttls", "tls", "mschapv2")
+    """The first is proposed, the others are there for clients that want them. md5 and gtc are not for use without a tunnel."""
+    eap_certificate: Path | None = None
+    """The server's certificate and what is between it and its CA, PEM. None: nothing over TLS is offered."""
+    eap_key: Path | None = None
+    """The certificate's key, PEM, without a password."""
+    eap_ca: Path | None = None
+    """Whose client certificates are believed, PEM. None: EAP-TLS is not offered."""
+    eap_crl: Path | None = None
+    """What that CA has revoked, PEM. None: nothing."""
 
     @property
     def node_name(self) -> str:
@@ -88,7 +98,17 @@ def load(text: str, name: str) -> Config:
         answer_deadline_seconds=top.take("answer_deadline", _seconds("2s"), default.answer_deadline_seconds),
         cached_accepts=top.take("cached_accepts", _bool, default.cached_accepts),
         cached_session_seconds=top.take("cached_session", _seconds("5m"), default.cached_session_seconds),
+        eap_methods=top.take("eap_methods", _eap_methods, default.eap_methods),
+        eap_certificate=top.take("eap_certificate", _path, None),
+        eap_key=top.take("eap_key", _path, None),
+        eap_ca=top.take("eap_ca", _path, None),
+        eap_crl=top.take("eap_crl", _path, None),
     )
+    if (config.eap_certificate is None) != (config.eap_key is None):
+        top.fault("eap_certificate", "eap_certificate and eap_key go together; write both")
+    for key in ("eap_ca", "eap_crl"):
+        if getattr(config, key) is not None and config.eap_certificate is None:
+            top.fault(key, f"{key} is of no use without eap_certificate and eap_key")
     top.finish()
     if top.faults.found:
         raise ConfigError(tuple(top.faults.in_file_order()))
@@ -150,6 +170,19 @@ def _one_of(known: tuple[str, ...]) -> Callable[[object], str]:
         return value
 
     return read
+
+
+def _eap_methods(value: object) -> tuple[str, ...]:
+    from aaa.eap import METHOD_NAMES
+
+    example = 'write for example ["peap", "tls"]'
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise BadValueError(f"{value!r} is no list of EAP methods; {example}")
+    for name in value:
+        if name not in METHOD_NAMES or value.count(name) > 1:
+            problem = "stands there twice" if name in METHOD_NAMES else "is unknown"
+            raise BadValueError(f"{name!r} {problem}; there are {', '.join(METHOD_NAMES)}; {example}")
+    return tuple(value)
 
 
 def _addresses(value: object) -> tuple[str, ...]:

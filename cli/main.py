@@ -20,6 +20,7 @@ NOUNS: Final = {
     "plan": "Plans: what is sold.",
     "account": "Accounts: who pays.",
     "subscriber": "Subscribers: who logs in.",
+    "certificate": "Certificates: a private CA for EAP.",
     "topup": "Put money or an allowance on an account.",
     "balance": "What an account has left.",
     "session": "Sessions: who is on line; disconnect.",
@@ -104,17 +105,25 @@ def in_words(error: Exception) -> str | None:
     import psycopg
     import sqlalchemy.exc
 
+    from aaa.certificates import CertificateError
     from aaa.enrolment import EnrolmentError
     from aaa.keyring import KeyRingError
     from aaa.registry import RegistryError
+    from charging.bookkeeping import Conflict
     from charging.catalogue import CatalogueError
     from charging.database import DatabaseUrlError
-    from charging.bookkeeping import Conflict
     from charging.tomlfile import TomlFileError
     from migrations import NotUpToDate
 
     said = (
-        DatabaseUrlError | NotUpToDate | KeyRingError | TomlFileError | CatalogueError | RegistryError | EnrolmentError
+        DatabaseUrlError
+        | NotUpToDate
+        | KeyRingError
+        | TomlFileError
+        | CatalogueError
+        | RegistryError
+        | EnrolmentError
+        | CertificateError
     )
     if isinstance(error, said):
         return str(error)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from aaa.dynauth import Ports
-    from aaa.handlers import Services
+    from aaa.handlers import EapLogins, Services
     from aaa.remembered import RememberedLogins
     from aaa.replay import Replay
     from aaa.runner import Runner
@@ -67,6 +67,7 @@ def serve(
 
     NASes, plans, subscribers and top-ups may change while it runs; it sees them within a second.
     """
+    from charging.database import bound_waits
     from cli import log
 
     config = setup.config
@@ -78,6 +79,7 @@ def serve(
         node=node or config.node,
     )
     engine, keys = setup.engine(), setup.key_ring()
+    bound_waits(engine)
     log.configure(config.log_level, config.log_format)
     code = _run(config, engine, keys, spool_dir or setup.spool_folder(config.node))
     if code:
@@ -144,12 +146,13 @@ def build(
     spool: Spool | None = None,
     remembered: RememberedLogins | None = None,
     deadline_ms: int = 2_000,
+    eap: EapLogins | None = None,
 ) -> Server:
     """Make the server; nothing listens yet and nothing runs. Reads the NAS table: the database's errors.
 
     `reactor`, `in_pool`, `now`, `chance` and `spool` are all that it knows of the machine it runs on. Without a spool,
     what the database does not take is not answered; without `remembered`, nobody gets in without it. A database that
-    does not answer within `deadline_ms` is taken to be away.
+    does not answer within `deadline_ms` is taken to be away. Without `eap`, EAP is refused.
     """
     import structlog
     from twisted.internet import task
@@ -202,6 +205,7 @@ def build(
         in_thread=chores,
         spool=spool,
         remembered=remembered,
+        eap=eap,
         log=structlog.get_logger("aaa").bind(),
     )
 
@@ -231,6 +235,21 @@ async def _stopped(server: Server, reactor: Any) -> bool:
     return True
 
 
+def _eap_logins(config: Config) -> EapLogins:
+    """EAP as configured; CertificateError where its certificates can not be used."""
+    import secrets
+
+    from aaa.certificates import CertificateFiles, ServerCertificate
+    from aaa.eap import Conversations, Offer
+    from aaa.handlers import EapLogins
+
+    conversations = Conversations(secrets.token_bytes)
+    if config.eap_certificate is None or config.eap_key is None:
+        return EapLogins(Offer(config.eap_methods), conversations)
+    files = CertificateFiles(config.eap_certificate, config.eap_key, config.eap_ca, config.eap_crl)
+    return EapLogins(Offer(config.eap_methods, ServerCertificate(files).contexts), conversations)
+
+
 def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path) -> int:
     """Build the server and run the reactor; the process's exit code."""
     import structlog
@@ -240,6 +259,7 @@ def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path) -> i
     from twisted.internet.threads import deferToThreadPool
     from twisted.python.threadpool import ThreadPool
 
+    from aaa.certificates import CertificateError
     from aaa.remembered import RememberedLogins
     from aaa.server import listen
     from aaa.spool import SpoolUnusable, open_spool
@@ -272,10 +292,10 @@ def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path) -> i
         server = build(
             engine, keys, config.node_name, reactor, in_pool, now, on_disk_failed=disk_failed, spool=spool,
             remembered=RememberedLogins(session_timeout_seconds=seconds) if config.cached_accepts else None,
-            deadline_ms=config.answer_deadline_seconds * 1000,
+            deadline_ms=config.answer_deadline_seconds * 1000, eap=_eap_logins(config),
         )  # fmt: skip
         listening = listen(reactor, server.services, config.listen, config.auth_port, config.acct_port)
-    except (SpoolUnusable, CannotListenError) as error:
+    except (SpoolUnusable, CannotListenError, CertificateError) as error:
         for pool in pools:
             pool.stop()
         raise click.ClickException(_why_not(error)) from error
@@ -286,7 +306,9 @@ def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path) -> i
         for port in listening:
             await maybeDeferred(port.stopListening)
         if not await _stopped(server, reactor):
-            log.warning("stopped-by-force", problem="the database does not answer", dropped=dict(server.services.drops.counts))
+            log.warning(
+                "stopped-by-force", problem="the database does not answer", dropped=dict(server.services.drops.counts)
+            )
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(exit_codes[0] if exit_codes else 0)

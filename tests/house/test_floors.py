@@ -16,7 +16,7 @@ EFFECTS_ALLOWED = {
         "tables", "transaction", "writer",
     ),
     "aaa": (
-        "directory", "drops", "dynauth", "handlers", "keyring", "registry", "replay", "runner", "server",
+        "certificates", "directory", "drops", "dynauth", "handlers", "keyring", "registry", "replay", "runner", "server",
         "simulator/udp", "spool", "verifier",
     ),
 }
