@@ -10,7 +10,8 @@ import re
 import sys
 import threading
 from collections.abc import Mapping, MutableMapping
-from functools import cache
+from functools import cache, lru_cache
+from itertools import islice
 from typing import Any, Final
 
 import structlog
@@ -106,9 +107,15 @@ def _hear_twisted() -> None:
 def clean(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Every value bounded, plain, and without secrets; what stands under a secret's name is dropped unseen."""
     return {
-        _scrubbed(str(key)): HIDDEN if _SECRET_KEYS.search(str(key)) else _cleaned(key, value, 0)
-        for key, value in list(event.items())[:_MOST_ITEMS]
+        _scrubbed(key): HIDDEN if _names_a_secret(key) else value if type(value) is int else _cleaned(key, value, 0)
+        for key, value in islice(event.items(), _MOST_ITEMS)
     }
+
+
+@lru_cache(maxsize=1024)
+def _names_a_secret(key: str) -> bool:
+    # A login is one line, so this is asked for a dozen keys per login: always the same ones.
+    return _SECRET_KEYS.search(key) is not None
 
 
 def as_json(_logger: object, _method: str, event: EventDict) -> str:
@@ -146,8 +153,8 @@ def _cleaned(key: object, value: Any, depth: int) -> Any:
             return value
         case Mapping() if depth < _MOST_DEPTH:
             return {
-                _scrubbed(str(k)): HIDDEN if _SECRET_KEYS.search(str(k)) else _cleaned(k, v, depth + 1)
-                for k, v in list(value.items())[:_MOST_ITEMS]
+                _scrubbed(str(k)): HIDDEN if _names_a_secret(str(k)) else _cleaned(k, v, depth + 1)
+                for k, v in islice(value.items(), _MOST_ITEMS)
             }
         case list() | tuple() | set() | frozenset() if depth < _MOST_DEPTH:
             return [_cleaned(key, item, depth + 1) for item in list(value)[:_MOST_ITEMS]]
