@@ -15,14 +15,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from aaa import access
 from aaa.accounting import Restart, report_of
-from aaa.dialects import dialect
+from aaa.dialects import dialect, limits
 from aaa.directory import NasDirectory, SubscriberDirectory
 from aaa.drops import Drops
 from aaa.eap import Check, Checked, Conversations, Ended, Full, Offer, Proven, Say
 from aaa.eap.packet import FAILURE, write_end
-from aaa.messages import EAP_MESSAGE, MESSAGE_AUTHENTICATOR, USER_NAME, AccessRequest, access_request
+from aaa.messages import EAP_MESSAGE, MESSAGE_AUTHENTICATOR, USER_NAME, AccessRequest, access_request, station
 from aaa.nas import Nas
-from aaa.passwords import Eap, Method, MsChap1, MsChap2, Pap, Verdict, name_of, verify
+from aaa.passwords import Chap, Eap, Method, MsChap1, MsChap2, Pap, Unsupported, Verdict, name_of, totp, verify
 from aaa.passwords.credential import UNKNOWN_USER
 from aaa.remembered import RememberedLogins
 from aaa.replies import Answered, InProgress, Key, ReplyCache
@@ -36,7 +36,7 @@ from charging.batching import QueueFull
 from charging.plan import Instant
 from charging.restarts import NasRestart
 from charging.session import Report, device_key
-from charging.settle import Outcome
+from charging.settle import Close, Outcome
 from charging.usage import Orphan, Recorded
 from charging.writer import DatabaseUnavailable, DiskFailed, Writer
 
@@ -284,8 +284,14 @@ async def _admit_by_database(
     if isinstance(request.method, Eap) and services.eap is not None:
         attempt = Attempt(services, packet, nas, secret, received_at, datagram, request, "EAP")
         return await _admit_by_eap(attempt, request.method, services.eap)
-    subscriber = await services.subscribers.subscriber(request.username)
-    verdict = await _verdict(services, request.method, subscriber, received_at)
+    method_name = name_of(request.method)
+    subscriber = await _by_address(services, request) if nas.mac_authentication else None
+    verdict: Verdict = "right"
+    if subscriber is not None:
+        method_name = "MAC"
+    else:
+        subscriber = await services.subscribers.subscriber(request.username)
+        verdict = await _verdict(services, request.method, subscriber, received_at)
     if verdict == "wrong" and not signed:
         # While a secret is being changed, only the right password tells with which one it was hidden.
         for other in nas.secrets[1:]:
@@ -293,13 +299,14 @@ async def _admit_by_database(
             if await _verdict(services, method, subscriber, received_at) == "right":
                 secret, verdict = other, "right"
                 break
-    attempt = Attempt(services, packet, nas, secret, received_at, datagram, request, name_of(request.method))
+    attempt = Attempt(services, packet, nas, secret, received_at, datagram, request, method_name)
     refusal = access.decide(subscriber, verdict, received_at)
     if refusal is None:
         assert subscriber is not None
         outcome = await _ask_charging(attempt, subscriber)
         if isinstance(outcome, Admitted):
-            if services.remembered is not None:
+            # A code is good for once, and an address is no password.
+            if services.remembered is not None and method_name != "MAC" and subscriber.credential.totp is None:
                 services.remembered.remember(request, outcome, subscriber.expires_at, received_at)
             proof: list[Attribute] = []
             if isinstance(request.method, MsChap1 | MsChap2):
@@ -310,6 +317,18 @@ async def _admit_by_database(
         services.remembered.forget(request.username)
     kept = None if subscriber is None else subscriber.credential.kept
     return await _reject(attempt, refusal, access.reject(refusal, request.method), kept=kept)
+
+
+async def _by_address(services: Services, request: AccessRequest) -> Subscriber | None:
+    """Whoever needs nothing but the address of his device; None where this is no such login. What the NAS sends as a password is
+    the address once more, and not looked at."""
+    if request.calling_station is None or not isinstance(request.method, Pap | Chap | Unsupported):
+        return None
+    address = station(request.username)
+    if address is None or address != station(request.calling_station):
+        return None
+    found = await services.subscribers.subscriber(address)
+    return found if found is not None and found.credential.kept == "none" else None
 
 
 class Attempt(NamedTuple):
@@ -331,7 +350,13 @@ async def _ask_charging(attempt: Attempt, subscriber: Subscriber) -> Admitted | 
     login = _login(attempt.request, subscriber, attempt.nas, attempt.datagram.address)
     outcome = await attempt.services.writer.submit(login)
     if isinstance(outcome, Admitted):
-        return outcome
+        if outcome.wanted == "full" or limits(dialect(attempt.nas.dialect), outcome.profile):
+            return outcome
+        # The plan would let him go on slowly, but nothing that this NAS understands would make him slow.
+        await attempt.services.writer.submit(
+            Close(outcome.account_id, outcome.session_id, "refused", attempt.received_at)
+        )
+        return access.rejection("exhausted")
     assert isinstance(outcome, Refused)
     return access.rejection(outcome.reason)
 
@@ -376,13 +401,28 @@ async def _wait(attempt: Attempt) -> bool:
 async def _verdict(services: Services, method: Method, subscriber: Subscriber | None, now: Instant) -> Verdict:
     """Is the password right? Somebody unknown costs as much time as somebody who is wrong."""
     credential = UNKNOWN_USER if subscriber is None else subscriber.credential
+    step: int | None = None
+    if credential.totp is not None and isinstance(method, Pap):
+        password, code = totp.split(method.password)
+        method, step = Pap(password), totp.step_of(credential.totp, code, now)
     verdict = verify(method, credential)
     if verdict == "slow":
         assert isinstance(method, Pap)
         assert credential.argon2 is not None
         right = await services.verifier.verify(credential.argon2, method.password, now)
-        return "right" if right else "wrong"
-    return verdict
+        verdict = "right" if right else "wrong"
+    if credential.totp is None or verdict != "right":
+        return verdict
+    assert subscriber is not None
+    return "right" if await _is_unused(services, subscriber.subscriber_id, step) else "wrong"
+
+
+async def _is_unused(services: Services, subscriber_id: int, step: int | None) -> bool:
+    """Was it a code of this time, and is this the first time it is heard? Whoever listened can not use it again."""
+    if step is None:
+        return False
+    used = step
+    return bool(await services.in_thread(lambda: services.subscribers.use_code(subscriber_id, used)))
 
 
 # --- Access-Request with EAP ---------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 `SimulatedNas` is pure: no socket, no clock. `aaa.simulator.udp` gives it both.
 """
 
-from aaa.simulator.behaviour import BEHAVIOURS, Behaviour, Instant, Obedience, behaviour_of
+from aaa.simulator.behaviour import BEHAVIOURS, Behaviour, Instant, Obedience, Service, behaviour_of
 from aaa.simulator.nas import COA_PORT, Address, Event, Outgoing, Server, SimulatedNas
 from aaa.simulator.profile import Told
 from aaa.simulator.session import Figures, SimulatedSession
@@ -19,6 +19,7 @@ __all__ = [
     "Obedience",
     "Outgoing",
     "Server",
+    "Service",
     "SimulatedNas",
     "SimulatedSession",
     "Told",

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 Instant = int
 
 Obedience = Literal["obey", "ack-only", "nak", "ignore", "silent"]
 """`obey`: does it and says so. `ack-only`: says so and does nothing. `nak`: refuses (506). `ignore`: neither does it nor
 answers. `silent`: does it, but its answer never comes."""
+
+
+class Service(NamedTuple):
+    """A service or role that its people have configured on a NAS, for a server to switch on by name."""
+
+    name: str
+    up_bps: int | None = None
+    down_bps: int | None = None
+    redirects: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,10 @@ class Behaviour:
     """Between a CoA or Disconnect and the answer to it; what it asks for is done with the answer."""
     redirected_bps: int = 0
     """What a redirected session can still move, in each direction."""
+    reauthenticate_seconds: int | None = None
+    """Asks for every running session again this often, a second after its report; a Reject ends it, an Accept is its new
+    profile."""
+    services: tuple[Service, ...] = ()
     # its subscribers
     reconnect_ms: int | None = None
     """A session that the network ended logs in again after this."""
@@ -68,7 +81,7 @@ class Behaviour:
 
 @dataclass(frozen=True, slots=True)
 class Manners:
-    """What equipment of one dialect does with a CoA or Disconnect, as measured on the real programs."""
+    """What equipment of one dialect does with a CoA or Disconnect."""
 
     needed: frozenset[str]
     """Identification that must be there."""
@@ -81,9 +94,22 @@ class Manners:
     session_timeout_changes: bool = True
     one_in_flight: bool = False
     """A second request for a session while one is unanswered is lost."""
+    coa_changes_profile: bool = True
+    """Whether a CoA changes speed and redirect of a running session."""
+    refused: frozenset[str] = frozenset()
+    """What makes it answer 401 when it is there."""
+    ignored: frozenset[str] = frozenset()
+    """Identification that it does not look at."""
+    timestamp_window_seconds: int | None = None
+    """Silence for an Event-Timestamp further away than this."""
+    timestamp_needed: bool = False
+    """Silence without an Event-Timestamp."""
+    answers_by_identifier: bool = False
+    """What comes from the same port under the same identifier is the same request to it, whatever it says."""
 
 
 _BY_SESSION_OR_USER: Final = frozenset({"Acct-Session-Id", "User-Name"})
+_BY_ANYTHING: Final = frozenset({"Acct-Session-Id", "User-Name", "Calling-Station-Id", "Framed-IP-Address"})
 
 MANNERS: Final[dict[str, Manners]] = {
     "generic": Manners(frozenset({"Acct-Session-Id"}), frozenset({"Acct-Session-Id"}), "nak"),
@@ -101,13 +127,59 @@ MANNERS: Final[dict[str, Manners]] = {
     "chillispot": Manners(
         frozenset({"User-Name"}), _BY_SESSION_OR_USER, "silence", coa_replaces_profile=True, coa_acks_nonsense=True
     ),
+    "wispr": Manners(frozenset({"Acct-Session-Id"}), frozenset({"Acct-Session-Id"}), "nak"),
+    "hostapd": Manners(
+        frozenset(),
+        _BY_ANYTHING,
+        "nak",
+        session_timeout_changes=False,
+        coa_changes_profile=False,
+        refused=frozenset({"Framed-IP-Address", "NAS-Port", "Class", "Proxy-State"}),
+        timestamp_window_seconds=300,
+    ),
+    "strongswan": Manners(
+        frozenset({"User-Name"}),
+        frozenset({"User-Name"}),
+        "nak",
+        coa_changes_profile=False,
+        ignored=_BY_ANYTHING - {"User-Name"},
+        answers_by_identifier=True,
+    ),
+    "cisco-isg": Manners(frozenset({"Acct-Session-Id"}), frozenset({"Acct-Session-Id"}), "nak"),
+    "juniper": Manners(frozenset({"Acct-Session-Id"}), frozenset({"Acct-Session-Id"}), "nak"),
+    "huawei": Manners(
+        frozenset({"Acct-Session-Id"}),
+        frozenset({"Acct-Session-Id"}),
+        "nak",
+        refused=_BY_ANYTHING - {"Acct-Session-Id"},
+    ),
+    "nokia": Manners(frozenset(), _BY_ANYTHING, "nak"),
+    "aruba": Manners(frozenset(), _BY_ANYTHING, "nak", timestamp_window_seconds=300, timestamp_needed=True),
+    "ruckus": Manners(frozenset(), _BY_ANYTHING, "nak", coa_changes_profile=False),
+    "cambium": Manners(frozenset({"User-Name", "Calling-Station-Id"}), _BY_ANYTHING, "nak", coa_changes_profile=False),
+    "ubiquiti-edge": Manners(frozenset({"User-Name"}), _BY_SESSION_OR_USER, "nak", coa_changes_profile=False),
+    "pfsense": Manners(frozenset(), frozenset(), "silence", coa_changes_profile=False),
 }
+"""The first four, hostapd and strongswan as measured on the real programs, the others as their manuals say. Where a manual
+leaves it open they are strict, so that what suits them suits a lenient one."""
 
 BEHAVIOURS: Final[dict[str, Behaviour]] = {
     "generic": Behaviour(),
     "mikrotik": Behaviour(),
     "accel-ppp": Behaviour(ends_unreported_sessions=True),
     "chillispot": Behaviour(counters_reversed=True, unasked_interim_seconds=300),
+    "wispr": Behaviour(),
+    "hostapd": Behaviour(retransmission="fresh-counters"),
+    "strongswan": Behaviour(accounting_on=False, ends_unreported_sessions=True),
+    "cisco-isg": Behaviour(),
+    "juniper": Behaviour(),
+    "huawei": Behaviour(),
+    "nokia": Behaviour(),
+    "aruba": Behaviour(),
+    "ruckus": Behaviour(),
+    "cambium": Behaviour(),
+    "ubiquiti-edge": Behaviour(gigawords=False, session_ids="literal", accounting_on=False, least_interim_seconds=60),
+    "pfsense": Behaviour(unasked_interim_seconds=60, class_echoed=False, reauthenticate_seconds=60),
 }
 
 

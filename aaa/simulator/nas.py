@@ -193,18 +193,7 @@ class SimulatedNas:
             redirected_bps=self.behaviour.redirected_bps,
         )
         self.sessions.append(session)
-        authenticator = self._random_octets()
-        attributes: list[Attribute] = [("User-Name", username)]
-        if method == "chap":
-            identifier = number & 255
-            secret = bytes((identifier,)) + password.encode() + authenticator
-            digest = md5(secret, usedforsecurity=False).digest()
-            attributes.append(("CHAP-Password", bytes((identifier,)) + digest))
-        else:
-            attributes.append(("User-Password", password.encode()))
-        attributes += [*self._about_itself(), ("NAS-Port", session.nas_port)]
-        attributes.append(("Calling-Station-Id", session.calling_station))
-        self._ask(Request("Access", session, attributes, None, authenticator, now), now)
+        self._ask_to_admit(session, now)
         return session
 
     def use(self, session: SimulatedSession, now: Instant, *, up_bps: int, down_bps: int) -> None:
@@ -257,6 +246,31 @@ class SimulatedNas:
             self._answered(packet, attributes, source, now, port)
 
     # asking
+
+    def _ask_to_admit(self, session: SimulatedSession, now: Instant) -> None:
+        """An Access-Request: to begin with, and where it asks again for a session that is on."""
+        authenticator = self._random_octets()
+        attributes: list[Attribute] = [("User-Name", session.username)]
+        password = session.password.encode()
+        if session.method == "chap":
+            identifier = session.number & 255
+            digest = md5(bytes((identifier,)) + password + authenticator, usedforsecurity=False).digest()
+            attributes.append(("CHAP-Password", bytes((identifier,)) + digest))
+        else:
+            attributes.append(("User-Password", password))
+        attributes += [*self._about_itself(), ("NAS-Port", session.nas_port)]
+        attributes.append(("Calling-Station-Id", session.calling_station))
+        self._ask(Request("Access", session, attributes, None, authenticator, now), now)
+
+    def _ask_again(self, session: SimulatedSession, now: Instant) -> None:
+        if session.online:
+            self._ask_to_admit(session, now)
+            self._alarm_ask_again(session, now)
+
+    def _alarm_ask_again(self, session: SimulatedSession, now: Instant) -> None:
+        seconds = self.behaviour.reauthenticate_seconds
+        if seconds is not None:
+            self._alarm(now + seconds * 1000, lambda moment: self._ask_again(session, moment))
 
     def _ask(self, asked: Request, now: Instant) -> None:
         self._outstanding.place(asked)
@@ -311,7 +325,8 @@ class SimulatedNas:
         if session is None:
             return
         if asked.status == "Access":
-            session.state = "unanswered"
+            if not session.online:
+                session.state = "unanswered"
         elif asked.status == "Interim-Update" and self.behaviour.ends_unreported_sessions and session.online:
             self._end(session, now, "NAS-Error")
 
@@ -340,6 +355,9 @@ class SimulatedNas:
         for name, value in attributes:
             if name == "Reply-Message":
                 session.reply_message = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+        if session.state != "asking":
+            self._admitted_again(session, packet, attributes, now)
+            return
         if packet.code != Code.ACCESS_ACCEPT:
             session.state = "refused"
             self._record(now, "refused", session, code=packet.code, message=session.reply_message)
@@ -350,11 +368,23 @@ class SimulatedNas:
             if name == "Framed-IP-Address" and isinstance(value, str):
                 session.framed_address = value
         self._record(now, "accepted", session, username=session.username, acct_session_id=session.acct_session_id)
-        self._tell(session, told_by_accept(self.dialect, attributes), now)
+        self._tell(session, told_by_accept(self.dialect, attributes, self.behaviour.services), now)
         self._account("Start", session, now)
+        self._alarm_ask_again(session, now + 1000)
         reset_after = self.behaviour.counters_reset_after_seconds
         if reset_after is not None:
             self._alarm(now + reset_after * 1000, lambda moment: self._reset_counters(session, moment))
+
+    def _admitted_again(
+        self, session: SimulatedSession, packet: Packet, attributes: Sequence[Attribute], now: Instant
+    ) -> None:
+        """The answer for a session that was on when it was asked about."""
+        if not session.online:
+            return
+        if packet.code == Code.ACCESS_ACCEPT:
+            self._tell(session, told_by_accept(self.dialect, attributes, self.behaviour.services), now)
+        else:
+            self._end(session, now, "User-Error")
 
     # reporting
 
@@ -482,7 +512,7 @@ class SimulatedNas:
         if not verify_request(packet, self.secret) or message_authenticator(packet, self.secret) is False:
             self._record(now, "unverified", None, reason="order")
             return
-        key = (source, packet.identifier, packet.authenticator)
+        key = self._answer_key(packet, source)
         if key in self._answers:
             answer = self._answers[key]
             if answer is not None:
@@ -490,6 +520,8 @@ class SimulatedNas:
             return
         name = Code(packet.code).name
         self._record(now, "order-received", None, order=name, attributes=_as_text(attributes))
+        if not self._in_time(attributes, now):
+            return
         found = self._identify(attributes)
         if isinstance(found, str):
             if found:
@@ -514,10 +546,24 @@ class SimulatedNas:
             else:
                 carry_out(now)
 
+    def _answer_key(self, packet: Packet, source: Address) -> tuple[Address, int, bytes]:
+        """What tells a request from a retransmission."""
+        return source, packet.identifier, b"" if self._manners.answers_by_identifier else packet.authenticator
+
+    def _in_time(self, attributes: Sequence[Attribute], now: Instant) -> bool:
+        """Whether the order's Event-Timestamp is as it must be."""
+        said = dict(attributes).get("Event-Timestamp")
+        if not isinstance(said, int):
+            return not self._manners.timestamp_needed
+        window = self._manners.timestamp_window_seconds
+        return window is None or abs(said - now // 1000) <= window
+
     def _identify(self, attributes: Sequence[Attribute]) -> list[SimulatedSession] | str:
         """The sessions meant; or the name of an Error-Cause, empty for silence."""
-        given = {name: value for name, value in attributes if name in _IDENTIFICATION}
         manners = self._manners
+        given = {name: value for name, value in attributes if name in _IDENTIFICATION - manners.ignored}
+        if any(name in manners.refused for name, _ in attributes):
+            return "Unsupported-Attribute"
         if not manners.needed <= given.keys() or not manners.any_of & given.keys():
             return "Missing-Attribute" if manners.when_missing == "nak" else ""
         for name, value in attributes:
@@ -547,6 +593,8 @@ class SimulatedNas:
                     attributes,
                     replaces=self._manners.coa_replaces_profile,
                     session_timeout_changes=self._manners.session_timeout_changes,
+                    profile_changes=self._manners.coa_changes_profile,
+                    services=self.behaviour.services,
                 )
                 if told is None:
                     cause = None if self._manners.coa_acks_nonsense else "Unsupported-Attribute"
@@ -568,7 +616,7 @@ class SimulatedNas:
             self.secret,
             message_authenticator=message_authenticator(packet, self.secret) is not None,
         )
-        self._keep_answer((source, packet.identifier, packet.authenticator), answer)
+        self._keep_answer(self._answer_key(packet, source), answer)
         self.outbox.append(Outgoing(source, answer, COA_PORT))
         self._record(now, "order-answered", None, answer=code.name, error_cause=cause)
 
