@@ -6,7 +6,7 @@ at once a second. Subscribers are many and asked for at login, so they are read 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from aaa.dialects import dialect
-from aaa.keyring import KeyRing, KeyRingError, nas_secret, subscriber_password
+from aaa.keyring import KeyRing, KeyRingError, nas_secret, subscriber_nt_hash, subscriber_password, subscriber_totp
 from aaa.nas import Nas
 from aaa.passwords import Credential
 from aaa.subscriber import Subscriber
@@ -113,6 +113,7 @@ class NasDirectory:
                 limit_proxy_state=row.limit_proxy_state,
                 counters_reversed=speaks.counters_reversed if row.counters_reversed is None else row.counters_reversed,
                 on_database_down=row.on_database_down,
+                mac_authentication=row.mac_authentication,
             )
         except (KeyRingError, ValueError) as error:
             _log.error("nas-unusable", nas=row.name, problem=str(error))
@@ -153,9 +154,13 @@ class SubscriberDirectory:
 
     def _subscriber_of(self, row: Any) -> Subscriber | Exception:
         try:
-            clear = None
-            if row.password_sealed is not None:
-                clear = self._keys.open(subscriber_password(row.username), row.password_sealed)
+            credential = Credential(
+                row.password_argon2,
+                self._opened(subscriber_password, row.username, row.password_sealed),
+                self._opened(subscriber_nt_hash, row.username, row.password_nt_sealed),
+                row.password_sha256,
+                self._opened(subscriber_totp, row.username, row.totp_sealed),
+            )
         except KeyRingError as error:
             return error
         return Subscriber(
@@ -166,8 +171,18 @@ class SubscriberDirectory:
             status=row.status,
             expires_at=row.expires_at,
             max_sessions=row.max_sessions,
-            credential=Credential(row.password_argon2, clear),
+            credential=credential,
         )
+
+    def _opened(self, place: Callable[[str], str], username: str, sealed: bytes | None) -> bytes | None:
+        return None if sealed is None else self._keys.open(place(username), sealed)
+
+    def use_code(self, subscriber_id: int, step: int) -> bool:
+        """Use up a one-time code, and with it all older ones; False: it was used. In a thread."""
+        with self._engine.begin() as connection:
+            unused = subscriber.c.totp_step.is_(None) | (subscriber.c.totp_step < step)
+            chosen = update(subscriber).where(subscriber.c.subscriber_id == subscriber_id, unused)
+            return connection.execute(chosen.values(totp_step=step)).rowcount == 1
 
 
 _SUBSCRIBERS: Final = select(
@@ -180,10 +195,12 @@ _SUBSCRIBERS: Final = select(
     subscriber.c.max_sessions,
     subscriber.c.password_argon2,
     subscriber.c.password_sealed,
+    subscriber.c.password_nt_sealed,
+    subscriber.c.password_sha256,
+    subscriber.c.totp_sealed,
 ).join(plan, plan.c.name == subscriber.c.plan_name)
 
 
 def _rows(connection: Connection, usernames: list[str]) -> dict[str, Any]:
     rows = connection.execute(_SUBSCRIBERS.where(subscriber.c.username.in_(usernames)))
     return {row.username: row for row in rows}
-

@@ -44,7 +44,9 @@ class KeyRing:
     def seal(self, place: str, clear: bytes) -> bytes:
         """Encrypt for one place, such as `nas.secret:bras-1`; it can not be opened anywhere else."""
         nonce = secrets.token_bytes(_NONCE_OCTETS)
-        return self._newest.to_bytes(2, "big") + nonce + self._ciphers[self._newest].encrypt(nonce, clear, place.encode())
+        return (
+            self._newest.to_bytes(2, "big") + nonce + self._ciphers[self._newest].encrypt(nonce, clear, place.encode())
+        )
 
     def open(self, place: str, sealed: bytes) -> bytes:
         """The clear text of what `seal` made for the same place; KeyRingError otherwise."""
@@ -56,7 +58,9 @@ class KeyRing:
         try:
             return cipher.decrypt(nonce, body, place.encode())
         except (InvalidTag, ValueError) as error:
-            raise KeyRingError(f"{place} can not be opened: changed in the database, or sealed for another place") from error
+            raise KeyRingError(
+                f"{place} can not be opened: changed in the database, or sealed for another place"
+            ) from error
 
 
 def nas_secret(name: str) -> str:
@@ -67,6 +71,16 @@ def nas_secret(name: str) -> str:
 def subscriber_password(username: str) -> str:
     """The place of a subscriber's reversible password."""
     return f"subscriber.password:{username}"
+
+
+def subscriber_nt_hash(username: str) -> str:
+    """The place of a subscriber's NT hash."""
+    return f"subscriber.nt:{username}"
+
+
+def subscriber_totp(username: str) -> str:
+    """The place of the secret that a subscriber's one-time codes are made from."""
+    return f"subscriber.totp:{username}"
 
 
 def load(path: Path) -> KeyRing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from aaa.passwords import Chap, Eap, Method, MsChap1, MsChap2, Pap, PasswordChange, Unsupported, mschap
@@ -27,6 +28,8 @@ _MS_CHAP2_RESPONSE = 25
 #: MS-CHAP-CPW-1, MS-CHAP-CPW-2 and MS-CHAP2-CPW
 _MS_CHAP_CHANGES = (3, 4, 27)
 _MS_CHAP_METHODS = frozenset({_MS_CHAP_RESPONSE, _MS_CHAP2_RESPONSE, *_MS_CHAP_CHANGES})
+#: RFC 3580 section 3.21: `00-10-A4-23-19-C0:AP1`; the colon before the network's name.
+_ADDRESS = re.compile(r"((?:[0-9A-Fa-f]{2}[:-]?){5}[0-9A-Fa-f]{2}|(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4})(?::.*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,16 @@ def text(value: bytes) -> str:
 def optional_text(value: bytes | None) -> str | None:
     """The same, for an attribute that may be absent or empty."""
     return text(value) if value else None
+
+
+def station(name: str) -> str | None:
+    """The hardware address that a name is, in its one spelling (`02:00:00:00:00:01`); None where it is none. NASes write it with
+    colons, hyphens, dots or nothing, in capitals or not, and some add the network's name behind it."""
+    digits = _ADDRESS.fullmatch(name)
+    if digits is None:
+        return None
+    plain = re.sub("[^0-9a-f]", "", digits[1].lower())
+    return ":".join(plain[at : at + 2] for at in range(0, 12, 2)) if len(plain) == 12 else None
 
 
 def port_of(nas_port_id: bytes | None, nas_port: bytes | None) -> str | None:

@@ -30,3 +30,5 @@ class Nas:
     """Its Acct-Input-* counts what the subscriber downloads."""
     on_database_down: OnDatabaseDown = "spool"
     """spool: its reports are kept on this machine's disk and answered; silent: it must send them elsewhere, or later."""
+    mac_authentication: bool = False
+    """Who has no password but an address (User-Name = Calling-Station-Id) may log in here."""

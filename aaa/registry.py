@@ -6,13 +6,14 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, case, delete, exists, func, insert, or_, select, update
 
 from aaa.dialects import names as dialect_names
-from aaa.keyring import KeyRing, nas_secret, subscriber_password
+from aaa.keyring import KeyRing, nas_secret, subscriber_nt_hash, subscriber_password, subscriber_totp
 from aaa.nas import OnDatabaseDown, RequireMessageAuthenticator
+from aaa.passwords import Credential, Kept
 from charging import catalogue
 from charging.catalogue import NewAccount, Status, in_parts
 from charging.payment import Grant
@@ -39,7 +40,9 @@ class RegistryError(Exception):
 
 def anything_sealed(connection: Connection) -> bool:
     """Does the database hold a secret that needs its key file?"""
-    sealed = exists(select(nas.c.nas_id)) | exists(select(1).where(subscriber.c.password_sealed.is_not(None)))
+    c = subscriber.c
+    columns = (c.password_sealed, c.password_nt_sealed, c.totp_sealed)
+    sealed = exists(select(nas.c.nas_id)) | exists(select(1).where(or_(*(each.is_not(None) for each in columns))))
     return bool(connection.execute(select(sealed)).scalar_one())
 
 
@@ -62,6 +65,7 @@ class NasSettings:
     counters_reversed: bool | None = None
     """None: as the dialect says."""
     on_database_down: OnDatabaseDown = "spool"
+    mac_authentication: bool = False
 
 
 class NasLine(NamedTuple):
@@ -230,7 +234,8 @@ def _next_revision(connection: Connection, now: Instant) -> Instant:
 
 @dataclass(frozen=True, slots=True)
 class Newcomer:
-    """A subscriber to be written down. One of the two passwords is there: `argon2`, or `clear`, which is sealed."""
+    """A subscriber to be written down, with what is to be kept of the password: at most one of `argon2`, `clear` and `nt`, which
+    are sealed, and `sha256`."""
 
     username: str
     plan_name: str
@@ -240,6 +245,8 @@ class Newcomer:
     clear: bytes | None
     max_sessions: int | None = None
     expires_at: Instant | None = None
+    nt: bytes | None = None
+    sha256: bytes | None = None
 
 
 class SubscriberLine(NamedTuple):
@@ -251,7 +258,8 @@ class SubscriberLine(NamedTuple):
     account_name: str
     plan_name: str
     status: Status
-    password_kept: Literal["argon2id", "reversible"]
+    password_kept: Kept
+    has_totp: bool
     max_sessions: int | None
     expires_at: Instant | None
     created_at: Instant
@@ -327,15 +335,23 @@ def _subscriber_values(each: Newcomer, account_id: int, keys: KeyRing | None, no
         "max_sessions": each.max_sessions,
         "expires_at": each.expires_at,
         "created_at": now,
-        **_password_values(each.username, each.argon2, each.clear, keys),
+        **_password_values(each.username, Credential(each.argon2, each.clear, each.nt, each.sha256), keys),
     }
 
 
-def _password_values(username: str, argon2: str | None, clear: bytes | None, keys: KeyRing | None) -> dict[str, Any]:
-    if clear is None:
-        return {"password_argon2": argon2, "password_sealed": None}
-    assert keys is not None
-    return {"password_argon2": None, "password_sealed": keys.seal(subscriber_password(username), clear)}
+def _password_values(username: str, credential: Credential, keys: KeyRing | None) -> dict[str, Any]:
+    def sealed(place: str, clear: bytes | None) -> bytes | None:
+        if clear is None:
+            return None
+        assert keys is not None
+        return keys.seal(place, clear)
+
+    return {
+        "password_argon2": credential.argon2,
+        "password_sealed": sealed(subscriber_password(username), credential.clear),
+        "password_nt_sealed": sealed(subscriber_nt_hash(username), credential.nt),
+        "password_sha256": credential.sha256,
+    }
 
 
 def change_subscriber(connection: Connection, subscriber_id: int, values: Mapping[str, Any]) -> None:
@@ -345,10 +361,19 @@ def change_subscriber(connection: Connection, subscriber_id: int, values: Mappin
 
 
 def change_password(
-    connection: Connection, keys: KeyRing | None, found: SubscriberLine, *, argon2: str | None, clear: bytes | None
+    connection: Connection, keys: KeyRing | None, found: SubscriberLine, credential: Credential
 ) -> None:
-    """Keep another password: its hash, or, for CHAP, itself under the keys."""
-    change_subscriber(connection, found.subscriber_id, _password_values(found.username, argon2, clear, keys))
+    """Keep another password. `keys` are needed for what is sealed: the clear text and the NT hash."""
+    change_subscriber(connection, found.subscriber_id, _password_values(found.username, credential, keys))
+
+
+def change_totp(connection: Connection, keys: KeyRing | None, found: SubscriberLine, secret: bytes | None) -> None:
+    """Ask for one-time codes made from this secret; None: for none."""
+    sealed = None
+    if secret is not None:
+        assert keys is not None
+        sealed = keys.seal(subscriber_totp(found.username), secret)
+    change_subscriber(connection, found.subscriber_id, {"totp_sealed": sealed, "totp_step": None})
 
 
 def clear_password(connection: Connection, keys: KeyRing, found: SubscriberLine) -> bytes:
@@ -416,14 +441,23 @@ def _subscriber_lines() -> Select[Any]:
     c = subscriber.c
     return select(
         c.subscriber_id, c.account_id, c.username, account.c.name.label("account_name"), c.plan_name, c.status,
-        c.password_sealed.is_(None).label("password_kept"), c.max_sessions, c.expires_at, c.created_at,
+        _KEPT.label("password_kept"), c.totp_sealed.is_not(None).label("has_totp"), c.max_sessions, c.expires_at, c.created_at,
         live.scalar_subquery().label("live_sessions"),
     ).join_from(subscriber, account, account.c.account_id == c.account_id)  # fmt: skip
 
 
 def _subscriber_line(row: Row[Any]) -> SubscriberLine:
-    fields = row._asdict()
-    return SubscriberLine(**fields | {"password_kept": "argon2id" if fields["password_kept"] else "reversible"})
+    return SubscriberLine(**row._asdict())
+
+
+#: How the password is kept, in the words of `Kept`.
+_KEPT: Final = case(
+    (subscriber.c.password_argon2.is_not(None), "argon2id"),
+    (subscriber.c.password_sealed.is_not(None), "reversible"),
+    (subscriber.c.password_nt_sealed.is_not(None), "nt-hash"),
+    (subscriber.c.password_sha256.is_not(None), "secret"),
+    else_="none",
+)
 
 
 def _usernames(connection: Connection, names: Sequence[str]) -> set[str]:

@@ -29,6 +29,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     func,
     text,
 )
@@ -72,6 +73,9 @@ nas = Table(
     Column("limit_proxy_state", Boolean, nullable=False),
     Column("counters_reversed", Boolean, comment="Input means download here; null: as the dialect says"),
     Column("on_database_down", Text, nullable=False, server_default="spool", comment="its reports: spool or silent"),
+    Column(
+        "mac_authentication", Boolean, nullable=False, server_default=false(), comment="an address alone may be a login"
+    ),
     Column("created_at", BigInteger, nullable=False),
     Column("revised_at", BigInteger, nullable=False, comment="moves on with every change; nodes watch the newest"),
     CheckConstraint("require_message_authenticator IN ('yes', 'learn', 'no')", name="require_ma"),
@@ -109,9 +113,18 @@ subscriber = Table(
     Column("max_sessions", Integer, comment="null: as the plan says"),
     Column("password_argon2", Text, comment="PAP only; there is no way back to the clear text"),
     Column("password_sealed", LargeBinary, comment="encrypted clear text, for CHAP"),
+    Column("password_nt_sealed", LargeBinary, comment="encrypted NT hash, for MS-CHAP"),
+    Column("password_sha256", LargeBinary, comment="of a generated secret"),
+    Column("totp_sealed", LargeBinary, comment="encrypted; null: no one-time code is asked for"),
+    Column("totp_step", BigInteger, comment="of the newest code that was used"),
     Column("created_at", BigInteger, nullable=False),
     CheckConstraint("status IN ('active', 'suspended')", name="status"),
-    CheckConstraint("(password_argon2 IS NULL) <> (password_sealed IS NULL)", name="one_password"),
+    CheckConstraint(
+        "(CASE WHEN password_argon2 IS NULL THEN 0 ELSE 1 END) + (CASE WHEN password_sealed IS NULL THEN 0 ELSE 1 END) + "
+        "(CASE WHEN password_nt_sealed IS NULL THEN 0 ELSE 1 END) + "
+        "(CASE WHEN password_sha256 IS NULL THEN 0 ELSE 1 END) <= 1",
+        name="one_password",
+    ),
 )
 
 # --- what belongs to an account ----------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ _DETAILS: Final = (
     Column("limit Proxy-State", "limit_proxy_state"),
     Column("counters reversed", "counters_reversed"),
     Column("on database down", "on_database_down"),
+    Column("MAC authentication", "mac_authentication"),
     Column("previous secret accepted", "previous_secret_accepted"),
     Column("created", lambda nas: day(nas["created_at"])),
     Column("changed", lambda nas: day(nas["revised_at"])),
@@ -96,6 +97,11 @@ def _settings_options(command: F) -> F:
                 "--on-database-down",
                 type=click.Choice(["spool", "silent"]),
                 help="Its reports then: kept on this machine's disk and answered, or not answered.",
+            ),
+            click.option(
+                "--mac-authentication/--no-mac-authentication",
+                default=None,
+                help="Let in who has no password but an address, which anybody can claim.",
             ),
         )
     ):
@@ -300,6 +306,7 @@ def _record(line: NasLine) -> dict[str, Any]:
         "limit_proxy_state": settings.limit_proxy_state,
         "counters_reversed": speaks.counters_reversed if reversed_ is None else reversed_,
         "on_database_down": settings.on_database_down,
+        "mac_authentication": settings.mac_authentication,
         "previous_secret_accepted": line.previous_secret_sealed is not None,
         "live_sessions": line.live_sessions,
         "created_at": iso(line.created_at),

@@ -10,15 +10,15 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 import click
 from sqlalchemy import Connection, Engine
 
 from aaa import enrolment, registry
 from aaa.enrolment import EnrolmentError, Entry, Faults
-from aaa.keyring import KeyRing
-from aaa.passwords import hash_password
+from aaa.messages import station
+from aaa.passwords import Credential, Kept, allowed_methods, hash_password, hash_secret, nt_hash, totp
 from aaa.registry import Newcomer, RegistryError, SubscriberLine
 from charging import catalogue
 from charging.catalogue import Status
@@ -27,12 +27,14 @@ from charging.plan import Instant
 from charging.transaction import run, settle_in
 from cli.clock import now
 from cli.config import Setup, pass_setup
-from cli.output import Column, day, iso, json_option, print_json, print_record, print_records
+from cli.output import Column, Record, day, iso, json_option, print_json, print_record, print_records
 from cli.stdin import read_secret
 
 T = TypeVar("T")
 
 GENERATED_PASSWORD_CHARACTERS: Final = 12
+#: 151 bits: nobody guesses it, so a fast hash protects it.
+GENERATED_SECRET_CHARACTERS: Final = 26
 #: Without those that look like another one on paper.
 _PASSWORD_ALPHABET: Final = "".join(sorted(set(string.ascii_letters + string.digits) - set("0O1lI")))
 DEFAULT_LIMIT: Final = 1000
@@ -53,8 +55,23 @@ _COLUMNS: Final = (
 _DETAILS: Final = (
     *_COLUMNS,
     Column("password kept", "password_kept"),
+    Column("one-time code", "one_time_code"),
+    Column("logs in by", "methods"),
     Column("sessions at most", lambda record: record["max_sessions"] or "as the plan says"),
     Column("created", lambda record: day(record["created_at"])),
+)
+
+
+#: Kept encrypted.
+_SEALED: Final = frozenset({"reversible", "nt-hash"})
+_ONLY_ITS_HASH: Final = {
+    "reversible": "CHAP needs the password, and only its hash is known",
+    "nt-hash": "the NT hash is made from the password, and that is not known",
+    "argon2id": "the hash is made from the password, and that is not known",
+}
+_KEEP_HELP: Final = (
+    "How the password is kept: argon2id, for PAP; reversible, for everything; nt-hash, for MS-CHAP; secret: one is made that "
+    "nobody can guess; none: only a certificate or an address lets in."
 )
 
 
@@ -77,6 +94,7 @@ def subscriber() -> None:
 @click.option("--password", metavar="P", help="The password; --password-stdin shows it to nobody.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 @click.option("--allow-chap", is_flag=True, help="Keep the password encrypted instead of hashed, as CHAP needs it.")
+@click.option("--keep", type=click.Choice(get_args(Kept)), help=_KEEP_HELP)
 @click.option(
     "--max-sessions", type=click.IntRange(1, enrolment.MOST_SESSIONS), metavar="N", help="Instead of the plan's."
 )
@@ -93,6 +111,7 @@ def add(
     password: str | None,
     password_stdin: bool,
     allow_chap: bool,
+    keep: Kept | None,
     max_sessions: int | None,
     expires: str | None,
     as_json: bool,
@@ -103,18 +122,24 @@ def add(
     same name is made, in the plan's currency.
     """
     chosen = _password_of(password, from_stdin=password_stdin)
-    clear = chosen or _generated_password()
+    keep = _kept(keep, allow_chap=allow_chap or None) or "argon2id"
+    clear = _to_keep(keep, chosen)
+    if keep == "none" and (fault := _address_fault(username)) is not None:
+        raise RegistryError(fault)
     engine, at = setup.engine(), now()
     with reading(engine) as connection:
         time_zone = catalogue.current_plan(connection, plan_name).plan.time_zone
     expires_at = None if expires is None else _expiry(expires, time_zone, at)
-    keys = setup.key_ring() if allow_chap else None
+    keys = setup.key_ring() if keep in _SEALED else None
+    kept = _credential(keep, clear)
     newcomer = Newcomer(
         username,
         plan_name,
         account or username,
-        argon2=None if allow_chap else hash_password(_octets(clear)),
-        clear=_octets(clear) if allow_chap else None,
+        argon2=kept.argon2,
+        clear=kept.clear,
+        nt=kept.nt,
+        sha256=kept.sha256,
         max_sessions=max_sessions,
         expires_at=expires_at,
     )
@@ -124,11 +149,7 @@ def add(
         return registry.subscriber_named(connection, username)
 
     record = _record(run(engine, work))
-    if chosen is not None:
-        print_record(record, _DETAILS, as_json=as_json)
-        return
-    print_record({**record, "password": clear}, (*_DETAILS, Column("password", "password")), as_json=as_json)
-    click.echo("the password is shown this once", err=True)
+    _show(record, {"password": None if chosen else clear}, as_json=as_json)
 
 
 @subscriber.command("list", epilog="Example: aaa subscriber list --plan prepaid-50 --json")
@@ -172,6 +193,12 @@ def show(setup: Setup, username: str, as_json: bool) -> None:
 @click.option("--password", metavar="P", help="Another password; --password-stdin shows it to nobody.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 @click.option("--allow-chap/--no-allow-chap", default=None, help="Keep the password encrypted, for CHAP, or hashed.")
+@click.option("--keep", type=click.Choice(get_args(Kept)), help=_KEEP_HELP)
+@click.option(
+    "--one-time-code",
+    type=click.Choice(["new", "off"]),
+    help="Ask for a code of six digits behind the password; or no more.",
+)
 @click.option("--max-sessions", metavar="N", help="A number, or 'plan' for the plan's own.")
 @click.option("--expires", metavar="DAY", help="The last day of service, or 'never'.")
 @json_option
@@ -186,6 +213,8 @@ def set_(
     password: str | None,
     password_stdin: bool,
     allow_chap: bool | None,
+    keep: Kept | None,
+    one_time_code: str | None,
     max_sessions: str | None,
     expires: str | None,
     as_json: bool,
@@ -195,7 +224,8 @@ def set_(
     if no_grant and plan_name is None:
         raise click.UsageError("--no-grant goes with --plan", context)
     chosen = _password_of(password, from_stdin=password_stdin)
-    if all(option is None for option in (chosen, allow_chap, plan_name, max_sessions, expires)):
+    keep = _kept(keep, allow_chap=allow_chap)
+    if all(option is None for option in (chosen, keep, one_time_code, plan_name, max_sessions, expires)):
         raise click.UsageError("nothing to change; give at least one option", context)
     values: dict[str, Any] = {}
     if max_sessions is not None:
@@ -205,7 +235,14 @@ def set_(
         found = registry.subscriber_named(connection, username)
         plan = catalogue.current_plan(connection, plan_name or found.plan_name)
         currency = catalogue.account_named(connection, found.account_name).currency
-        keeping = _password_to_keep(setup, connection, found, chosen, allow_chap)
+        made = chosen
+        keeping: Credential | None = None
+        if chosen is not None or keep not in {None, found.password_kept} or keep == "secret":
+            made = _password_to_keep(setup, connection, found, chosen, keep)
+            keeping = _credential(keep or found.password_kept, made)
+    code_secret = secrets.token_bytes(totp.SECRET_OCTETS) if one_time_code == "new" else None
+    kept = keep or found.password_kept
+    keys = setup.key_ring() if (keeping is not None and kept in _SEALED) or code_secret is not None else None
     if plan_name is not None:
         if plan.plan.currency != currency:
             raise RegistryError(
@@ -220,13 +257,19 @@ def set_(
         line = registry.subscriber_named(connection, username)
         registry.change_subscriber(connection, line.subscriber_id, values)
         if keeping is not None:
-            keys, argon2, clear = keeping
-            registry.change_password(connection, keys, line, argon2=argon2, clear=clear)
+            registry.change_password(connection, keys, line, keeping)
+        if one_time_code is not None:
+            registry.change_totp(connection, keys, line, code_secret)
         if plan_name not in {None, line.plan_name} and not no_grant and plan.plan.allowances:
             settle_in(connection, [registry.grant_of(username, line.account_id, plan, setup.actor)], at)
         return registry.subscriber_named(connection, username)
 
-    print_record(_record(run(engine, work)), _DETAILS, as_json=as_json)
+    record = _record(run(engine, work))
+    shown = {
+        "password": made if kept == "secret" and keeping is not None else None,
+        "authenticator_uri": None if code_secret is None else totp.uri(code_secret, username),
+    }
+    _show(record, shown, as_json=as_json)
 
 
 @subscriber.command(epilog="Example: aaa subscriber suspend alice")
@@ -370,8 +413,63 @@ def _password_of(password: str | None, *, from_stdin: bool) -> str | None:
     return password
 
 
-def _generated_password() -> str:
-    return "".join(secrets.choice(_PASSWORD_ALPHABET) for _ in range(GENERATED_PASSWORD_CHARACTERS))
+def _generated(characters: int) -> str:
+    return "".join(secrets.choice(_PASSWORD_ALPHABET) for _ in range(characters))
+
+
+def _kept(keep: Kept | None, *, allow_chap: bool | None) -> Kept | None:
+    """How the password is to be kept, said by either option; None: not said."""
+    if allow_chap is None:
+        return keep
+    if keep is not None:
+        raise click.UsageError("give --keep or --allow-chap, not both", click.get_current_context())
+    return "reversible" if allow_chap else "argon2id"
+
+
+def _to_keep(keep: Kept, chosen: str | None) -> str | None:
+    """The password: chosen, made, or none at all."""
+    if keep in {"secret", "none"}:
+        if chosen is not None:
+            what = "a secret is made, never chosen" if keep == "secret" else "there is no password then"
+            raise RegistryError(f"--keep {keep}: {what}; leave --password out")
+        return _generated(GENERATED_SECRET_CHARACTERS) if keep == "secret" else None
+    return chosen or _generated(GENERATED_PASSWORD_CHARACTERS)
+
+
+def _credential(keep: Kept, password: str | None) -> Credential:
+    """What is kept of a password; RegistryError where that can not be."""
+    if password is None:
+        return Credential()
+    clear = _octets(password)
+    match keep:
+        case "reversible":
+            return Credential(clear=clear)
+        case "nt-hash":
+            nt = nt_hash(clear)
+            if nt is None:
+                raise RegistryError("password: is no UTF-8 text, as MS-CHAP needs it")
+            return Credential(nt=nt)
+        case "secret":
+            return Credential(sha256=hash_secret(clear))
+        case _:
+            return Credential(hash_password(clear))
+
+
+def _address_fault(username: str) -> str | None:
+    """Whoever logs in by an address is found by its one spelling."""
+    address = station(username)
+    if address is None or address == username:
+        return None
+    return f"{username!r} is an address in another spelling; write {address}"
+
+
+def _show(record: Record, once: dict[str, str | None], *, as_json: bool) -> None:
+    """A subscriber, and what is shown this once."""
+    shown = {key: value for key, value in once.items() if value is not None}
+    columns = (*_DETAILS, *(Column(key.replace("_", " "), key) for key in shown))
+    print_record({**record, **shown}, columns, as_json=as_json)
+    for key in shown:
+        click.echo(f"the {key.replace('_', ' ')} is shown this once", err=True)
 
 
 def _octets(password: str) -> bytes:
@@ -379,20 +477,15 @@ def _octets(password: str) -> bytes:
 
 
 def _password_to_keep(
-    setup: Setup, connection: Connection, found: SubscriberLine, chosen: str | None, allow_chap: bool | None
-) -> tuple[KeyRing | None, str | None, bytes | None] | None:
-    """Keys, hash and clear text of what is to be kept from now on; None: as it is."""
-    reversible = found.password_kept == "reversible"  # noqa: S105  how it is kept, not what it is
-    wanted = reversible if allow_chap is None else allow_chap
-    if chosen is None:
-        if wanted == reversible:
-            return None
-        if wanted:
-            raise RegistryError("CHAP needs the password, and only its hash is known; add --password-stdin")
-        return None, hash_password(registry.clear_password(connection, setup.key_ring(), found)), None
-    if wanted:
-        return setup.key_ring(), None, _octets(chosen)
-    return None, hash_password(_octets(chosen)), None
+    setup: Setup, connection: Connection, found: SubscriberLine, chosen: str | None, keep: Kept | None
+) -> str | None:
+    """The password that is to be kept in another way, or another password."""
+    wanted = keep or found.password_kept
+    if chosen is not None or wanted in {"secret", "none"}:
+        return _to_keep(wanted, chosen)
+    if found.password_kept != "reversible":  # noqa: S105  how it is kept, not what it is
+        raise RegistryError(_ONLY_ITS_HASH[wanted] + "; add --password-stdin")
+    return registry.clear_password(connection, setup.key_ring(), found).decode("utf-8", "surrogateescape")
 
 
 def _max_sessions(text: str) -> int | None:
@@ -421,6 +514,8 @@ def _record(line: SubscriberLine) -> dict[str, Any]:
         "plan": line.plan_name,
         "status": line.status,
         "password_kept": line.password_kept,
+        "one_time_code": line.has_totp,
+        "methods": allowed_methods(line.password_kept, with_code=line.has_totp),
         "max_sessions": line.max_sessions,
         "expires_at": iso(line.expires_at),
         "live_sessions": line.live_sessions,

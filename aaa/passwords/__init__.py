@@ -1,12 +1,11 @@
 """Is this the password? One file per method; `credential` is what the database keeps of one."""
 
-from aaa.passwords.credential import ALLOWED_METHODS, Credential, Kept, hash_password, hash_secret, verify_hash
+from aaa.passwords.credential import Credential, Kept, allowed_methods, hash_password, hash_secret, verify_hash
 from aaa.passwords.method import Chap, Eap, Method, Pap, Unsupported, Verdict, name_of, verify
 from aaa.passwords.mschap import MsChap1, MsChap2, PasswordChange
 from aaa.passwords.nt import nt_hash
 
 __all__ = [
-    "ALLOWED_METHODS",
     "Chap",
     "Credential",
     "Eap",
@@ -18,6 +17,7 @@ __all__ = [
     "PasswordChange",
     "Unsupported",
     "Verdict",
+    "allowed_methods",
     "hash_password",
     "hash_secret",
     "name_of",

@@ -44,6 +44,8 @@ class Credential:
     """MD4 of the password (RFC 2759 section 8.3), 16 octets: all that MS-CHAP needs."""
     sha256: bytes | None = None
     """Of a generated secret, 32 octets."""
+    totp: bytes | None = None
+    """What the one-time codes behind the password are made from; None: there are none."""
 
     @property
     def kept(self) -> Kept:
@@ -59,6 +61,11 @@ class Credential:
     def known_nt_hash(self) -> bytes | None:
         """The NT hash, kept or made from the clear text; None where there is none to be had."""
         return self.nt if self.clear is None else nt_hash(self.clear)
+
+
+def allowed_methods(kept: Kept, *, with_code: bool) -> list[str]:
+    """The methods that a subscriber can log in by. A one-time code is typed behind the password, so that must arrive as it is."""
+    return [name for name in ALLOWED_METHODS[kept] if not with_code or name in (*_THE_PASSWORD_ITSELF, *_NO_PASSWORD)]
 
 
 def hash_password(clear: bytes) -> str:

@@ -66,7 +66,9 @@ def name_of(method: Method) -> str:
 
 
 def verify(method: Method, credential: Credential) -> Verdict:
-    """Check a method against what is kept, in constant time."""
+    """Check a method against what is kept, in constant time. A one-time code is not looked at: see `totp`."""
+    if credential.totp is not None and not isinstance(method, Pap):
+        return "method"
     match method:
         case Pap(password):
             return _verify_pap(password, credential)

@@ -5,7 +5,6 @@ import re
 import sqlalchemy as sa
 from alembic import op
 
-
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -182,6 +181,13 @@ def upgrade() -> None:
             nullable=False,
             comment="its reports: spool or silent",
         ),
+        sa.Column(
+            "mac_authentication",
+            sa.Boolean(),
+            server_default=sa.false(),
+            nullable=False,
+            comment="an address alone may be a login",
+        ),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column(
             "revised_at", sa.BigInteger(), nullable=False, comment="moves on with every change; nodes watch the newest"
@@ -321,9 +327,7 @@ def upgrade() -> None:
         sa.Column("posted_at", sa.BigInteger(), nullable=False),
         sa.Column("leaked_octets", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("wanted", sa.Text(), nullable=False, comment="what the NAS should apply: full, exhausted or cut"),
-        sa.Column(
-            "wanted_reason", sa.Text(), server_default="", nullable=False, comment="why, where it is not full"
-        ),
+        sa.Column("wanted_reason", sa.Text(), server_default="", nullable=False, comment="why, where it is not full"),
         sa.Column("wanted_version", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("failed_commands", sa.Integer(), server_default="0", nullable=False),
         sa.Column("acked_version", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
@@ -436,10 +440,19 @@ def upgrade() -> None:
             "password_argon2", sa.Text(), nullable=True, comment="PAP only; there is no way back to the clear text"
         ),
         sa.Column("password_sealed", sa.LargeBinary(), nullable=True, comment="encrypted clear text, for CHAP"),
+        sa.Column("password_nt_sealed", sa.LargeBinary(), nullable=True, comment="encrypted NT hash, for MS-CHAP"),
+        sa.Column("password_sha256", sa.LargeBinary(), nullable=True, comment="of a generated secret"),
+        sa.Column(
+            "totp_sealed", sa.LargeBinary(), nullable=True, comment="encrypted; null: no one-time code is asked for"
+        ),
+        sa.Column("totp_step", sa.BigInteger(), nullable=True, comment="of the newest code that was used"),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("status IN ('active', 'suspended')", name=op.f("ck_subscriber_status")),
         sa.CheckConstraint(
-            "(password_argon2 IS NULL) <> (password_sealed IS NULL)", name=op.f("ck_subscriber_one_password")
+            "(CASE WHEN password_argon2 IS NULL THEN 0 ELSE 1 END) + (CASE WHEN password_sealed IS NULL THEN 0 ELSE 1 END) + "
+            "(CASE WHEN password_nt_sealed IS NULL THEN 0 ELSE 1 END) + "
+            "(CASE WHEN password_sha256 IS NULL THEN 0 ELSE 1 END) <= 1",
+            name=op.f("ck_subscriber_one_password"),
         ),
         sa.ForeignKeyConstraint(["account_id"], ["account.account_id"], name=op.f("fk_subscriber_account_id_account")),
         sa.ForeignKeyConstraint(["plan_name"], ["plan.name"], name=op.f("fk_subscriber_plan_name_plan")),

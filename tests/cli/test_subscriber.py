@@ -47,6 +47,8 @@ def test_a_subscriber_begins_with_an_account_a_password_and_the_allowances(
         "plan": "prepaid-50",
         "status": "active",
         "password_kept": "argon2id",
+        "one_time_code": False,
+        "methods": ["PAP", "EAP-GTC", "PEAP/GTC", "TTLS/PAP", "EAP-TLS"],
         "max_sessions": None,
         "expires_at": None,
         "live_sessions": 0,
