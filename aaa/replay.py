@@ -25,7 +25,7 @@ from charging.plan import Instant
 from charging.restarts import NasRestart
 from charging.session import Report
 from charging.usage import Orphan
-from charging.writer import DatabaseUnavailable, DiskFailed, Writer
+from charging.writer import AccountLocked, DatabaseUnavailable, DiskFailed, Writer
 
 TURN_SECONDS: Final = 1.0
 #: Records in the writer at once. They wait behind everything live, and a batch that holds so many is soon done.
@@ -168,7 +168,7 @@ class Replay:
             if error is None:
                 self._replayed += 1
                 self._orphans += isinstance(result, Orphan)
-            elif isinstance(error, QueueFull):
+            elif isinstance(error, QueueFull | AccountLocked):
                 failed.again.append(record)
             elif isinstance(error, DatabaseUnavailable | DiskFailed):
                 alone = len(waiting) == 1

@@ -56,12 +56,22 @@ _charge_row = attrgetter(*CHARGE)
 
 
 def read_books(
-    to: Sets, account_ids: list[int], now: Instant, plans: Callable[[int], Plan], new_id: Callable[[], int]
+    to: Sets,
+    account_ids: list[int],
+    now: Instant,
+    plans: Callable[[int], Plan],
+    new_id: Callable[[], int],
+    *,
+    waiting: bool = False,
 ) -> dict[int, Book]:
-    """Books from the database: accounts that exist, with their live sessions."""
+    """Books from the database: accounts that exist, with their live sessions.
+
+    `waiting`: until whoever has them at work is done, in the order of their ids, and nobody else has them before us.
+    """
     with to.pipeline():
         # The account goes first: what is read after it can only be newer, and then its version gives it away.
-        accounts = to.select(tables.account, ACCOUNT, "account_id {any}", account_ids)
+        which = f"account_id {{any}}{to.in_turn if waiting else ''}"
+        accounts = to.select(tables.account, ACCOUNT, which, account_ids)
         buckets = to.select(
             tables.bucket, BUCKET, f"account_id {{any}} AND (expires_at IS NULL OR expires_at > {now:d} OR held > 0)",
             account_ids,

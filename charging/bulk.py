@@ -29,6 +29,9 @@ class Result(Protocol):
 class Sets(Protocol):
     """A transaction's connection, for statements over sets of rows."""
 
+    in_turn: str
+    """After a condition on accounts: read them when nobody else has them at work, and keep others away until the end."""
+
     def pipeline(self) -> AbstractContextManager[object]:
         """Statements inside are sent together; their results can be asked for afterwards."""
         ...
@@ -67,6 +70,8 @@ def sets(connection: Connection) -> Sets:
 
 
 class _PostgreSQL:
+    in_turn = " ORDER BY account_id FOR UPDATE"
+
     def __init__(self, driver: Any) -> None:
         self._driver = driver
 
@@ -106,6 +111,8 @@ class _PostgreSQL:
 
 
 class _SQLite:
+    in_turn = ""  # one writer at a time anyway
+
     def __init__(self, driver: Any) -> None:
         self._driver = driver
 

@@ -21,8 +21,10 @@ POSTGRESQL_CONNECTING = {
 #: of milliseconds; who holds a row for longer has forgotten it, or is stopped.
 LOCK_TIMEOUT_MS = 400
 #: A server that stands still in the middle of a transaction (SIGSTOP, a virtual machine that is moved) loses it, and its
-#: locks, after this.
-IDLE_TIMEOUT_MS = 5_000
+#: locks, after this. No transaction of a server's takes nearly as long.
+TRANSACTION_TIMEOUT_MS = 5_000
+#: The first PostgreSQL that has a timeout for a whole transaction.
+_TRANSACTION_TIMEOUT_SINCE = 170_000
 
 
 class DatabaseUrlError(ValueError):
@@ -74,7 +76,9 @@ def _open_sqlite(url: str) -> Engine:
     return engine
 
 
-def bound_waits(engine: Engine, *, lock_ms: int = LOCK_TIMEOUT_MS, idle_ms: int = IDLE_TIMEOUT_MS) -> None:
+def bound_waits(
+    engine: Engine, *, lock_ms: int = LOCK_TIMEOUT_MS, transaction_ms: int = TRANSACTION_TIMEOUT_MS
+) -> None:
     """From now on this engine waits for no lock for long, and keeps nobody waiting when its process stands still.
 
     For servers on PostgreSQL; a migration or an operator may wait.
@@ -85,7 +89,10 @@ def bound_waits(engine: Engine, *, lock_ms: int = LOCK_TIMEOUT_MS, idle_ms: int 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: object) -> None:
         connection.execute(f"SET lock_timeout = {lock_ms:d}")
-        connection.execute(f"SET idle_in_transaction_session_timeout = {idle_ms:d}")
+        connection.execute(f"SET idle_in_transaction_session_timeout = {transaction_ms:d}")
+        # The one before does not begin to count when a pipeline's last message is a Flush, as the driver's is.
+        if connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE:
+            connection.execute(f"SET transaction_timeout = {transaction_ms:d}")
         connection.commit()
 
     engine.dispose()

@@ -173,7 +173,8 @@ def _open(
             book.new_id = new_id
             books[account_id] = book
     if unread:
-        books.update(read_books(to, unread, now, plans, new_id))
+        # Where two nodes have the same accounts at work, who comes second would lose what he decided, again and again.
+        books.update(read_books(to, unread, now, plans, new_id, waiting=shelf.distrusts(now)))
     closed = _open_closed(to, items, books, owners)
     plans.read(
         to,

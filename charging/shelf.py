@@ -17,7 +17,7 @@ from charging.plan import Instant
 #: A book takes some kilobytes.
 MOST_BOOKS: Final = 20_000
 #: After somebody else changed an account under our hands, the shelf stays empty for this long: where two nodes serve
-#: the same accounts, reading first is cheaper than finding out at the end.
+#: the same accounts, reading first, and waiting there for the other, is cheaper than finding out at the end.
 DISTRUST_MS: Final = 10_000
 
 
@@ -32,13 +32,17 @@ class Shelf:
     def __len__(self) -> int:
         return len(self._books)
 
+    def distrusts(self, now: Instant) -> bool:
+        """Does somebody else write to our accounts?"""
+        return now < self._distrusted_until
+
     def take(self, account_id: int) -> Book | None:
         """An account's book; it is then no longer on the shelf."""
         return self._books.pop(account_id, None)
 
     def keep(self, books: Iterable[Book], now: Instant) -> None:
         """Put books back whose changes are committed."""
-        if now < self._distrusted_until:
+        if self.distrusts(now):
             return
         for book in books:
             book.turn_page()

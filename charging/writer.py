@@ -36,6 +36,10 @@ MOST_TRIES_TOGETHER: Final = 3
 MOST_TRIES_ALONE: Final = 20
 #: An item without an outcome for this long is taken for unavailable; it may still be settled, which does no harm.
 ANSWER_DEADLINE_MS: Final = 2_000
+#: An account whose row somebody else held for too long is not asked for again for so long; its neighbours would wait too.
+LOCKED_FOR_MS: Final = 5_000
+#: So many of them in one batch: it is not a row that is locked but a table.
+MOST_LOCKED: Final = 3
 #: How often it is looked whether something is late, and whether a database that was away is back.
 LOOK_MS: Final = 100
 PROBE_MS: Final = 1_000
@@ -46,6 +50,9 @@ _CONFLICTS: Final = (Conflict, psycopg.errors.DeadlockDetected, psycopg.errors.S
 _UNAVAILABLE: Final = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
+    # We stood still in the middle of a transaction, and it was ended so that nobody had to wait for us.
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.TransactionTimeout,
     # After a failover the old connection leads to what is now a standby.
     psycopg.errors.ReadOnlySqlTransaction,
     sqlite3.OperationalError,
@@ -63,6 +70,10 @@ class DatabaseUnavailable(Exception):
     """The database did not take the batch; whether it kept it is not known. Nothing may be answered."""
 
 
+class AccountLocked(DatabaseUnavailable):
+    """Somebody else holds this account's row and does not let go. The database is there for all others."""
+
+
 class DiskFailed(Exception):
     """SQLite's file could not be read, written or synced: what it still says can not be trusted. Stop."""
 
@@ -71,6 +82,7 @@ class DiskFailed(Exception):
 _RANKS: Final = {"start": Rank.BEGINNING, "interim": Rank.INTERIM, "stop": Rank.STOP, "other": Rank.INTERIM}
 _OURSELVES: Final = (Rank.CONVERSATION, None)
 _REPLAYED: Final = (Rank.REPLAYED, None)
+_LOCKED: Final = "somebody else holds the account's row"
 
 
 def place_of(item: Item | NasRestart) -> tuple[Rank, int | None]:
@@ -82,6 +94,15 @@ def place_of(item: Item | NasRestart) -> tuple[Rank, int | None]:
     if isinstance(item, NasRestart):
         return Rank.STOP, item.nas_id
     return _OURSELVES
+
+
+def whose(item: Item | NasRestart) -> int | str | None:
+    """The account of an item, or the user name that leads to it; None: nobody's."""
+    if isinstance(item, NasRestart):
+        return None
+    if isinstance(item, Report):
+        return item.username if item.token is None else item.token[0]
+    return item.account_id
 
 
 class Writer:
@@ -123,6 +144,8 @@ class Writer:
         )  # fmt: skip
         self._watching: LoopingCall | None = None
         self._why_unavailable: str | None = None
+        self._locked: dict[int | str | None, Instant] = {}
+        """Accounts that are left alone for now → until when. Of the writer's thread."""
         self._looks_to_probe = 0
         self._probing = False
         watch(engine)
@@ -217,8 +240,12 @@ class Writer:
 
     def _settle_all(self, items: Sequence[Item | NasRestart]) -> Sequence[Outcome | Exception]:
         """A batch; where it fails for a reason of its own, its items one by one, so that a bad one hurts no other."""
+        if self._locked:
+            return self._settle_apart(items)
         try:
             return self._settle(items, MOST_TRIES_TOGETHER)
+        except psycopg.errors.LockNotAvailable:
+            return self._settle_by_account(items)
         except (DatabaseUnavailable, DiskFailed):
             raise
         except Exception as error:  # noqa: BLE001  whatever it is, it is one item's: the others must not pay for it
@@ -229,10 +256,57 @@ class Writer:
     def _settle_alone(self, item: Item | NasRestart) -> Outcome | Exception:
         try:
             return self._settle([item], MOST_TRIES_ALONE)[0]
+        except psycopg.errors.LockNotAvailable:
+            return AccountLocked(_LOCKED)
         except (DatabaseUnavailable, DiskFailed):
             raise
         except Exception as error:  # noqa: BLE001  handed to the one who submitted it
             return error
+
+    def _settle_apart(self, items: Sequence[Item | NasRestart]) -> Sequence[Outcome | Exception]:
+        """Items of accounts that were locked do not go together with others."""
+        now = self._now()
+        suspects = {whose(item) for item in items} & self._locked.keys()
+        waiting = {who for who in suspects if self._locked[who] > now}
+        self._locked = {who: until for who, until in self._locked.items() if until > now}
+        outcomes: dict[int, Outcome | Exception] = {
+            i: AccountLocked(_LOCKED) for i, item in enumerate(items) if whose(item) in waiting
+        }
+        others = [(i, item) for i, item in enumerate(items) if whose(item) not in suspects]
+        again = [(i, item) for i, item in enumerate(items) if whose(item) in suspects - waiting]
+        locked, self._locked = self._locked, {}
+        if others:
+            settled = self._settle_all([item for _, item in others])
+            outcomes.update(zip((i for i, _ in others), settled, strict=True))
+        if again:
+            settled = self._settle_by_account([item for _, item in again])
+            outcomes.update(zip((i for i, _ in again), settled, strict=True))
+        self._locked.update(locked)
+        return [outcomes[i] for i in range(len(items))]
+
+    def _settle_by_account(self, items: Sequence[Item | NasRestart]) -> Sequence[Outcome | Exception]:
+        """Somebody holds a row: whose it is shows when each account goes alone."""
+        groups: dict[int | str | None, list[int]] = {}
+        for i, item in enumerate(items):
+            groups.setdefault(whose(item), []).append(i)
+        outcomes: dict[int, Outcome | Exception] = {}
+        found = 0
+        for who, group in groups.items():
+            mine = [items[i] for i in group]
+            try:
+                settled: Sequence[Outcome | Exception] = self._settle(mine, MOST_TRIES_ALONE)
+            except psycopg.errors.LockNotAvailable as error:
+                found += 1
+                if found >= MOST_LOCKED:
+                    raise DatabaseUnavailable(f"{found} accounts or more are locked: {error}") from error
+                self._locked[who] = self._now() + LOCKED_FOR_MS
+                settled = [AccountLocked(_LOCKED)] * len(group)
+            except (DatabaseUnavailable, DiskFailed):
+                raise
+            except Exception:  # noqa: BLE001  one of them is bad
+                settled = [self._settle_alone(item) for item in mine]
+            outcomes.update(zip(group, settled, strict=True))
+        return [outcomes[i] for i in range(len(items))]
 
     def _settle(self, items: Sequence[Item | NasRestart], most_tries: int) -> Sequence[Outcome]:
         lost = False
@@ -253,10 +327,12 @@ class Writer:
                 if tries >= most_tries:
                     raise Conflict from error
                 continue
+            except psycopg.errors.LockNotAvailable:
+                raise
             except _DATABASE_ERRORS as error:
                 if _disk_failed(error):
                     raise DiskFailed(str(error)) from error
-                if not isinstance(error, _UNAVAILABLE):
+                if not _unavailable(error):
                     raise
                 # A connection from the pool may have died long ago; a fresh one that fails is news. Running the
                 # batch again is safe even when its commit went through: every item is idempotent.
@@ -278,8 +354,11 @@ class Writer:
                 if restarts:
                     record_restarts(connection, restarts)
                 commit(connection)
-            except _UNAVAILABLE:
-                connection.invalidate()
+            except psycopg.errors.LockNotAvailable:
+                raise
+            except _DATABASE_ERRORS as error:
+                if _unavailable(error):
+                    connection.invalidate()
                 raise
             return settled
 
@@ -299,6 +378,10 @@ class Writer:
                 raise DiskFailed(str(error)) from error
             raise
         return ()
+
+
+def _unavailable(error: Exception) -> bool:
+    return isinstance(error, _UNAVAILABLE) or isinstance(getattr(error, "orig", None), _UNAVAILABLE)
 
 
 def _disk_failed(error: Exception) -> bool:
