@@ -12,8 +12,8 @@ PACKAGES = ("aaa", "charging", "cli", "migrations", "dictionaries")
 # Every room is pure unless it is named here. A name stands for a module or for a package with everything in it.
 EFFECTS_ALLOWED = {
     "charging": (
-        "audit", "batching", "bulk", "catalogue", "database", "durability", "inbox", "jobs", "restarts", "settle", "statement",
-        "tables", "transaction", "writer",
+        "audit", "batching", "bulk", "catalogue", "database", "durability", "health", "inbox", "jobs", "restarts",
+        "settle", "statement", "tables", "transaction", "writer",
     ),
     "aaa": (
         "certificates", "directory", "drops", "dynauth", "handlers", "keyring", "registry", "replay", "runner", "server",
