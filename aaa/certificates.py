@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL, crypto
 
+from aaa.eap.channel import note_fault
 from charging.plan import Instant
 
 CA_DAYS: Final = 3650
@@ -115,7 +116,7 @@ def contexts_of(files: CertificateFiles) -> Contexts:
     if files.crl is not None:
         store.add_crl(_crl(files.crl))
         store.set_flags(_CRL_CHECK)
-    mutual.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, None)
+    mutual.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, note_fault)
     return Contexts(tunnel, mutual)
 
 

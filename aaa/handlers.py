@@ -474,7 +474,9 @@ async def _check(services: Services, check: Check, now: Instant) -> Checked:
     verdict = await _verdict(services, check.method, subscriber, now)
     refusal = access.unproven(subscriber, verdict)
     if refusal is not None or subscriber is None:
-        return Checked("unknown-user" if refusal is None else refusal.reason)
+        kept = "" if subscriber is None else f", kept: {subscriber.credential.kept}"
+        reason = "unknown-user" if refusal is None else refusal.reason
+        return Checked(reason, detail=f"{name_of(check.method)} for {check.username!r}{kept}")
     return Checked(None, subscriber.credential.known_nt_hash())
 
 
@@ -483,6 +485,7 @@ async def _end_eap(attempt: Attempt, end: Ended) -> bytes | None:
     proven = end.result
     if not isinstance(proven, Proven):
         refusal = access.rejection(proven.reason)
+        attempt = attempt._replace(method=proven.method or attempt.method)
         return await _reject(attempt, refusal, [("EAP-Message", end.octets)], detail=proven.detail or None)
     attempt = attempt._replace(method=proven.method)
     subscriber = await attempt.services.subscribers.subscriber(proven.username)

@@ -11,6 +11,19 @@ from aaa.eap.exchange import Refused
 
 _MOST_READ_OCTETS: Final = 65_536
 _TLS_1_3: Final = 0x0304
+#: X509_V_ERR_… of openssl/x509_vfy.h
+_CERTIFICATE_FAULTS: Final = {
+    3: "there is no revocation list of its CA",
+    9: "not valid yet",
+    10: "expired",
+    12: "the revocation list has expired",
+    18: "of another CA",
+    19: "of another CA",
+    20: "of another CA",
+    21: "of another CA",
+    23: "revoked",
+    26: "not made for clients",
+}
 
 
 class Channel:
@@ -29,7 +42,7 @@ class Channel:
         except SSL.WantReadError:
             return False
         except SSL.Error as error:
-            raise _refused(error) from None
+            raise self._refused(error) from None
         return True
 
     def output(self) -> bytes:
@@ -60,7 +73,7 @@ class Channel:
             except SSL.ZeroReturnError:
                 raise Refused("tls-closed", "the peer closed the tunnel") from None
             except SSL.Error as error:
-                raise _refused(error) from None
+                raise self._refused(error) from None
         return b"".join(pieces)
 
     @property
@@ -76,10 +89,20 @@ class Channel:
         """What the peer proved to be."""
         return self._connection.get_peer_certificate(as_cryptography=True)
 
+    def _refused(self, error: SSL.Error) -> Refused:
+        """OpenSSL's own words, such as `tlsv1 alert unknown ca`, and what is wrong with the peer's certificate."""
+        entries = error.args[0] if error.args and isinstance(error.args[0], list) else []
+        words = ", ".join(entry[2] or entry[0] for entry in entries) or type(error).__name__
+        fault = self._connection.get_app_data()
+        if fault is None:
+            return Refused("tls-failed", words)
+        return Refused(
+            "certificate-refused", _CERTIFICATE_FAULTS.get(fault, f"error {fault} of OpenSSL's verification")
+        )
 
-def _refused(error: SSL.Error) -> Refused:
-    """OpenSSL's own words, such as `certificate verify failed` or `tlsv1 alert unknown ca`."""
-    words = [
-        entry[2] or entry[0] for entry in (error.args[0] if error.args and isinstance(error.args[0], list) else [])
-    ]
-    return Refused("tls-failed", ", ".join(words) or type(error).__name__)
+
+def note_fault(connection: SSL.Connection, _certificate: object, fault: int, _depth: int, preverified: int) -> bool:
+    """For `SSL.Context.set_verify`: OpenSSL decides; what it has found is remembered for the log."""
+    if not preverified and connection.get_app_data() is None:
+        connection.set_app_data(fault)
+    return bool(preverified)

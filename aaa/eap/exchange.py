@@ -39,10 +39,11 @@ class Check(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """None: it is. Else why not, in a word for the log. `nt`: the NT hash that MS-CHAP was checked with."""
+    """None: it is. Else why not: a word, and more of it for the log. `nt`: the NT hash that MS-CHAP was checked with."""
 
     refusal: str | None
     nt: bytes | None = None
+    detail: str = ""
 
 
 class Proven(NamedTuple):
@@ -54,12 +55,19 @@ class Proven(NamedTuple):
 
 
 class Refused(Exception):
-    """The method ended without a proof. `reason` is a short constant slug, `detail` is for the log; neither goes to the peer."""
+    """The method ended without a proof. `reason` is a short constant slug; it, `detail` and `method` are for the log, and none
+    of them goes to the peer."""
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    def __init__(self, reason: str, detail: str = "", method: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+        self.method = method
+
+    def within(self, method: str) -> Refused:
+        """The same, and in which method that was; outer ones are named later: `PEAP/MSCHAPv2`."""
+        self.method = f"{method}/{self.method}" if self.method else method
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +126,9 @@ def check(username: str, method: Method) -> Dialogue[Checked]:
     return checked
 
 
-def must_be_right(username: str, method: Method) -> Dialogue[Checked]:
-    """The same, where a wrong password is the end."""
+def must_be_right(username: str, method: Method, name: str = "") -> Dialogue[Checked]:
+    """The same, where a wrong password is the end. `name`: of a method that is not negotiated."""
     checked = yield from check(username, method)
     if checked.refusal is not None:
-        raise Refused(checked.refusal)
+        raise Refused(checked.refusal, checked.detail, name)
     return checked

@@ -27,9 +27,9 @@ def steps(peer: Peer) -> Steps:
     checked = yield from check(peer.name, method)
     if checked.refusal is not None:
         error = mschap.failure(mschap.AUTHENTICATION_FAILURE, peer.random(mschap.CHALLENGE_OCTETS))
-        answer = yield from ask(_message(_FAILURE, number, error))
+        yield from ask(_message(_FAILURE, number, error))
         # A peer may ask to change its password here; it hears no more than that it failed.
-        raise Refused(checked.refusal)
+        raise Refused(checked.refusal, checked.detail)
     assert checked.nt is not None
     proof = mschap.authenticator_response(method, checked.nt)
     answer = yield from ask(_message(_SUCCESS, number, proof + b" M=OK"))

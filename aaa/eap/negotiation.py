@@ -26,7 +26,7 @@ def negotiate(methods: Sequence[EapMethod], peer: Peer) -> Negotiation:
     if not methods:
         raise Refused("eap-no-method", "no EAP method is enabled")
     method = methods[0]
-    steps = method.steps(peer)
+    steps = _begin(method, peer)
     step = next(steps)
     may_decline = True
     while True:
@@ -40,7 +40,7 @@ def negotiate(methods: Sequence[EapMethod], peer: Peer) -> Negotiation:
             if response.type == packet.NAK and may_decline:
                 may_decline = False
                 method = _wanted(methods, response.data, method)
-                steps = method.steps(peer)
+                steps = _begin(method, peer)
                 step = next(steps)
                 continue
             may_decline = False
@@ -52,6 +52,13 @@ def negotiate(methods: Sequence[EapMethod], peer: Peer) -> Negotiation:
         except StopIteration as end:
             proven: Proven = end.value
             return proven
+
+
+def _begin(method: EapMethod, peer: Peer) -> Steps:
+    try:
+        return (yield from method.steps(peer))
+    except Refused as refused:
+        raise refused.within(method.name) from None
 
 
 def _wanted(methods: Sequence[EapMethod], wanted: bytes, proposed: EapMethod) -> EapMethod:

@@ -15,15 +15,12 @@ if TYPE_CHECKING:
     from OpenSSL import SSL
 
 _METHODS: Final = {
-    method.name: method
-    for method in (
-        EapMethod(packet.PEAP, "peap", peap.steps),
-        EapMethod(packet.TTLS, "ttls", ttls.steps),
-        EapMethod(packet.TLS, "tls", tls.steps),
-        EapMethod(packet.MSCHAPV2, "mschapv2", mschapv2.steps),
-        EapMethod(packet.MD5, "md5", md5.steps),
-        EapMethod(packet.GTC, "gtc", gtc.steps),
-    )
+    "peap": EapMethod(packet.PEAP, "PEAP", peap.steps),
+    "ttls": EapMethod(packet.TTLS, "TTLS", ttls.steps),
+    "tls": EapMethod(packet.TLS, "EAP-TLS", tls.steps),
+    "mschapv2": EapMethod(packet.MSCHAPV2, "EAP-MSCHAPv2", mschapv2.steps),
+    "md5": EapMethod(packet.MD5, "EAP-MD5", md5.steps),
+    "gtc": EapMethod(packet.GTC, "EAP-GTC", gtc.steps),
 }
 METHOD_NAMES: Final = tuple(_METHODS)
 _IN_A_TUNNEL: Final = frozenset({"peap", "ttls"})

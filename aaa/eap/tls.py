@@ -31,7 +31,8 @@ def steps(peer: Peer) -> Steps:
 
 
 def names_in(certificate: x509.Certificate) -> list[str]:
-    """Who a certificate says its owner is: the subject's common name, then mail addresses and user principal names."""
+    """Who a certificate says its owner is: the subject's common name, then mail addresses and user principal names,
+    each once."""
     names = [
         name.value
         for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
@@ -46,7 +47,7 @@ def names_in(certificate: x509.Certificate) -> list[str]:
         # DER of a short UTF8String: tag, length, octets
         if each.type_id == _USER_PRINCIPAL_NAME and each.value[:1] == bytes((_UTF8_STRING,)) and each.value[1] < 0x80:
             names.append(each.value[2:].decode("utf-8", "backslashreplace"))
-    return names
+    return list(dict.fromkeys(names))
 
 
 def _who(peer: Peer, names: list[str]) -> str:

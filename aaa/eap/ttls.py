@@ -18,9 +18,9 @@ _LABEL: Final = b"ttls keying material"
 _CHALLENGE_LABEL: Final = b"ttls challenge"
 _INNER_OCTETS: Final = 1000
 INNER_METHODS: Final = (
-    EapMethod(packet.MSCHAPV2, "MSCHAPv2", mschapv2.steps),
-    EapMethod(packet.GTC, "GTC", gtc.steps),
-    EapMethod(packet.MD5, "MD5", md5.steps),
+    EapMethod(packet.MSCHAPV2, "EAP-MSCHAPv2", mschapv2.steps),
+    EapMethod(packet.GTC, "EAP-GTC", gtc.steps),
+    EapMethod(packet.MD5, "EAP-MD5", md5.steps),
 )
 
 _USER_NAME: Final = (0, 1)
@@ -67,14 +67,14 @@ def _password(tunnel: Tunnel, outer: Peer, said: _Said) -> Dialogue[Proven]:
         raise Refused("eap-malformed", "no User-Name in the tunnel")
     peer = outer.inside(said[_USER_NAME], _INNER_OCTETS)
     if _USER_PASSWORD in said:
-        yield from must_be_right(peer.name, Pap(said[_USER_PASSWORD].rstrip(b"\0")))
+        yield from must_be_right(peer.name, Pap(said[_USER_PASSWORD].rstrip(b"\0")), "PAP")
         return Proven(peer.name, "TTLS/PAP")
     if _CHAP_PASSWORD in said:
-        yield from must_be_right(peer.name, _chap(tunnel, said))
+        yield from must_be_right(peer.name, _chap(tunnel, said), "CHAP")
         return Proven(peer.name, "TTLS/CHAP")
     if _MS_CHAP2_RESPONSE in said:
         method = _ms_chap(tunnel, said)
-        checked = yield from must_be_right(peer.name, method)
+        checked = yield from must_be_right(peer.name, method, "MSCHAPv2")
         yield from _prove(tunnel, method, checked)
         return Proven(peer.name, "TTLS/MSCHAPv2")
     raise Refused("method-not-possible", "no method that is known in the tunnel")
