@@ -8,7 +8,7 @@ must wait (its NAS has enough to do, or does not answer) waits in the table, whe
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple, Protocol, cast
 
@@ -477,6 +477,9 @@ class Runner:
         )  # fmt: skip
         try:
             result = await self._outcome(claimed, line)
+            if result.state == "failed" and result.at > claimed.lease_until:
+                # We slept through our lease: whoever has the command now knows better what became of it.
+                result = replace(result, state="released", answer=None)
             await self._consequence(result)
             await self._results.submit(result)
         except _NOT_RECORDED as error:

@@ -207,7 +207,8 @@ def _session_of(book: Book, report: Report, subscriber_id: int | None, now: Inst
             successor.offset_down = session.offset_down - session.octets_down
             successor.offset_seconds = session.offset_seconds - session.seconds
             successor.epoch = session.epoch
-            successor.epoch_seconds = session.epoch_seconds - session.seconds
+            if session.epoch or session.epoch_seconds:  # else no packet can be from before a wrap or a reset
+                successor.epoch_seconds = session.epoch_seconds - session.seconds
             successor.gigawords_seen = session.gigawords_seen
             successor.rated = session.rated
             successor.started_at = session.started_at
