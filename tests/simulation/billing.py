@@ -48,7 +48,7 @@ class Billing:
             bad = chance.choice([("money", "ten"), ("octets", "-5"), ("gold", "1"), ("money", "0")])
             self._write(Payment(source, reference, account, bad[0], None), bad[1])
             return
-        unit = chance.choice(["money", "money", "octets", "seconds"])
+        unit = chance.choice(["money", "octets", "octets", "seconds"])
         amount = {
             "money": chance.randrange(1, 800) * 10_000,
             "octets": chance.randrange(1, 400) * 1_000_000,
@@ -57,9 +57,13 @@ class Billing:
         self._write(Payment(source, reference, account, unit, amount), _text(unit, amount))
 
     def pay(self, account: str) -> None:
-        """Some money, as one pays before the first use."""
-        amount = self.chance.randrange(50, 400) * 10_000
-        self._write(Payment("shop", f"{len(self.paid):06}", account, "money", amount), _text("money", amount))
+        """Something of everything, as one pays before the first use."""
+        for unit, amount in (
+            ("money", self.chance.randrange(50, 400) * 10_000),
+            ("octets", self.chance.randrange(20, 200) * 1_000_000),
+            ("seconds", self.chance.randrange(2, 10) * 60),
+        ):
+            self._write(Payment("shop", f"{len(self.paid):06}", account, unit, amount), _text(unit, amount))
 
     def _write(self, payment: Payment, text: str) -> None:
         self.paid.append(payment)

@@ -53,9 +53,7 @@ class _Socket:
         self._process.send(self.address, destination[:2], datagram)
 
     def receive(self, datagram: bytes, source: Address) -> None:
-        if self._process.sleeps(self.receive, datagram, source):
-            return
-        if self._process.alive:
+        if self._process.alive and self._process.clock.now >= self._process.asleep_until:
             self._protocol.datagramReceived(datagram, source)  # type: ignore[arg-type]
 
     def getHost(self) -> Address:  # noqa: N802  Twisted's name
@@ -77,7 +75,7 @@ class _Process:
         self.host = host
         self.alive = True
         self.asleep_until = 0
-        """Stopped like by SIGSTOP: nothing runs, the kernel keeps what comes in."""
+        """Stopped like by SIGSTOP: nothing runs. What comes in meanwhile is lost, as from a full buffer."""
         self.work_ms = (1, 12)
         self._chance = chance
         self._on_order = on_order
@@ -191,6 +189,9 @@ class Node:
         self.chance = random.Random(f"{seed}/{name}")
         self.trouble = Trouble(self.chance, on_death=self.die)
         self.die_on_order = 0.0
+        """Between a CoA and its answer."""
+        self.sleep_on_order = 0.0
+        """... for longer than a lease lasts."""
         self.down_ms = (1_000, 20_000)
         self.deaths = 0
         self.server: Server | None = None
@@ -277,11 +278,14 @@ class Node:
     def _ordered(self) -> None:
         if self.die_on_order and self.chance.random() < self.die_on_order:
             self._clock.at(self._clock.now, self.die, "after-order")
+        if self.sleep_on_order and self.chance.random() < self.sleep_on_order:
+            self._clock.at(self._clock.now, self.sleep, self._clock.now + self.chance.randrange(70_000, 130_000))
 
     def calm(self) -> None:
         """Nothing bad happens to it any more."""
         self.trouble.calm()
-        self.die_on_order = 0.0
+        self.die_on_order = self.sleep_on_order = 0.0
+        self.sleep(0)
         self.set_slow(slow=False)
 
 

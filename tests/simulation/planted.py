@@ -17,6 +17,7 @@ import aaa.runner
 import aaa.spool
 import charging.admission
 import charging.book
+import charging.bookkeeping
 import charging.buckets
 import charging.enforcement
 import charging.jobs
@@ -124,7 +125,7 @@ def marks_lost_in_a_restart() -> Iterator[None]:
         session.octets_up = session.octets_down = 0
         return session
 
-    with _around(charging.settle, "_add_session", add):
+    with _around(charging.bookkeeping, "add_session", add):
         yield
 
 
@@ -191,9 +192,9 @@ def posted_twice() -> Iterator[None]:
 
 @_bug("immutability")
 def head_of_the_chain_not_moved() -> Iterator[None]:
-    def append(original: Any, book: Any, *args: Any) -> None:
+    def append(original: Any, book: Any, *args: Any, **named: Any) -> None:
         before = book.account.ledger_hash
-        original(book, *args)
+        original(book, *args, **named)
         book.account.ledger_hash = before
 
     with _around(charging.book.Book, "_append", append):
@@ -217,7 +218,7 @@ def version_not_compared() -> Iterator[None]:
         rows = [(a.account_id, *(getattr(a, column) for column in columns)) for a in accounts]
         return [to.update(charging.tables.account, ("account_id",), columns, rows, "version = {t}version + 1")]
 
-    with _around(charging.settle, "_move_versions", move):
+    with _around(charging.bookkeeping, "_move_versions", move):
         yield
 
 
@@ -281,7 +282,7 @@ def lease_without_epoch() -> Iterator[None]:
 
 
 @_bug("commands")
-def old_commands_not_superseded() -> Iterator[None]:
+def results_of_orders_not_written() -> Iterator[None]:
     """What became of a command is not written down: it waits for ever."""
 
     def store(_original: Any, _connection: Any, _results: Any) -> None:

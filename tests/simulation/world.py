@@ -73,7 +73,7 @@ _WALLED = _profile("walled", 128_000, 64_000, redirect_url="http://192.0.2.250/"
 PLANS = [
     Plan(
         "data", "EUR", "UTC", _profile("home", 10_000_000, 2_000_000), thresholds_percent=(50, 90),
-        allowances=(Allowance("data", "octets", "total", 250 * MB),), exhausted=Exhausted("throttle", _SLOW),
+        allowances=(Allowance("data", "octets", "total", 90 * MB),), exhausted=Exhausted("throttle", _SLOW),
         max_sessions=2,
     ),
     Plan(
@@ -99,7 +99,7 @@ PLANS = [
     ),
     Plan(
         "glass", "EUR", "UTC", _profile("glass", 250_000_000, 100_000_000),
-        allowances=(Allowance("data", "octets", "total", 40_000 * MB),), exhausted=Exhausted("throttle", _SLOW),
+        allowances=(Allowance("data", "octets", "total", 9_000 * MB),), exhausted=Exhausted("throttle", _SLOW),
         max_sessions=2,
     ),
     Plan("flat", "EUR", "UTC", _profile("flat", 20_000_000, 20_000_000), max_sessions=None),
@@ -187,9 +187,9 @@ class World:
                 [catalogue.NewAccount(name, "EUR", kind, credit) for name, (kind, credit) in kinds.items()],  # type: ignore[arg-type]
                 now,
             )
-            for number in range(chance.randrange(3, 7)):
+            for number in range(chance.randrange(3, 6)):
                 usernames.append(f"user-{number}")
-                plan = chance.choice(plans)
+                plan = chance.choice([*plans, "data", "mixed", "payg"])
                 newcomer = registry.Newcomer(
                     usernames[-1], plan, chance.choice(accounts), None, PASSWORD.encode(),
                     max_sessions=chance.choice([None, None, 1, 2]),
@@ -275,6 +275,7 @@ class World:
             trouble.die_after_commit = chance.choice([0.0, 0.0, 0.004])
             trouble.die_after_spool = chance.choice([0.0, 0.1])
             node.die_on_order = chance.choice([0.0, 0.0, 0.1])
+            node.sleep_on_order = chance.choice([0.0, 0.0, 0.3]) if len(self.nodes) > 1 else 0.0
         for _ in range(chance.randrange(5)):
             at, lasts = BEGINNING + chance.randrange(most), chance.choice([5_000, 30_000, 90_000, 200_000])
             self.clock.at(at, self._misfortune, lasts)
@@ -327,6 +328,9 @@ class World:
             node.calm()
             if node.process is None or not node.process.alive:
                 self.last_fault_at = self.clock.now + node.down_ms[1]
+        for account in self.billing.accounts:
+            if self.chance.random() < 0.6:
+                self.billing.pay(account)
         for line in self.lines:
             line.quiet = True
             session = next((s for s in line.station.nas.online() if s.calling_station == line.calling_station), None)
