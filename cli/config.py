@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 import click
 
 from charging.amounts import parse_octets, parse_seconds
-from charging.tomlfile import BadValueError, TomlFileError, parse
+from charging.tomlfile import BadValueError, Table, TomlFileError, parse
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from aaa.dialects import Dialect
     from aaa.keyring import KeyRing
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -69,6 +70,8 @@ class Config:
     """Whose client certificates are believed, PEM. None: EAP-TLS is not offered."""
     eap_crl: Path | None = None
     """What that CA has revoked, PEM. None: nothing."""
+    dialects: tuple[Dialect, ...] = ()
+    """[dialect.NAME]: equipment that this site describes itself, or knows better."""
 
     @property
     def node_name(self) -> str:
@@ -103,6 +106,7 @@ def load(text: str, name: str) -> Config:
         eap_key=top.take("eap_key", _path, None),
         eap_ca=top.take("eap_ca", _path, None),
         eap_crl=top.take("eap_crl", _path, None),
+        dialects=_dialects(top),
     )
     if (config.eap_certificate is None) != (config.eap_key is None):
         top.fault("eap_certificate", "eap_certificate and eap_key go together; write both")
@@ -113,6 +117,17 @@ def load(text: str, name: str) -> Config:
     if top.faults.found:
         raise ConfigError(tuple(top.faults.in_file_order()))
     return config
+
+
+def _dialects(top: Table) -> tuple[Dialect, ...]:
+    tables = top.tables("dialect")
+    if not tables:
+        return ()
+    # Slow to import, and most sites have none.
+    from aaa.dialects import SHIPPED
+    from aaa.dialects.site import read
+
+    return read(tables, SHIPPED)
 
 
 def _text(example: str) -> Callable[[object], str]:

@@ -17,6 +17,7 @@ NOUNS: Final = {
     "demo": "Show a prepaid session from login to top-up.",
     "db": "Bring the database up to date; check it.",
     "nas": "Network access servers: who may ask.",
+    "dialect": "What each vendor's equipment understands.",
     "plan": "Plans: what is sold.",
     "account": "Accounts: who pays.",
     "subscriber": "Subscribers: who logs in.",
@@ -178,6 +179,10 @@ def aaa(ctx: click.Context, config_file: Path | None, database: str | None, keys
         config = replace(config, database=database)
     if keys:
         config = replace(config, keys_file=keys)
+    if config.dialects:
+        from aaa.dialects import install
+
+        install(config.dialects)
     setup = Setup(config)
     ctx.obj = setup
     ctx.call_on_close(setup.close)

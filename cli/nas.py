@@ -17,6 +17,7 @@ from charging.tomlfile import NAME
 from charging.transaction import run
 from cli.clock import now
 from cli.config import Setup, pass_setup
+from cli.dialect import DIALECT
 from cli.output import Column, Record, day, iso, json_option, print_record, print_records
 from cli.simulate import simulate
 from cli.stdin import read_secret
@@ -69,13 +70,12 @@ def _coa_port(_ctx: click.Context, _param: click.Parameter, value: str | None) -
 
 def _settings_options(command: F) -> F:
     """What may be said of a NAS when it is added and when it is changed. None: not said."""
-    abouts = "; ".join(f"{name}: {dialects.dialect(name).about}" for name in dialects.names())
     for option in reversed(
         (
             click.option("--secret", metavar="S", help="The shared secret; --secret-stdin shows it to nobody."),
             click.option("--secret-stdin", is_flag=True, help="Read the shared secret from standard input."),
             click.option("--allow-weak-secret", is_flag=True, help="Take a secret that every attacker tries first."),
-            click.option("--dialect", type=click.Choice(dialects.names()), help=f"What it understands. {abouts}."),
+            click.option("--dialect", type=DIALECT, metavar="NAME", help="What it understands; see: aaa dialect list."),
             click.option("--coa-port", metavar="N", callback=_coa_port, help="Where it takes CoA; 0: nowhere."),
             click.option("--coa-address", metavar="A", help="Where CoA goes; 'source': where its packets come from."),
             click.option(

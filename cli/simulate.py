@@ -88,7 +88,10 @@ def simulate(
     if ip_address(address) not in ip_network(line.settings.network):
         raise click.UsageError(f"--source {address} is not in {nas_name}'s network {line.settings.network}")
     to = Server((server, auth_port or setup.config.auth_port), (server, acct_port or setup.config.acct_port))
-    behaviour = replace(behaviour_of(line.settings.dialect), interim_seconds=interval)
+    try:
+        behaviour = replace(behaviour_of(line.settings.dialect), interim_seconds=interval)
+    except ValueError as error:  # a dialect of the site's own
+        raise click.ClickException(str(error)) from error
     nas = SimulatedNas(
         nas_name, address, registry.open_secret(setup.key_ring(), line).encode(), line.settings.dialect, [to],
         coa_port=_coa_port(line.settings), behaviour=behaviour,

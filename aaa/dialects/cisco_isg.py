@@ -59,7 +59,9 @@ CISCO_ISG: Final = Dialect(
         Claim("volume", "prepaid quotas (QV, QT) are another protocol: not spoken", "manual", _GUIDE),
         Claim("redirect", "a service with L4 redirect, of the exhausted profile's name", "manual", _GUIDE),
         Claim("session-timeout", "counts from the session's start; a CoA can not be relied on to move it", "assumed"),
-        Claim("counters", "octets of the whole session, Input from the subscriber, with gigawords", "manual", _GUIDE),
+        Claim(
+            "counters", "octets of the whole session, Input from the subscriber, with gigawords", "assumed", "RFC 2866"
+        ),
         Claim(
             "counters",
             "a service with accounting of its own sends records beside the session's: leave it off",

@@ -14,9 +14,10 @@ Capability = Literal["rate", "disconnect", "reauthenticate"]
 Subject = Literal[
     "enforcement", "identification", "rate", "volume", "redirect", "session-timeout", "counters", "interval", "quirk"
 ]
-Source = Literal["tested", "measured", "code", "manual", "report", "assumed"]
+Source = Literal["tested", "measured", "code", "manual", "report", "assumed", "site"]
 """`tested`: a test here runs the real program. `measured`: seen on it, no test repeats that. `code`: read in its source.
-`manual`: its vendor says so. `report`: somebody else who runs it does. `assumed`: the RFCs say so, nobody looked."""
+`manual`: its vendor says so. `report`: somebody else who runs it does. `assumed`: the RFCs say so, nobody looked. `site`:
+this site's configuration file says so."""
 
 GIGAWORD_OCTETS: Final = 2**32
 HIGHEST_INTEGER: Final = 2**32 - 1
@@ -184,16 +185,21 @@ def raw_attributes(profile: Profile) -> tuple[Attribute, ...]:
 
 def _read(profile: Profile, name: str, text: str) -> Attribute:
     try:
-        definition = find(name)[3]
-        value: int | str | bytes = text
-        if definition is None or definition.datatype == "octets":
-            value = _octets(name, text)
-        elif definition.datatype in _NUMBERS and text not in definition.values and text.isdecimal():
-            value = int(text)
-        if definition is not None:
-            encode_value(name, definition, value)
+        return read_attribute(name, text)
     except ValueError as error:
         raise ValueError(f"profile {profile.name}: {error}") from error
+
+
+def read_attribute(name: str, text: str) -> Attribute:
+    """An attribute from its name and a text, as in `raw_attributes`. ValueError."""
+    definition = find(name)[3]
+    value: int | str | bytes = text
+    if definition is None or definition.datatype == "octets":
+        value = _octets(name, text)
+    elif definition.datatype in _NUMBERS and text not in definition.values and text.isdecimal():
+        value = int(text)
+    if definition is not None:
+        encode_value(name, definition, value)
     return name, value
 
 

@@ -74,7 +74,7 @@ HUAWEI: Final = Dialect(
             "assumed",
             _APPENDIX,
         ),
-        Claim("session-timeout", "seconds still to go; a CoA replaces it", "manual", _APPENDIX),
+        Claim("session-timeout", "seconds still to go, also in a CoA", "assumed", _APPENDIX),
         Claim(
             "counters", "octets of the whole session, Input from the subscriber, with gigawords", "manual", _APPENDIX
         ),

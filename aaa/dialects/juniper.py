@@ -94,6 +94,6 @@ JUNIPER: Final = Dialect(
             "manual",
             _VSAS,
         ),
-        Claim("interval", "Acct-Interim-Interval, 600 s at least on JunosE, else rounded", "report"),
+        Claim("interval", "Acct-Interim-Interval; less than 600 s is raised to 600", "report"),
     ),
 )

@@ -81,7 +81,7 @@ MIKROTIK: Final = Dialect(
             "a CoA can set another list but not take one away: without a new one it is a new login",
             "assumed",
         ),
-        Claim("session-timeout", "counts from the session's start; a CoA replaces it", "manual", _MANUAL),
+        Claim("session-timeout", "counts from the session's start; a CoA replaces it", "assumed"),
         Claim("counters", "octets of the whole session, Input from the subscriber, with gigawords", "manual", _MANUAL),
         Claim("interval", "Acct-Interim-Interval, or interim-update of the router's own settings", "manual", _MANUAL),
         Claim("quirk", "since 7.15 refuses replies without Message-Authenticator (ours all have it)", "report"),

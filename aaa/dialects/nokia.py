@@ -49,7 +49,7 @@ NOKIA: Final = Dialect(
         Claim(
             "redirect", "Alc-SLA-Prof-Str = the profile's address_list; its ingress filter redirects", "manual", _GUIDE
         ),
-        Claim("session-timeout", "counts from the session's start; a CoA replaces it", "manual", _GUIDE),
+        Claim("session-timeout", "counts from the session's start; a CoA replaces it", "assumed", _GUIDE),
         Claim(
             "counters",
             "octets of the whole session, with gigawords, once std-acct-attributes is included",

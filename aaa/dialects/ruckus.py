@@ -40,7 +40,7 @@ RUCKUS: Final = Dialect(
             "enforcement", "SmartZone knows CoA too; which attributes it changes is not known: not used", "manual", _AAA
         ),
         Claim("identification", "User-Name, Acct-Session-Id and Calling-Station-Id", "assumed", _AAA),
-        Claim("rate", "WISPr-Bandwidth-Max-Up and -Down in the Accept, bit/s", "manual", _AAA),
+        Claim("rate", "WISPr-Bandwidth-Max-Up and -Down in the Accept, bit/s", "assumed", _AAA),
         Claim("volume", "Ruckus-Max-DL-UL-Quota exists, its unit is not known: not spoken", "assumed"),
         Claim(
             "redirect",
@@ -48,9 +48,9 @@ RUCKUS: Final = Dialect(
             "manual",
             _AAA,
         ),
-        Claim("session-timeout", "counts from the session's start", "manual", _AAA),
-        Claim("counters", "octets of the whole session, Input from the subscriber, with gigawords", "manual", _AAA),
-        Claim("interval", "Acct-Interim-Interval, or the WLAN's own", "manual", _AAA),
+        Claim("session-timeout", "counts from the session's start", "assumed", _AAA),
+        Claim("counters", "octets of the whole session, Input from the subscriber, with gigawords", "assumed", _AAA),
+        Claim("interval", "Acct-Interim-Interval, or the WLAN's own", "assumed", _AAA),
         Claim("quirk", "roaming between access points may begin a new session", "manual", _AAA),
     ),
 )
