@@ -449,7 +449,10 @@ class Runner:
         except Exception as error:  # noqa: BLE001  whatever it is, it must not end the polling
             # The next poll tries again; a deadlock with another node is over by then, a database that is down may be.
             if not self._database_failed and not _lost_race(error):
-                _log.exception("commands-not-read")
+                if isinstance(error, DBAPIError):
+                    _log.error("commands-not-read", problem=str(error.orig))
+                else:
+                    _log.exception("commands-not-read")
                 self._database_failed = True
             return [], False
         self._database_failed = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 Line = Mapping[str, Any]
@@ -129,7 +130,7 @@ def longest_silence_ms(lines: Iterable[Line], since: int, until: int) -> int:
     """The longest time in [since, until] in which no report of this NAS or session was answered."""
     moments = sorted(line["at"] for line in lines if line["kind"] == "accounting-answered" and since <= line["at"] <= until)
     borders = [since, *moments, until]
-    return max(later - earlier for earlier, later in zip(borders, borders[1:], strict=False))
+    return max(later - earlier for earlier, later in pairwise(borders))
 
 
 def silences_ms(lines: Sequence[Line], since: int, until: int) -> dict[int, int]:

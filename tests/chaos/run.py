@@ -12,11 +12,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos import oracle
-from tests.chaos.faults import ON_A_FULL_DISK, ON_A_FULL_SPOOL, ON_POSTGRESQL, ON_SQLITE, Fault, Lengths, Scene
+from tests.chaos.faults import (
+    ON_A_FULL_DISK,
+    ON_A_FULL_SPOOL,
+    ON_A_PAIR,
+    ON_POSTGRESQL,
+    ON_SQLITE,
+    Fault,
+    Lengths,
+    Scene,
+)
 from tests.chaos.postgres import Postgres
 from tests.chaos.world import Shape, World
 
-SMALL_DISK_OCTETS = 2 << 20
+SMALL_DISK_OCTETS = 24 << 20
 
 
 @dataclass(frozen=True)
@@ -119,6 +128,19 @@ def _deadlocks(postgres: Postgres) -> int:
     return int(postgres.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = 'aaa'")[0][0])
 
 
+def on_a_pair(folder: Path, seed: int, faults: Sequence[Fault], lengths: Lengths, report: Report, *, say: Callable[[str], None]) -> None:
+    """Two nodes, a PostgreSQL with a synchronous standby."""
+    with ExitStack() as stack:
+        primary = stack.enter_context(Postgres(folder / "primary"))
+        primary.execute("CREATE DATABASE aaa")
+        standby = stack.enter_context(primary.standby(folder / "standby", "second"))
+        primary.execute("ALTER SYSTEM SET synchronous_standby_names = 'second'")
+        primary.execute("SELECT pg_reload_conf()")
+        shape = Shape(nases=2, users_per_nas=10)
+        world = stack.enter_context(World(folder, primary.url("aaa", standby), seed=seed, shape=shape))
+        play(Scene(world, lengths, primary, standby=standby), faults, report, "pair", say=say)
+
+
 def on_sqlite(folder: Path, seed: int, faults: Sequence[Fault], lengths: Lengths, report: Report, *, say: Callable[[str], None]) -> None:
     """One node on a file."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -169,13 +191,13 @@ def run(folder: Path | None = None, *, seed: int, seconds: float | None = None, 
         Path(temporary).chmod(0o755)
         turn = 0
         while True:
-            lengths = Lengths() if seconds is None else Lengths(chance.uniform(2, 12), 30, 5_000)
+            lengths = Lengths() if seconds is None else Lengths(chance.uniform(2, 12), chance.uniform(2, 12), 30, 5_000)
             for number, (place, all_faults) in enumerate((
-                (on_postgresql, ON_POSTGRESQL), (on_sqlite, ON_SQLITE),
+                (on_postgresql, ON_POSTGRESQL), (on_a_pair, ON_A_PAIR), (on_sqlite, ON_SQLITE),
                 (on_a_full_disk, ON_A_FULL_DISK), (on_a_full_spool, ON_A_FULL_SPOOL),
             )):  # fmt: skip
                 faults = [fault for fault in all_faults if only in fault.name]
-                if seconds is not None:
+                if seconds is not None and place is not on_a_pair:  # after the promotion there is no standby
                     chance.shuffle(faults)
                 if faults:
                     place(where / f"{turn}-{number}", chance.randrange(1 << 30), faults, lengths, report, say=say)

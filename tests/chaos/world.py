@@ -86,7 +86,7 @@ class World:
     """A context manager; `database_url` must lead to an existing, empty database."""
 
     def __init__(
-        self, folder: Path, database_url: str, *, seed: int, shape: Shape = Shape(), spools: Sequence[Path] = ()  # noqa: B008 - frozen
+        self, folder: Path, database_url: str, *, seed: int, shape: Shape = Shape(), spools: Sequence[Path] = ()
     ) -> None:
         self.folder = folder
         self.url = database_url
