@@ -507,6 +507,12 @@ def _expiry(text: str, time_zone: str, at: Instant) -> Instant:
         raise RegistryError(f"--expires: {error}") from None
 
 
+def _methods(line: SubscriberLine) -> list[str]:
+    """What can be logged in by; an address alone also where the NAS may ask so (`aaa nas set --mac-authentication`)."""
+    by_address = line.password_kept == "none" and station(line.username) is not None  # noqa: S105  no password
+    return [*(["MAC"] if by_address else []), *allowed_methods(line.password_kept, with_code=line.has_totp)]
+
+
 def _record(line: SubscriberLine) -> dict[str, Any]:
     return {
         "username": line.username,
@@ -515,7 +521,7 @@ def _record(line: SubscriberLine) -> dict[str, Any]:
         "status": line.status,
         "password_kept": line.password_kept,
         "one_time_code": line.has_totp,
-        "methods": allowed_methods(line.password_kept, with_code=line.has_totp),
+        "methods": _methods(line),
         "max_sessions": line.max_sessions,
         "expires_at": iso(line.expires_at),
         "live_sessions": line.live_sessions,

@@ -8,8 +8,8 @@ from sqlalchemy import Engine, select
 
 from aaa import enrolment
 from aaa.keyring import load as load_keys
-from aaa.keyring import subscriber_password
-from aaa.passwords import verify_hash
+from aaa.keyring import subscriber_nt_hash, subscriber_password, subscriber_totp
+from aaa.passwords import hash_secret, nt_hash, totp, verify_hash
 from charging import tables
 from charging.database import open_engine
 from tests.cli.conftest import PLANS, Aaa, words
@@ -242,3 +242,73 @@ def test_a_password_may_have_octets_that_are_no_text(shop: Aaa, rows: Callable[.
     arguments = ("subscriber", "add", "alice", "--plan", "prepaid-50", "--password-stdin")
     assert shop(*arguments, stdin=b"gr\xfc\xdfe\n").exit_code == 0
     assert verify_hash(rows(tables.subscriber)[0].password_argon2, b"gr\xfc\xdfe")
+
+
+ALL_METHODS = {
+    "PAP", "CHAP", "MS-CHAP", "MS-CHAPv2", "EAP-MD5", "EAP-GTC", "EAP-MSCHAPv2", "EAP-TLS", "PEAP/GTC", "PEAP/MSCHAPv2",
+    "TTLS/PAP", "TTLS/CHAP", "TTLS/MSCHAPv2", "TTLS/EAP-MD5",
+}  # fmt: skip
+WAYS_TO_KEEP = [
+    ("argon2id", {"PAP", "EAP-GTC", "PEAP/GTC", "TTLS/PAP", "EAP-TLS"}),
+    ("reversible", ALL_METHODS),
+    ("nt-hash", ALL_METHODS - {"CHAP", "EAP-MD5", "TTLS/CHAP", "TTLS/EAP-MD5"}),
+    ("secret", {"PAP", "EAP-GTC", "PEAP/GTC", "TTLS/PAP", "EAP-TLS"}),
+    ("none", {"EAP-TLS"}),
+]
+
+
+@pytest.mark.parametrize(("keep", "methods"), WAYS_TO_KEEP)
+def test_how_a_password_is_kept_decides_who_can_log_in_how(
+    shop: Aaa, rows: Callable[..., list[Any]], keep: str, methods: set[str]
+) -> None:
+    chosen = keep not in {"secret", "none"}
+    given = ["--password", "hunter22"] if chosen else []
+    added = shop.json("subscriber", "add", "alice", "--plan", "prepaid-50", "--keep", keep, *given)
+    assert (added["password_kept"], set(added["methods"])) == (keep, methods)
+    (row,) = rows(tables.subscriber)
+    everything = [row.password_argon2, row.password_sealed, row.password_nt_sealed, row.password_sha256]
+    assert len([each for each in everything if each is not None]) == (keep != "none")
+    assert not any("hunter22" in str(each) for each in everything)
+    if keep == "nt-hash":
+        assert load_keys(shop.keys_file).open(subscriber_nt_hash("alice"), row.password_nt_sealed) == nt_hash(
+            b"hunter22"
+        )
+    if keep == "secret":
+        assert len(added["password"]) == 26
+        assert row.password_sha256 == hash_secret(added["password"].encode())
+    if not chosen:
+        assert shop.fails("subscriber", "set", "alice", "--password", "x", "--keep", keep).startswith(
+            f"--keep {keep}: "
+        )
+
+
+def test_a_reversible_password_can_be_kept_in_every_other_way(shop: Aaa, rows: Callable[..., list[Any]]) -> None:
+    shop.ok("subscriber", "add", "alice", "--plan", "prepaid-50", "--password", "hunter22", "--keep", "reversible")
+    assert shop.json("subscriber", "set", "alice", "--keep", "nt-hash")["password_kept"] == "nt-hash"
+    assert shop.fails("subscriber", "set", "alice", "--keep", "argon2id") == (
+        "the hash is made from the password, and that is not known; add --password-stdin"
+    )
+    made = shop.json("subscriber", "set", "alice", "--keep", "secret")["password"]
+    again = shop.json("subscriber", "set", "alice", "--keep", "secret")["password"]
+    assert made != again
+    assert rows(tables.subscriber)[0].password_sha256 == hash_secret(again.encode())
+    assert shop.json("subscriber", "set", "alice", "--keep", "none")["password_kept"] == "none"
+
+
+def test_a_one_time_code(shop: Aaa, rows: Callable[..., list[Any]]) -> None:
+    shop.ok("subscriber", "add", "alice", "--plan", "prepaid-50", "--password", "hunter22", "--keep", "reversible")
+    changed = shop.json("subscriber", "set", "alice", "--one-time-code", "new")
+    assert changed["one_time_code"] is True
+    assert set(changed["methods"]) == {"PAP", "EAP-GTC", "PEAP/GTC", "TTLS/PAP", "EAP-TLS"}
+    secret = load_keys(shop.keys_file).open(subscriber_totp("alice"), rows(tables.subscriber)[0].totp_sealed)
+    assert changed["authenticator_uri"] == totp.uri(secret, "alice")
+    assert "authenticator_uri" not in shop.json("subscriber", "show", "alice")
+    assert shop.json("subscriber", "set", "alice", "--one-time-code", "off")["one_time_code"] is False
+
+
+def test_an_address_has_one_spelling(shop: Aaa) -> None:
+    assert shop.fails("subscriber", "add", "02-00-5E-00-53-01", "--plan", "prepaid-50", "--keep", "none") == (
+        "'02-00-5E-00-53-01' is an address in another spelling; write 02:00:5e:00:53:01"
+    )
+    added = shop.json("subscriber", "add", "02:00:5e:00:53:01", "--plan", "prepaid-50", "--keep", "none")
+    assert added["methods"] == ["MAC", "EAP-TLS"]
