@@ -18,8 +18,9 @@ POSTGRESQL_CONNECTING = {
     "connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000,
 }  # fmt: skip
 #: How long a server waits for a lock that somebody else holds. Two busy nodes wait for each other's commits, some tens
-#: of milliseconds; who holds a row for longer has forgotten it, or is stopped.
-LOCK_TIMEOUT_MS = 400
+#: of milliseconds, on a machine with far too much to do some hundreds; who holds a row for longer has forgotten it, or
+#: is stopped. Two of these waits fit into the time that an answer may take.
+LOCK_TIMEOUT_MS = 600
 #: A server that stands still in the middle of a transaction (SIGSTOP, a virtual machine that is moved) loses it, and its
 #: locks, after this. No transaction of a server's takes nearly as long.
 TRANSACTION_TIMEOUT_MS = 5_000

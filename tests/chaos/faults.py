@@ -37,7 +37,7 @@ class Scene:
     """What a fault may lay hands on."""
 
     world: World
-    lengths: Lengths
+    lengths: Lengths = Lengths()
     postgres: Postgres | None = None
     full_disk: Path | None = None
     """A small tmpfs that may be filled."""
@@ -321,7 +321,9 @@ def bad_network(scene: Scene) -> str:
     time.sleep(scene.lengths.seconds)
     network.faults = Faults()
     made = network.counts - before
-    return ", ".join(f"{made['up', what] + made['down', what]} {what}" for what in ("lost", "doubled", "reordered", "corrupted"))
+    return ", ".join(
+        f"{made['up', what] + made['down', what]} {what}" for what in ("lost", "doubled", "reordered", "corrupted")
+    )
 
 
 def lose_power(scene: Scene) -> str:
@@ -404,7 +406,11 @@ ON_POSTGRESQL = (
     Fault("SIGSTOP of a node, SIGCONT", f"{_KEPT}; what it does late changes nothing", freeze_a_node),
     Fault("SIGTERM of a node, restart", f"{_KEPT}; exit code 0", stop_a_node),
     Fault("SIGKILL of all nodes at once", _KEPT, kill_all_nodes),
-    Fault("pg_ctl restart -m immediate", f"{_KEPT}; commits of unknown outcome are settled again, once", restart_immediately),
+    Fault(
+        "pg_ctl restart -m immediate",
+        f"{_KEPT}; commits of unknown outcome are settled again, once",
+        restart_immediately,
+    ),
     Fault("SIGKILL of a backend", _KEPT, kill_a_backend),
     Fault("connections terminated", _KEPT, terminate_connections),
     Fault("statements cancelled", _KEPT, cancel_statements),
@@ -418,16 +424,18 @@ ON_POSTGRESQL = (
 )
 ON_A_PAIR = (
     Fault("synchronous standby frozen", f"{_KEPT}; what hangs is no commit: the spool answers", freeze_the_standby),
-    Fault("standby gone, waits cancelled", f"{_KEPT}; success with a warning is no commit", stop_the_standby_and_cancel),
+    Fault(
+        "standby gone, waits cancelled", f"{_KEPT}; success with a warning is no commit", stop_the_standby_and_cancel
+    ),
     Fault("primary killed, standby promoted", _KEPT, promote_the_standby),
 )
 ON_SQLITE = (
     Fault("SQLite locked by another process", f"{_KEPT}; reports are spooled and answered", lock_the_file),
     Fault("SIGKILL of the node, restart", _KEPT, kill_a_node),
 )
-ON_A_FULL_DISK = (
-    Fault("the database's disk full (SQLite)", f"{_KEPT}; else silence", fill_the_disk),
-)
+ON_A_FULL_DISK = (Fault("the database's disk full (SQLite)", f"{_KEPT}; else silence", fill_the_disk),)
 ON_A_FULL_SPOOL = (
-    Fault("PostgreSQL away and the spool's disk full", f"{_KEPT}; else silence", fill_the_spools_disk_without_a_database),
+    Fault(
+        "PostgreSQL away and the spool's disk full", f"{_KEPT}; else silence", fill_the_spools_disk_without_a_database
+    ),
 )

@@ -58,7 +58,9 @@ class Postgres:
 
     def __enter__(self) -> Self:
         if not (self.folder / "PG_VERSION").exists():
-            self._run("initdb", "--auth=trust", "--encoding=utf8", "--no-sync", "-U", "postgres", "-D", str(self.folder))
+            self._run(
+                "initdb", "--auth=trust", "--encoding=utf8", "--no-sync", "-U", "postgres", "-D", str(self.folder)
+            )
         self.start()
         return self
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 from tests.chaos import oracle
 from tests.chaos.faults import (
@@ -26,6 +26,10 @@ from tests.chaos.postgres import Postgres
 from tests.chaos.world import Shape, World
 
 SMALL_DISK_OCTETS = 24 << 20
+
+
+class NotAllowed(Exception):
+    """This machine does not let us do what the fault needs."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,21 @@ class Report:
     def table(self) -> str:
         """For people."""
         head = ("fault", "at", "promise", "outcome")
-        lines = [head, *((row.fault, row.at, row.promise, ("" if row.kept else "BROKEN: ") + row.outcome) for row in self.rows)]
+        lines = [
+            head,
+            *((row.fault, row.at, row.promise, ("" if row.kept else "BROKEN: ") + row.outcome) for row in self.rows),
+        ]
         widths = [max(len(line[column]) for line in lines) for column in range(3)]
-        text = ["  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[3]]) for line in lines]
-        text += ["", *self.figures, *(f"skipped: {why}" for why in self.skipped), *(f"BROKEN: {what}" for what in self.broken)]
+        text = [
+            "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[3]])
+            for line in lines
+        ]
+        text += [
+            "",
+            *self.figures,
+            *(f"skipped: {why}" for why in self.skipped),
+            *(f"BROKEN: {what}" for what in self.broken),
+        ]
         return "\n".join(text)
 
 
@@ -79,7 +94,9 @@ def play(scene: Scene, faults: Sequence[Fault], report: Report, title: str, *, s
         injected = time.time_ns() // 1_000_000
         # What waited for an answer when the fault ended has it two retransmissions later.
         time.sleep(1.2)
-        row = Row(fault.name, f"{title} {at:5.1f} s", fault.promise, f"{said}; {_answers(world, since, injected)}", kept)
+        row = Row(
+            fault.name, f"{title} {at:5.1f} s", fault.promise, f"{said}; {_answers(world, since, injected)}", kept
+        )
         report.rows.append(row)
         say(f"  {row.at}  {row.fault}: {'' if kept else 'BROKEN: '}{row.outcome}")
     figures = world.finish()
@@ -102,33 +119,29 @@ def _answers(world: World, since: int, until: int) -> str:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
-    """A tmpfs of its own; PermissionError where that is not allowed."""
+    """A tmpfs of its own. NotAllowed where only root may mount, and we are not."""
     folder.mkdir(parents=True, exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_OCTETS},mode=0755", "tmpfs", str(folder)]
     done = subprocess.run(mount, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise PermissionError(done.stderr.strip())
+        raise NotAllowed(done.stderr.strip())
     try:
         yield folder
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
-def on_postgresql(folder: Path, seed: int, faults: Sequence[Fault], lengths: Lengths, report: Report, *, say: Callable[[str], None]) -> None:
+@contextmanager
+def on_postgresql(folder: Path, seed: int) -> Iterator[Scene]:
     """Two nodes, one PostgreSQL."""
-    with ExitStack() as stack:
-        postgres = stack.enter_context(Postgres(folder / "postgres"))
+    with Postgres(folder / "postgres") as postgres:
         postgres.execute("CREATE DATABASE aaa")
-        world = stack.enter_context(World(folder, postgres.url("aaa"), seed=seed))
-        play(Scene(world, lengths, postgres), faults, report, "postgresql", say=say)
-        report.figures.append(f"postgresql: {_deadlocks(postgres)} deadlocks")
+        with World(folder, postgres.url("aaa"), seed=seed) as world:
+            yield Scene(world, postgres=postgres)
 
 
-def _deadlocks(postgres: Postgres) -> int:
-    return int(postgres.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = 'aaa'")[0][0])
-
-
-def on_a_pair(folder: Path, seed: int, faults: Sequence[Fault], lengths: Lengths, report: Report, *, say: Callable[[str], None]) -> None:
+@contextmanager
+def on_a_pair(folder: Path, seed: int) -> Iterator[Scene]:
     """Two nodes, a PostgreSQL with a synchronous standby."""
     with ExitStack() as stack:
         primary = stack.enter_context(Postgres(folder / "primary"))
@@ -138,69 +151,100 @@ def on_a_pair(folder: Path, seed: int, faults: Sequence[Fault], lengths: Lengths
         primary.execute("SELECT pg_reload_conf()")
         shape = Shape(nases=2, users_per_nas=10)
         world = stack.enter_context(World(folder, primary.url("aaa", standby), seed=seed, shape=shape))
-        play(Scene(world, lengths, primary, standby=standby), faults, report, "pair", say=say)
+        yield Scene(world, postgres=primary, standby=standby)
 
 
-def on_sqlite(folder: Path, seed: int, faults: Sequence[Fault], lengths: Lengths, report: Report, *, say: Callable[[str], None]) -> None:
+@contextmanager
+def on_sqlite(folder: Path, seed: int) -> Iterator[Scene]:
     """One node on a file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with World(folder, f"sqlite:///{folder / 'aaa.db'}", seed=seed, shape=Shape(nodes=1, nases=2, users_per_nas=10)) as world:
-        play(Scene(world, lengths), faults, report, "sqlite", say=say)
+    with World(
+        folder, f"sqlite:///{folder / 'aaa.db'}", seed=seed, shape=Shape(nodes=1, nases=2, users_per_nas=10)
+    ) as world:
+        yield Scene(world)
 
 
-def on_a_full_disk(folder: Path, seed: int, faults: Sequence[Fault], lengths: Lengths, report: Report, *, say: Callable[[str], None]) -> None:
+@contextmanager
+def on_a_full_disk(folder: Path, seed: int) -> Iterator[Scene]:
     """One node, its SQLite file and its spool on a small disk."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        try:
-            disk = stack.enter_context(small_disk(folder / "disk"))
-        except PermissionError as error:
-            report.skipped.append(f"full disk: {error}")
-            return
-        shape = Shape(nodes=1, nases=1, users_per_nas=6)
-        world = stack.enter_context(
-            World(folder, f"sqlite:///{disk / 'aaa.db'}", seed=seed, shape=shape, spools=[disk / "spool"])
-        )
-        play(Scene(world, lengths, full_disk=disk), faults, report, "full disk", say=say)
+    shape = Shape(nodes=1, nases=1, users_per_nas=6)
+    with small_disk(folder / "disk") as disk:
+        url = f"sqlite:///{disk / 'aaa.db'}"
+        with World(folder, url, seed=seed, shape=shape, spools=[disk / "spool"]) as world:
+            yield Scene(world, full_disk=disk)
 
 
-def on_a_full_spool(folder: Path, seed: int, faults: Sequence[Fault], lengths: Lengths, report: Report, *, say: Callable[[str], None]) -> None:
+@contextmanager
+def on_a_full_spool(folder: Path, seed: int) -> Iterator[Scene]:
     """One node on PostgreSQL, its spool on a small disk."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        try:
-            disk = stack.enter_context(small_disk(folder / "disk"))
-        except PermissionError as error:
-            report.skipped.append(f"full spool: {error}")
-            return
-        postgres = stack.enter_context(Postgres(folder / "postgres"))
+    shape = Shape(nodes=1, nases=2, users_per_nas=10)
+    with small_disk(folder / "disk") as disk, Postgres(folder / "postgres") as postgres:
         postgres.execute("CREATE DATABASE aaa")
-        shape = Shape(nodes=1, nases=2, users_per_nas=10)
-        world = stack.enter_context(World(folder, postgres.url("aaa"), seed=seed, shape=shape, spools=[disk / "spool"]))
-        play(Scene(world, lengths, postgres, full_disk=disk), faults, report, "full spool", say=say)
+        with World(folder, postgres.url("aaa"), seed=seed, shape=shape, spools=[disk / "spool"]) as world:
+            yield Scene(world, postgres=postgres, full_disk=disk)
 
 
-def run(folder: Path | None = None, *, seed: int, seconds: float | None = None, only: str = "", say: Callable[[str], None] = lambda _: None) -> Report:
-    """The bounded run; with `seconds`, longer faults in another order again and again for as long. `only`: faults with
-    this in their name."""
+PLACES: Final[dict[str, tuple[Callable[[Path, int], AbstractContextManager[Scene]], tuple[Fault, ...]]]] = {
+    "postgresql": (on_postgresql, ON_POSTGRESQL),
+    "pair": (on_a_pair, ON_A_PAIR),
+    "sqlite": (on_sqlite, ON_SQLITE),
+    "full disk": (on_a_full_disk, ON_A_FULL_DISK),
+    "full spool": (on_a_full_spool, ON_A_FULL_SPOOL),
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be run: the bounded list once, or, with `seconds`, longer faults in another order each time."""
+
+    seed: int = 1
+    seconds: float | None = None
+    only: str = ""
+    """Faults with this in their name."""
+    places: tuple[str, ...] = tuple(PLACES)
+
+
+def run(folder: Path, wanted: Wanted, *, say: Callable[[str], None] = lambda _: None) -> Report:
+    """All that is wanted; it ends early where a promise is broken."""
     report = Report()
     began = time.monotonic()
-    chance = random.Random(seed)
-    with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
-        where = folder or Path(temporary)
-        Path(temporary).chmod(0o755)
-        turn = 0
-        while True:
-            lengths = Lengths() if seconds is None else Lengths(chance.uniform(2, 12), chance.uniform(2, 12), 30, 5_000)
-            for number, (place, all_faults) in enumerate((
-                (on_postgresql, ON_POSTGRESQL), (on_a_pair, ON_A_PAIR), (on_sqlite, ON_SQLITE),
-                (on_a_full_disk, ON_A_FULL_DISK), (on_a_full_spool, ON_A_FULL_SPOOL),
-            )):  # fmt: skip
-                faults = [fault for fault in all_faults if only in fault.name]
-                if seconds is not None and place is not on_a_pair:  # after the promotion there is no standby
-                    chance.shuffle(faults)
-                if faults:
-                    place(where / f"{turn}-{number}", chance.randrange(1 << 30), faults, lengths, report, say=say)
-            turn += 1
-            if seconds is None or time.monotonic() - began >= seconds or not report.kept:
-                return report
+    chance = random.Random(wanted.seed)
+    turn = 0
+    while True:
+        for place in wanted.places:
+            build, faults = PLACES[place]
+            chosen = [fault for fault in faults if wanted.only in fault.name]
+            lengths = Lengths()
+            if wanted.seconds is not None:
+                lengths = Lengths(chance.uniform(2, 12), chance.uniform(2, 12), row_lock_seconds=30)
+                if place != "pair":  # after the promotion there is no standby
+                    chance.shuffle(chosen)
+            if chosen:
+                where = folder / f"{turn}-{place.replace(' ', '-')}"
+                where.mkdir(parents=True)
+                _visit(build, where, chance.randrange(1 << 30), chosen, lengths, report, place, say)
+        turn += 1
+        if wanted.seconds is None or time.monotonic() - began >= wanted.seconds or not report.kept:
+            return report
+
+
+def _visit(
+    build: Callable[[Path, int], AbstractContextManager[Scene]],
+    where: Path,
+    seed: int,
+    faults: Sequence[Fault],
+    lengths: Lengths,
+    report: Report,
+    place: str,
+    say: Callable[[str], None],
+) -> None:
+    try:
+        with build(where, seed) as scene:
+            play(replace(scene, lengths=lengths), faults, report, place, say=say)
+            if scene.postgres is not None and scene.postgres.running:
+                report.figures.append(f"{place}: {_deadlocks(scene.postgres)} deadlocks in the database")
+    except NotAllowed as error:
+        report.skipped.append(f"{place}: {error}")
+
+
+def _deadlocks(postgres: Postgres) -> int:
+    return int(postgres.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = 'aaa'")[0][0])

@@ -218,7 +218,9 @@ class World:
             nas.tell("finish")
         for nas in self.nases:
             if not nas.wait(max(1, CONVERGED_WITHIN_SECONDS - (time.monotonic() - since))):
-                self.broken.append(f"{nas.spec.name}: accounting stayed unanswered after the last fault {nas.log[-500:]}")
+                self.broken.append(
+                    f"{nas.spec.name}: accounting stayed unanswered after the last fault {nas.log[-500:]}"
+                )
         pending: dict[str, int] = {}
         while time.monotonic() < since + CONVERGED_WITHIN_SECONDS:
             pending = self.pending()

@@ -27,8 +27,8 @@ PASSWORD: Final = "open-sesame-1"
 GRANTED_OCTETS: Final = 5000 * 10**9
 #: On both nodes the same accounts; fewer of them than a batch has packets.
 SHARED_ACCOUNTS: Final = 40
-SESSIONS_PER_NODE: Final = 400
-REPORTS: Final = 6
+SESSIONS_PER_NODE: Final = 1000
+REPORTS: Final = 5
 MB: Final = 10**6
 
 
@@ -196,7 +196,7 @@ def test_two_nodes_at_full_load_with_the_same_accounts(start_nodes: Callable[[in
         ScriptedFleet(
             server=("127.0.0.1", node.auth_port, node.acct_port), secret=SECRET.encode(), sessions=SESSIONS_PER_NODE,
             users=[f"user-{n}" for n in range(SHARED_ACCOUNTS)], password=PASSWORD, reports=REPORTS, seed=seed,
-            method="chap", outstanding=128, retransmit_seconds=(2.0, 3.0),
+            method="chap", outstanding=512, retransmit_seconds=(2.0, 3.0),
         )
         for seed, node in enumerate(nodes, start=1)
     ]  # fmt: skip
@@ -233,7 +233,7 @@ def test_two_nodes_at_full_load_with_the_same_accounts(start_nodes: Callable[[in
 
 
 #: Far below what is seen on two shared cores: it is there to find two nodes that stand in each other's way.
-LEAST_PACKETS_PER_SECOND: Final = 100
+LEAST_PACKETS_PER_SECOND: Final = 300
 
 
 def wait_for_replay(nodes: Nodes) -> None:
