@@ -24,8 +24,6 @@ from charging.ledger import Transfer, chain_break
 from charging.plan import Instant
 
 ACCOUNTS_AT_ONCE: Final = 500
-#: A Stop and the command it makes needless may cross; after this they should have met.
-COMMAND_GRACE_MS: Final = 60_000
 _ROWS_AT_ONCE: Final = 1_000
 
 
@@ -361,16 +359,15 @@ def draws(connection: Connection, accounts: Range) -> Iterator[Finding]:
 
 
 def commands(connection: Connection, accounts: Range) -> Iterator[Finding]:
-    """No NAS is still to be told anything about a session that has been over for a minute."""
+    """No NAS is still to be told anything about a session that is over."""
     rows = _rows(
         connection,
         """
         SELECT c.account_id, c.session_id, c.command_id, c.action FROM command AS c
         JOIN session AS s ON s.account_id = c.account_id AND s.session_id = c.session_id
-        WHERE c.account_id BETWEEN :first AND :last AND c.state = 'pending' AND s.closed_at < :until
+        WHERE c.account_id BETWEEN :first AND :last AND c.state = 'pending' AND s.closed_at IS NOT NULL
         ORDER BY c.account_id, c.command_id""",
         accounts,
-        until=accounts.now - COMMAND_GRACE_MS,
     )
     for account_id, session_id, command_id, action in rows:
         yield account_id, f"command {command_id} ({action}) is pending, but its session {session_id} is closed"

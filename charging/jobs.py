@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Engine, and_, exists, select, text, tuple_, update
+from sqlalchemy import ColumnElement, Engine, and_, select, tuple_, update
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -45,7 +45,6 @@ _MILLISECOND: Final = 10**-3
 
 _session = tables.session.c
 _restart = tables.nas_restart.c
-_command = tables.command.c
 
 #: Top-ups that are left alone for now → until when.
 Aside = dict[int, Instant]
@@ -88,10 +87,8 @@ async def read_inbox(engine: Engine, writer: Writer, run: Run, now: Instant, asi
 
 
 async def close_stale(engine: Engine, writer: Writer, run: Run, now: Instant) -> int:
-    """Close the live sessions that have been silent for too long; how many. And let go of commands for closed ones."""
-    closed = await _close_all(engine, writer, run, _session.stale_at < now, _silence)
-    await _in_thread(run, _supersede, engine, now)
-    return closed
+    """Close the live sessions that have been silent for too long; how many."""
+    return await _close_all(engine, writer, run, _session.stale_at < now, _silence)
 
 
 async def close_restarted(engine: Engine, writer: Writer, run: Run, now: Instant) -> int:
@@ -279,20 +276,4 @@ def _finish(engine: Engine, restart: Any, now: Instant) -> int:
         .values(finished_at=now)
     )
     with engine.begin() as connection:
-        return connection.execute(statement).rowcount
-
-
-def _supersede(engine: Engine, now: Instant) -> int:
-    """Nothing has to be told to a NAS about a session that is over."""
-    over = exists().where(
-        _session.account_id == _command.account_id,
-        _session.session_id == _command.session_id,
-        _session.closed_at.is_not(None),
-    )
-    waiting = _command.state == text("'pending'")
-    with reading(engine) as connection:
-        if connection.execute(select(_command.command_id).where(waiting, over).limit(1)).first() is None:
-            return 0
-    with engine.begin() as connection:
-        statement = update(tables.command).where(waiting, over).values(state="superseded", finished_at=now)
         return connection.execute(statement).rowcount
