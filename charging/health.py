@@ -177,7 +177,9 @@ def clock(connection: Connection, now: Instant) -> Finding:
     if behind < CLOCK_WARN_MS:
         return Finding("clock", "ok", words)
     level: Level = "warn" if behind < CLOCK_FAIL_MS else "fail"
-    return Finding("clock", level, words, "run NTP on both; sessions are called stale and leases run out by these clocks")
+    return Finding(
+        "clock", level, words, "run NTP on both; sessions are called stale and leases run out by these clocks"
+    )
 
 
 CHECKS: Final[tuple[Callable[[Connection, Instant], Finding], ...]] = (

@@ -86,7 +86,9 @@ def _keys(setup: Setup, connection: Connection) -> Iterator[Finding]:
     path = setup.keys_file()
     if not path.exists():
         if registry.anything_sealed(connection):
-            yield Finding("key file", "fail", f"{path} is missing", "put it back from its copy: nothing sealed can be read")
+            yield Finding(
+                "key file", "fail", f"{path} is missing", "put it back from its copy: nothing sealed can be read"
+            )
         else:
             yield Finding("key file", "ok", f"{path} will be made with the first secret")
         return

@@ -135,7 +135,11 @@ class Asking:
         return tuple(("Class", octets) for octets in accept.all(25))
 
     def report(self, kind: str, down: int, seconds: int, *more: Attribute) -> bytes:
-        figures: list[Attribute] = [("Acct-Session-Time", seconds), ("Acct-Output-Octets", down), ("Acct-Output-Gigawords", 0)]
+        figures: list[Attribute] = [
+            ("Acct-Session-Time", seconds),
+            ("Acct-Output-Octets", down),
+            ("Acct-Output-Gigawords", 0),
+        ]
         return self.request(
             Code.ACCOUNTING_REQUEST, ("Acct-Status-Type", kind), ("Acct-Session-Id", "one-and-only"),
             *(figures if kind != "Start" else []), *more,
@@ -158,7 +162,9 @@ def test_a_session_over_three_nodes_is_one_session(start_nodes: Callable[[int], 
     nas.ask(b.acct_port, nas.report("Stop", 6 * MB, 360, *klass))
     # An interim that was overtaken by the Stop on its way to another node.
     nas.ask(a.acct_port, nas.report("Interim-Update", 5 * MB, 300, *klass))
-    assert [tuple(row) for row in nodes.rows("SELECT state, octets_down, seconds FROM session")] == [("closed", 6 * MB, 360)]
+    assert [tuple(row) for row in nodes.rows("SELECT state, octets_down, seconds FROM session")] == [
+        ("closed", 6 * MB, 360)
+    ]
     assert left(nodes, "user-0") == GRANTED_OCTETS - 6 * MB
     check_ledger(nodes.aaa)
 
@@ -217,7 +223,9 @@ def test_two_nodes_at_full_load_with_the_same_accounts(start_nodes: Callable[[in
     used: dict[str, int] = {}
     for session in sessions:
         used[session.username] = used.get(session.username, 0) + session.octets_up + session.octets_down
-    assert {name: left(nodes, name) for name in used} == {name: GRANTED_OCTETS - octets for name, octets in used.items()}
+    assert {name: left(nodes, name) for name in used} == {
+        name: GRANTED_OCTETS - octets for name, octets in used.items()
+    }
     assert nodes.rows("SELECT count(*) FROM session WHERE closed_at IS NOT NULL")[0][0] == len(sessions)
     check_ledger(nodes.aaa)
     no_node_complains(nodes)
