@@ -502,6 +502,8 @@ async def _end_eap(attempt: Attempt, end: Ended) -> bytes | None:
                 proof += access.keys(proven.keys)
             return _accept(attempt, outcome, proof)
         refused = outcome
+    if attempt.services.remembered is not None:
+        attempt.services.remembered.forget(proven.username)
     # No Reply-Message beside EAP (RFC 3579 section 2.6.5).
     failure = write_end(FAILURE, end.octets[1])
     return await _reject(attempt, refused, [("EAP-Message", failure)], account_of=proven.username)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from aaa.messages import text
 from aaa.passwords import Method
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from OpenSSL import SSL
 
 T = TypeVar("T")
+
+#: What a User-Name holds (RFC 2865 section 5.1).
+MOST_IDENTITY_OCTETS: Final = 253
 
 
 class Ask(NamedTuple):
@@ -97,6 +100,8 @@ class Peer:
     def inside(self, identity: bytes, most_octets: int) -> Peer:
         """The same peer under the name that it says inside of a tunnel: the name of the account that pays. What it said
         outside must not be the name of somebody else, nor of another realm."""
+        if len(identity) > MOST_IDENTITY_OCTETS:
+            raise Refused("eap-malformed", f"an identity of {len(identity)} octets")
         inner = Peer(identity, most_octets, self.random)
         outer_user, _, outer_realm = self.identity.partition(b"@")
         inner_user, _, inner_realm = identity.partition(b"@")

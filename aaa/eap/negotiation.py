@@ -66,6 +66,6 @@ def _wanted(methods: Sequence[EapMethod], wanted: bytes, proposed: EapMethod) ->
     for method in methods:
         if method.type in wanted and method.type != proposed.type:
             return method
-    types = ", ".join(map(str, wanted)) or "none"
+    types = ", ".join(map(str, wanted[:16])) or "none"
     enabled = ", ".join(method.name for method in methods)
     raise Refused("eap-no-common-method", f"the peer wants type {types}; enabled are {enabled}")

@@ -15,7 +15,8 @@ from charging.plan import Instant
 
 STATE_OCTETS: Final = 16
 MOST_BEGUN: Final = 8192
-MOST_GOING: Final = 8192
+#: One in the middle of a handshake holds some 70 kB.
+MOST_GOING: Final = 4096
 #: Somebody may have to type a password meanwhile.
 LONGEST_MS: Final = 120_000
 

@@ -83,7 +83,10 @@ def authenticator_response(method: MsChap2, nt: bytes) -> bytes:
 
 
 def failure(error: int, challenge: bytes) -> bytes:
-    """The text of a refusal (RFC 2759 section 6): which error, that there is no retry, a challenge nobody will need."""
+    """The text of a refusal: which error, and that there is no retry. Version 2 wants a challenge for one nevertheless (RFC 2433
+    section 9, RFC 2759 section 6)."""
+    if len(challenge) == CHALLENGE_1_OCTETS:
+        return b"E=%d R=0 V=2" % error
     return b"E=%d R=0 C=%s V=3 M=Access denied" % (error, challenge.hex().upper().encode("ascii"))
 
 

@@ -293,6 +293,7 @@ def test_whatever_a_peer_says_ends_in_a_turn_or_is_malformed(
         (b"bob@isp.example", b"alice@isp.example", "eap-identity-mismatch"),
         (b"@isp.example", b"alice@other.example", "eap-realm-mismatch"),
         (b"alice@isp.example", b"alice@other.example", "eap-realm-mismatch"),
+        (b"", b"x" * 254, "eap-malformed"),
     ],
 )
 def test_the_name_inside_is_the_one_that_counts_and_the_one_outside_must_not_belie_it(

@@ -164,11 +164,12 @@ def test_a_refusal_says_no_more_than_it_must(
     assert sent.answer().code == Code.ACCESS_REJECT
     said = sent.value("MS-CHAP-Error")
     assert isinstance(said, bytes)
-    assert said.startswith(b"\x07E=%d R=0 C=" % error)
+    assert said.startswith(b"\x07E=%d R=0 " % error)
     assert sent.value("MS-CHAP2-Success") is None
 
 
 def test_the_text_of_a_failure() -> None:
+    assert failure(691, bytes(8)) == b"E=691 R=0 V=2"
     assert failure(691, bytes(16)) == b"E=691 R=0 C=" + b"0" * 32 + b" V=3 M=Access denied"
 
 
