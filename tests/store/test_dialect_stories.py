@@ -244,6 +244,8 @@ def test_re_authentication_slows_and_serves_again(place: Callable[..., Place]) -
     assert here.octets() <= EURO_OCTETS + bound()
     here.run(300)
     assert here.session() is session
+    (row,) = [each for each in here.floor.rows(tables.session) if each.acct_session_id is not None]
+    assert (row.closed_at, row.acked_version) == (None, row.wanted_version)
     here.pay(5)
     here.run(62)
     assert here.rates() == FULL_BPS
@@ -325,6 +327,9 @@ def test_isg_that_does_not_answer_the_first_is_not_sent_the_second(place: Callab
     here.pay(1)
     here.log_in()
     until_used_up(here)
+    here.run(60)
+    assert here.nas.online() == []
+    assert here.commands() == [("profile", "failed", "no-answer"), ("disconnect", "acked", "ack")]
     coas = [sent for sent in here.network.sent if sent.code == Code.COA_REQUEST]
     assert {value for sent in coas for name, value in sent.attributes if name == "Cisco-AVPair"} == {
         "subscriber:command=deactivate-service",
