@@ -8,6 +8,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from aaa.wire.definitions import HIDDEN, SALTED, Definition
@@ -41,6 +42,7 @@ from aaa.wire.values import (
 
 AUTHENTICATOR_OCTETS: Final = 16
 LONGEST_SALTED_OCTETS: Final = 239  # with its length 15 blocks of 16; with a sixteenth it would not fit an attribute
+_ADDED_HERE: Final = frozenset({MESSAGE_AUTHENTICATOR, PROXY_STATE})
 _EMPTY_MESSAGE_AUTHENTICATOR: Final = bytes((MESSAGE_AUTHENTICATOR, 18)) + bytes(16)
 
 
@@ -123,8 +125,13 @@ def _encode(
 ) -> list[bytes]:
     """The octets of attributes. `authenticator`: what hidden values are hidden with, None where none may go out."""
     encoded: list[bytes] = []
-    salt = secrets.randbits(15) | 0x8000
+    salt = 0
     for name, value in attributes:
+        if not isinstance(value, bytes):
+            plain = _plain(name, value)
+            if plain is not None:
+                encoded.append(plain)
+                continue
         vendor, kind, tag, definition = find(name)
         if not vendor and kind in reserved:
             raise ValueError(f"{name} is not given: it is added where it belongs")
@@ -141,7 +148,8 @@ def _encode(
             if definition.encryption == HIDDEN and authenticator is not None:
                 octets = hide_password(octets, secret, authenticator)
             elif definition.encryption == SALTED and authenticator is not None:
-                salt = (salt + 1) & 0xFFFF | 0x8000
+                # Any start will do, but no two salts of a packet may be equal (RFC 2868 section 3.5).
+                salt = (salt + 1 if salt else secrets.randbits(15)) & 0xFFFF | 0x8000
                 if len(octets) > LONGEST_SALTED_OCTETS:
                     raise ValueError(f"{name} has {len(octets)} octets, {LONGEST_SALTED_OCTETS} is the most")
                 octets = hide_salted(octets, secret, authenticator, salt.to_bytes(2, "big"))
@@ -149,6 +157,19 @@ def _encode(
                 octets = _tagged(definition, tag, octets)
         encoded.append(_attribute(name, value, vendor, kind, octets))
     return encoded
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _plain(name: str, value: int | str) -> bytes | None:
+    """An attribute that nothing is hidden in and nobody else adds, as it goes out; None for others. A profile's rates
+    and filters go out with every login, so they are encoded once."""
+    vendor, kind, tag, definition = find(name)
+    if definition is None or definition.encryption or (not vendor and kind in _ADDED_HERE):
+        return None
+    octets = encode_value(name, definition, value)
+    if not octets:
+        return None
+    return _attribute(name, value, vendor, kind, _tagged(definition, tag, octets) if definition.tagged else octets)
 
 
 def _tagged(definition: Definition, tag: int, octets: bytes) -> bytes:
