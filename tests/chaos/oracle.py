@@ -128,7 +128,7 @@ def wrong_balances(journal: Journal, paid_in: Mapping[str, int], left: Mapping[s
 
 def longest_silence_ms(lines: Iterable[Line], since: int, until: int) -> int:
     """The longest time in [since, until] in which no report of this NAS or session was answered."""
-    moments = sorted(
+    moments: list[int] = sorted(
         line["at"] for line in lines if line["kind"] == "accounting-answered" and since <= line["at"] <= until
     )
     borders = [since, *moments, until]

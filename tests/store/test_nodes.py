@@ -186,7 +186,9 @@ def test_a_node_that_stands_still_in_a_transaction_keeps_nobody_waiting(street: 
 # --- two nodes with the same accounts -----------------------------------------------------------------------------------
 
 
-def test_who_lost_once_waits_for_his_turn_and_does_not_lose_again(street: Callable[[int], Street]) -> None:
+def test_who_lost_once_waits_for_his_turn_and_does_not_lose_again(
+    street: Callable[[int], Street], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without that two busy nodes decide in vain again and again, and each batch falls apart into single transactions."""
     accounts, rounds = 20, 40
     here = street(accounts + 1)
@@ -195,22 +197,22 @@ def test_who_lost_once_waits_for_his_turn_and_does_not_lose_again(street: Callab
     laters = [Later(), Later()]
     writers = [here.node(later) for later in laters]
 
-    def count(error: BaseException) -> None:
-        nonlocal lost, deadlocks
-        lost += isinstance(error, Conflict)
-        deadlocks += isinstance(error, psycopg.errors.DeadlockDetected)
-
-    for writer in writers:
+    def counting(writer: Writer) -> Any:
         settle_once = writer._settle_once
 
-        def counting(*arguments: Any, settle_once: Any = settle_once) -> Any:
+        def once(*arguments: Any) -> Any:
+            nonlocal lost, deadlocks
             try:
                 return settle_once(*arguments)
             except (Conflict, psycopg.errors.DeadlockDetected) as error:
-                count(error)
+                lost += isinstance(error, Conflict)
+                deadlocks += isinstance(error, psycopg.errors.DeadlockDetected)
                 raise
 
-        writer._settle_once = counting  # type: ignore[method-assign]
+        return once
+
+    for writer in writers:
+        monkeypatch.setattr(writer, "_settle_once", counting(writer))
 
     failed: list[Any] = []
 
