@@ -101,6 +101,8 @@ class Ours:
     def _fill(self) -> None:
         self.cluster.create(DATABASE)
         plan, people = self.folder / "plan.toml", self.folder / "subscribers.csv"
+        # The packaged FreeRADIUS logs no logins either.
+        (self.folder / "aaa.toml").write_text('log_level = "warning"\n')
         plan.write_text(PLAN)
         with people.open("w", newline="") as file:
             rows = csv.writer(file)
@@ -133,7 +135,15 @@ class Ours:
         """Start it and wait for its first answers."""
         ports = (self.auth_port, self.acct_port)
         command = self._command(
-            "serve", "--listen", "127.0.0.1", "--auth-port", str(self.auth_port), "--acct-port", str(self.acct_port)
+            "--config",
+            str(self.folder / "aaa.toml"),
+            "serve",
+            "--listen",
+            "127.0.0.1",
+            "--auth-port",
+            str(self.auth_port),
+            "--acct-port",
+            str(self.acct_port),
         )
         self._process = run_until_it_answers(command, ports, self.secret, self.folder / "serve.log", self._environment)
 
