@@ -7,6 +7,7 @@ from typing import Final
 
 from aaa.eap import avp, gtc, md5, mschapv2, packet
 from aaa.eap.avp import Avp
+from aaa.eap.channel import Channel
 from aaa.eap.exchange import Check, Checked, Dialogue, Peer, Proven, Refused, Steps, check, must_be_right
 from aaa.eap.negotiation import EapMethod, negotiate
 from aaa.eap.packet import Request, Response, read_response, write_request
@@ -80,10 +81,10 @@ def _password(tunnel: Tunnel, outer: Peer, said: _Said) -> Dialogue[Proven]:
     raise Refused("method-not-possible", "no method that is known in the tunnel")
 
 
-def _challenge(tunnel: Tunnel, said: bytes | None, identifier: int) -> bytes:
+def implied_challenge(channel: Channel, said: bytes | None, identifier: int) -> bytes:
     """Sixteen octets and an identifier that follow from the handshake (RFC 5281 section 11.1, RFC 9427 section 2.3): what the
     peer says of them must agree, or somebody could replay what he heard elsewhere."""
-    implied = tunnel.channel.export(_CHALLENGE_LABEL, 17)
+    implied = channel.export(_CHALLENGE_LABEL, 17)
     if said is None or not hmac.compare_digest(said, implied[:16]) or identifier != implied[16]:
         raise Refused("eap-challenge", "the challenge does not follow from the handshake")
     return implied[:16]
@@ -93,14 +94,14 @@ def _chap(tunnel: Tunnel, said: _Said) -> Chap:
     password = said[_CHAP_PASSWORD]
     if len(password) != 17:
         raise Refused("eap-malformed", f"CHAP-Password has {len(password)} octets, 17 expected")
-    return Chap(password[0], password[1:], _challenge(tunnel, said.get(_CHAP_CHALLENGE), password[0]))
+    return Chap(password[0], password[1:], implied_challenge(tunnel.channel, said.get(_CHAP_CHALLENGE), password[0]))
 
 
 def _ms_chap(tunnel: Tunnel, said: _Said) -> MsChap2:
     response = said[_MS_CHAP2_RESPONSE]
     if len(response) != 50:
         raise Refused("eap-malformed", f"MS-CHAP2-Response has {len(response)} octets, 50 expected")
-    challenge = _challenge(tunnel, said.get(_MS_CHAP_CHALLENGE), response[0])
+    challenge = implied_challenge(tunnel.channel, said.get(_MS_CHAP_CHALLENGE), response[0])
     return MsChap2(response[0], challenge, response[2:18], response[26:], said[_USER_NAME])
 
 

@@ -12,10 +12,12 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from OpenSSL import SSL
 
 from aaa.certificates import Authority, CertificateFiles, ServerCertificate
-from aaa.eap import Check, Checked, Conversation, Ended, Offer, Proven, Refused, Say, avp, packet
+from aaa.eap import Check, Checked, Conversation, Ended, Offer, Proven, Refused, Say, avp, packet, ttls
 from aaa.eap.avp import Avp
+from aaa.eap.channel import Channel
 from aaa.eap.exchange import Answer, Ask
 from aaa.eap.fragments import MOST_MESSAGE_OCTETS, exchange
 from aaa.passwords import Pap
@@ -122,6 +124,7 @@ class Site(NamedTuple):
     """A CA with a server's and a client's certificate."""
 
     folder: Path
+    files: CertificateFiles
     offer: Offer
 
 
@@ -133,7 +136,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     authority.write_server(authority.issue("radius.example.net", "server", 30, now))
     authority.write_client(authority.issue("alice", "client", 30, now), folder / "alice", "secret")
     files = CertificateFiles(folder / "server.pem", folder / "server.key", folder / "ca.pem", folder / "crl.pem")
-    return Site(folder, Offer(["peap", "ttls", "tls"], ServerCertificate(files).contexts))
+    return Site(folder, files, Offer(["peap", "ttls", "tls"], ServerCertificate(files).contexts))
 
 
 class TlsPeer:
@@ -248,6 +251,31 @@ def test_what_is_no_proof_in_the_tunnel(site: Site, avps: list[Avp], reason: str
     peer.tls.write(avp.write(avps) or b"\0")
     turn, _ = exchanged(conversation, turn, packet.TTLS, peer.outgoing.read())
     assert refusal(turn) == reason
+
+
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION], ids=["1.2", "1.3"])
+def test_a_challenge_in_the_tunnel_follows_from_the_handshake(site: Site, version: int) -> None:
+    """Whoever heard a CHAP response elsewhere could say it again here, if he could choose the challenge."""
+    channel = Channel(ServerCertificate(site.files).contexts().tunnel)
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_max_proto_version(version)
+    client = SSL.Connection(context, None)
+    client.set_connect_state()
+    done = False
+    while not done:
+        with suppress(SSL.WantReadError):
+            client.do_handshake()
+        done = channel.handshake(client.bio_read(65536))
+        with suppress(SSL.WantReadError):
+            client.bio_write(channel.output() or b"")
+            client.do_handshake()
+    implied = client.export_keying_material(b"ttls challenge", 17)
+    challenge, identifier = implied[:16], implied[16]
+    assert ttls.implied_challenge(channel, challenge, identifier) == challenge
+    for wrong in ((None, identifier), (b"", identifier), (bytes(16), identifier), (challenge, identifier ^ 1)):
+        with pytest.raises(Refused) as caught:
+            ttls.implied_challenge(channel, *wrong)
+        assert caught.value.reason == "eap-challenge"
 
 
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=6))
