@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -15,7 +17,9 @@ from typing import Final, NamedTuple
 import pytest
 
 from aaa.certificates import Authority
+from aaa.passwords import totp
 from tests.stories.conftest import PLANS, SECRET, Aaa, ServerProcess
+from tests.stories.test_radclient import RADCLIENT, radclient
 
 EAPOL_TEST = shutil.which("eapol_test")
 PASSWORD: Final = "correct-horse-battery-staple"
@@ -225,6 +229,50 @@ def test_a_certificate_is_revoked_while_the_server_runs(site: Site) -> None:
     assert run(site, 200, case) == "SUCCESS"
     site.server.aaa("certificate", "revoke", "alice@example.net", "--folder", str(site.folder))
     assert run(site, 201, case) == "FAILURE"
+
+
+def record(output: str) -> dict[str, str]:
+    """The record of a command with --json, without what it says beside."""
+    found: dict[str, str] = json.JSONDecoder().raw_decode(output)[0]
+    return found
+
+
+@pytest.mark.skipif(RADCLIENT is None, reason="radclient is not installed; the Debian package freeradius-utils has it")
+def test_ms_chap_one_time_codes_and_addresses_by_radclient(site: Site) -> None:
+    aaa, port = site.server.aaa, site.server.auth_port
+
+    def login(name: str, *proof: str) -> list[str]:
+        return radclient(port, "auth", f'User-Name = "{name}"', *proof, "NAS-Port = 7", "Message-Authenticator = 0x00")
+
+    accept = login("alice", f'MS-CHAP-Password = "{PASSWORD}"')
+    assert accept[0] == "Access-Accept"
+    assert any(line.startswith("MS-CHAP-MPPE-Keys = 0x") for line in accept)
+    refused = login("alice", f'MS-CHAP-Password = "{WRONG}"')
+    assert refused[0] == "Access-Reject"
+    assert any("E=691 R=0" in line for line in refused)
+    assert login("carol", f'MS-CHAP-Password = "{PASSWORD}"')[0] == "Access-Reject", "only its hash is kept"
+
+    added = record(aaa("subscriber", "add", "nina", "--plan", "prepaid-50", "--keep", "nt-hash", "--json"))
+    assert login("nina", f'MS-CHAP-Password = "{added["password"]}"')[0] == "Access-Accept"
+    added = record(aaa("subscriber", "add", "sara", "--plan", "prepaid-50", "--keep", "secret", "--json"))
+    assert login("sara", f'User-Password = "{added["password"]}"')[0] == "Access-Accept"
+
+    often = ("--plan", "prepaid-50", "--password-stdin", "--max-sessions", "9")
+    aaa("subscriber", "add", "otto", *often, stdin=PASSWORD)
+    uri = record(aaa("subscriber", "set", "otto", "--one-time-code", "new", "--json"))["authenticator_uri"]
+    secret = base64.b32decode(uri.split("secret=")[1].split("&")[0])
+    code = totp.code_at(secret, time.time_ns() // 10**6 // totp.STEP_MS).decode()
+    assert login("otto", f'User-Password = "{PASSWORD}{code}"')[0] == "Access-Accept"
+    assert login("otto", f'User-Password = "{PASSWORD}{code}"')[0] == "Access-Reject"
+    assert login("otto", f'User-Password = "{PASSWORD}"')[0] == "Access-Reject"
+
+    aaa("subscriber", "add", "02:00:5e:00:53:01", "--plan", "prepaid-50", "--keep", "none")
+    address = ("02005E005301", 'User-Password = "02005E005301"', 'Calling-Station-Id = "02-00-5E-00-53-01"')
+    assert login(*address)[0] == "Access-Reject"
+    aaa("nas", "set", "here", "--mac-authentication")
+    deadline = time.monotonic() + 10
+    while login(*address)[0] != "Access-Accept":  # the server looks at the table of NASes once a second
+        assert time.monotonic() < deadline
 
 
 def test_the_log_keeps_secrets(site: Site) -> None:
