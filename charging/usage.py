@@ -200,7 +200,7 @@ def _session_of(book: Book, report: Report, subscriber_id: int | None, now: Inst
     if session.closed_at is not None:
         if _starts_again(session, report):
             return _successor(book, session, report, now)
-        if session.close_reason == "stale" and report.kind == "interim" and report.event_at > session.last_event_at:
+        if session.close_reason == "stale" and report.kind == "interim" and _goes_on(session, report):
             # It was only silent. Closed is final, so a new one goes on where the old one's counters were left.
             successor = _successor(book, session, report, now)
             successor.offset_up = session.offset_up - session.octets_up
@@ -216,6 +216,12 @@ def _session_of(book: Book, report: Report, subscriber_id: int | None, now: Inst
                 book.command(successor, "cut", session.wanted_reason, now)  # nobody has taken it back
             return successor
     return session
+
+
+def _goes_on(session: Session, report: Report) -> bool:
+    """Is this report of a session that was given up newer than all that is known of it?"""
+    longer = report.seconds is None or report.seconds + session.offset_seconds > session.seconds
+    return longer and report.event_at > session.last_event_at
 
 
 def _starts_again(session: Session, report: Report) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
+from charging import tables
 from charging.settle import Close, Plans, settle
 from charging.shelf import Shelf
 from charging.usage import Recorded
@@ -27,3 +28,22 @@ def test_its_plan_is_read_where_the_account_is_on_the_shelf_already(engine: Engi
         (outcome,) = settle(connection, [late], shop.now, plans, shop.chance, shelf).outcomes
     assert isinstance(outcome, Recorded)
     assert outcome.used.up == 1_000_000
+
+
+def test_an_old_interim_does_not_wake_a_session_that_was_given_up(engine: Engine) -> None:
+    shop = Shop(engine)
+    plan, account = shop.plan(plan_by_volume()), shop.account()
+    subscriber, nas = shop.subscriber(account, "anna"), shop.nas()
+    shop.pay("anna", "10.00")
+    session = shop.login(account, subscriber, "anna", plan, nas_id=nas)
+    shop.report(account, session, "start")
+    shop.now += 60_000
+    shop.report(account, session, "interim", up=1_000_000, seconds=60)
+    shop.settle(Close(account, session, "stale", shop.now))
+    shop.now += 300_000
+    shop.report(account, session, "stop", up=2_000_000, seconds=300)
+    shop.now += 1_000
+    # Sent long ago, and its NAS does not say when: only its session time tells.
+    old = shop.report_item(account, session, "interim", up=1_500_000, seconds=240)._replace(event_exact=False)
+    shop.settle(old)
+    assert [row.closed_at is None for row in shop.rows(tables.session)] == [False]
