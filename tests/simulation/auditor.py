@@ -43,6 +43,8 @@ class Witness(NamedTuple):
     obeys: bool
     wraps: bool
     """It has 32-bit counters."""
+    shapes: bool
+    """It keeps a session to the rate that it was told."""
 
 
 class Payment(Protocol):
@@ -531,7 +533,7 @@ class Auditor:
                 continue
             profile = plan["profile"] if wanted == "full" else plan["exhausted"]["profile"]
             told = truth.told.get("up_bps"), truth.told.get("down_bps")
-            if told != (profile["rate_up_bps"], profile["rate_down_bps"]):
+            if truth.nas.shapes and told != (profile["rate_up_bps"], profile["rate_down_bps"]):
                 self._complain(now, "enforcement", f"session {session} is to be {wanted}, its NAS was told {told}")
             if wanted == "exhausted" and able(account, plan):
                 self._complain(now, "enforcement", f"session {session} is {wanted}, there is something that pays for it")
@@ -598,9 +600,11 @@ class Auditor:
 
     def bound(self, now: int) -> None:
         """Where nothing fails, no session uses more past the end of the money than its line carries until it is told."""
+        shaping = ", ".join(f"'{witness.address}'" for witness in self._witnesses if witness.shapes) or "''"
         for session, leaked, interval, content in self._rows(
             "SELECT s.session_id, s.leaked_octets, s.interval_seconds, v.content FROM session AS s "
-            "JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id WHERE s.leaked_octets > 0"
+            "JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id "
+            f"WHERE s.leaked_octets > 0 AND s.nas_address IN ({shaping})"
         ):
             profile = json.loads(content)["profile"]
             octets_per_second = (profile["rate_up_bps"] + profile["rate_down_bps"]) // 8

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from twisted.internet.base import DelayedCall
 
 from aaa.simulator import COA_PORT, Behaviour, Outgoing, Server, SimulatedNas, SimulatedSession
-from aaa.simulator.behaviour import MANNERS
 from tests.simulation.clock import FakeClock
 from tests.simulation.network import Address, Network
 
 FIRST_NAS_PORT = 20_000
 PASSWORD = "a password"
+#: Equipment that keeps a session to its rate, and equipment that can only end it: there the line itself is slow.
+SHAPING = ("generic", "mikrotik", "accel-ppp", "chillispot", "wispr", "huawei", "nokia")
+NOT_SHAPING = ("hostapd", "strongswan", "ubiquiti-edge")
+SLOW_LINE_BPS = (1_000_000, 4_000_000)
 
 
 class Station:
@@ -66,19 +69,27 @@ class Station:
         return receive
 
 
-def behaviour(chance: random.Random, *, fair: bool) -> Behaviour:
+#: They know a session by Acct-Session-Id alone.
+BY_SESSION_ID = ("huawei", "nokia")
+
+
+def behaviour(dialect: str, chance: random.Random, *, fair: bool) -> Behaviour:
     """Some manners or other. `fair`: it reports honestly and does what it is told."""
     obeys = fair or chance.random() < 0.75
     session_ids, class_echoed = chance.choice(["unique", "reused", "literal"]), chance.random() < 0.7
+    if session_ids == "literal" and dialect in BY_SESSION_ID:
+        session_ids = "unique"
+    gigawords = chance.random() < 0.6
     # What neither has names of its own nor brings ours back must at least know the time.
     event_timestamp = chance.random() < 0.8 or not (class_echoed or session_ids == "unique")
     return Behaviour(
         interim_seconds=chance.choice([None, None, None, 30, 90]),
         least_interim_seconds=chance.choice([0, 0, 0, 120]),
         counters=chance.choice(["all"] * 8 + ["not-in-stop", "none"]) if not fair else "all",  # type: ignore[arg-type]
-        gigawords=chance.random() < 0.6,
+        gigawords=gigawords,
         counters_reversed=chance.random() < 0.3,
-        counters_reset_after_seconds=None if fair or chance.random() < 0.85 else chance.randrange(100, 700),
+        # Without gigawords nobody could tell a reset from a wrap.
+        counters_reset_after_seconds=chance.randrange(100, 700) if gigawords and not fair and chance.random() < 0.2 else None,
         session_ids=session_ids,  # type: ignore[arg-type]
         event_timestamp=event_timestamp,
         class_echoed=class_echoed,
@@ -100,14 +111,15 @@ def nas(number: int, servers: list[Server], chance: random.Random, *, fair: bool
     """One of the fleet."""
     chosen = servers[:]
     chance.shuffle(chosen)
+    dialect = chance.choice(SHAPING if chance.random() < 0.8 else NOT_SHAPING)
     return SimulatedNas(
         f"nas-{number}",
         f"192.0.2.{number}",
         f"the secret of nas {number}, thirty-two".encode(),
-        chance.choice(sorted(MANNERS)),
+        dialect,
         chosen,
         coa_port=chance.choice([3799, 1700]),
-        behaviour=behaviour(chance, fair=fair),
+        behaviour=behaviour(dialect, chance, fair=fair),
         seed=chance.getrandbits(32),
     )
 
@@ -160,4 +172,8 @@ class Line:
 
     def _demand(self) -> tuple[int, int]:
         most = self.busiest_bps
-        return self.chance.choice([0, most // 100, most // 10]), self.chance.choice([0, most // 20, most // 2, most, most])
+        up = self.chance.choice([0, most // 100, most // 10])
+        down = self.chance.choice([0, most // 20, most // 2, most, most])
+        if self.station.nas.dialect in NOT_SHAPING:
+            return min(up, SLOW_LINE_BPS[0]), min(down, SLOW_LINE_BPS[1])
+        return up, down

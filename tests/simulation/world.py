@@ -29,7 +29,7 @@ from charging.plan import Allowance, Duration, Exhausted, Plan, Profile, Rate
 from tests.simulation.auditor import Auditor, Finding, Witness
 from tests.simulation.billing import Billing, Operator
 from tests.simulation.clock import BEGINNING, FakeClock
-from tests.simulation.fleet import PASSWORD, Line, Station, nas
+from tests.simulation.fleet import PASSWORD, SHAPING, Line, Station, nas
 from tests.simulation.network import Network
 from tests.simulation.node import ACCT_PORT, AUTH_PORT, Node
 from tests.simulation.storage import Database
@@ -359,7 +359,7 @@ class World:
 def _witness(station: Station) -> Witness:
     one = station.nas
     obeys = one.behaviour.coa == one.behaviour.disconnect == "obey"
-    return Witness(one.name, one.address, one.log, obeys, not one.behaviour.gigawords)
+    return Witness(one.name, one.address, one.log, obeys, not one.behaviour.gigawords, one.dialect in SHAPING)
 
 
 @contextmanager
