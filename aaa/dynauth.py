@@ -43,7 +43,11 @@ class Reactor(Protocol):
     """What is asked of a reactor: Twisted's IReactorUDP and IReactorTime."""
 
     def listenUDP(  # noqa: N802  Twisted's name
-        self, port: int, protocol: DatagramProtocol, interface: str = "", maxPacketSize: int = 8192  # noqa: N803
+        self,
+        port: int,
+        protocol: DatagramProtocol,
+        interface: str = "",
+        maxPacketSize: int = 8192,  # noqa: N803
     ) -> Listening:
         """Open a UDP port."""
         ...
@@ -194,7 +198,11 @@ class Ports:
         identifier = identifiers.take(self._chance)
         try:
             octets = request(
-                asked.code, identifier, asked.attributes, asked.secret, message_authenticator=asked.message_authenticator
+                asked.code,
+                identifier,
+                asked.attributes,
+                asked.secret,
+                message_authenticator=asked.message_authenticator,
             )
         except ValueError:
             identifiers.free.append(identifier)

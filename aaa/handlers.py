@@ -522,6 +522,7 @@ def _login(request: AccessRequest, subscriber: Subscriber, nas: Nas, source: str
         device_key=device_key(nas.nas_id, source, request.nas_port_id, request.calling_station),
         calling_station=request.calling_station,
         nas_port_id=request.nas_port_id,
+        again=dialect(nas.dialect).capability == "reauthenticate",
     )
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from charging.book import Book, Opening
 from charging.buckets import Rated, read_rated
-from charging.enforcement import hold_next, profile_of
+from charging.enforcement import EXHAUSTED, hold_next, profile_of
 from charging.plan import Instant, Plan, Profile
 from charging.session import PROVISIONAL_MS, Session, Wanted
 from charging.tariff import quota
@@ -30,6 +30,8 @@ class Login:
     """Empty where the request says neither port nor calling station."""
     calling_station: str | None = None
     nas_port_id: str | None = None
+    again: bool = False
+    """This NAS asks about running sessions too: one of the same device is answered for, not replaced."""
 
 
 class Admitted(NamedTuple):
@@ -47,7 +49,7 @@ class Admitted(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """Why not: suspended, too-many-sessions or exhausted."""
+    """Why not: suspended, too-many-sessions, exhausted; or disconnected, where it was asked again."""
 
     reason: str
 
@@ -57,6 +59,9 @@ def admit(book: Book, login: Login, now: Instant) -> Admitted | Refused:
     plan = book.plans(login.plan_version_id)
     if book.account.status != "active":
         return Refused("suspended")
+    running = _running(book, login)
+    if running is not None:
+        return _still(book, running, login, now)
     known = _waiting(book, login)
     limit = plan.max_sessions if login.max_sessions is None else login.max_sessions
     if limit is not None and known is None and len(_others(book, login)) >= limit:
@@ -84,6 +89,36 @@ def admit(book: Book, login: Login, now: Instant) -> Admitted | Refused:
         session.interval_seconds,
         _time_limit(profile, login.expires_at, now),
         _paid_seconds(book, session, plan, now),
+    )
+
+
+def _running(book: Book, login: Login) -> Session | None:
+    """The session that a NAS asks again about: the device's newest that has reported."""
+    if not login.again or not login.device_key:
+        return None
+    same = [
+        session
+        for session in book.live_sessions()
+        if session.subscriber_id == login.subscriber_id
+        and session.device_key == login.device_key
+        and session.acct_session_id is not None
+    ]
+    return max(same, key=lambda session: session.created_at, default=None)
+
+
+def _still(book: Book, session: Session, login: Login, now: Instant) -> Admitted | Refused:
+    """What is wanted of a running session now. It holds its slice already, and its reports decide about it."""
+    if session.wanted == "cut":
+        return Refused(EXHAUSTED if session.wanted_reason == EXHAUSTED else "disconnected")
+    profile = profile_of(book.plans(session.plan_version_id), session)
+    return Admitted(
+        session.account_id,
+        session.session_id,
+        session.wanted,
+        profile,
+        session.interval_seconds,
+        _time_limit(profile, login.expires_at, now),
+        _paid_seconds(book, session, book.plans(session.plan_version_id), now),
     )
 
 

@@ -149,9 +149,7 @@ def play(stage: Stage) -> None:
     click.secho("That is all: every octet paid for, and the ledger agrees.", fg="green")
 
 
-def session_of_alice(
-    stage: Stage, nas: SimulatedNas, ports: Ports, on_event: list[Callable[[Event], None]]
-) -> None:
+def session_of_alice(stage: Stage, nas: SimulatedNas, ports: Ports, on_event: list[Callable[[Event], None]]) -> None:
     """Login, exhaustion, top-up, logout."""
     alice: list[SimulatedSession] = []
     throttled = full_rate = 0
@@ -171,7 +169,9 @@ def session_of_alice(
 
     def wait(until: Callable[[], bool], seconds: int, what: str) -> None:
         if not ports.run(until, now_ms() + seconds * 1000):
-            raise DemoFailed(f"{what} did not happen within {seconds} s; the server's log is {stage.folder / 'serve.log'}")
+            raise DemoFailed(
+                f"{what} did not happen within {seconds} s; the server's log is {stage.folder / 'serve.log'}"
+            )
 
     nas.boot(now_ms())
     alice.append(nas.log_in("alice", PASSWORD, now_ms(), demand_bps=(8_000_000, 40_000_000)))
@@ -220,7 +220,13 @@ def start_server(stage: Stage) -> subprocess.Popen[bytes]:
     with (stage.folder / "serve.log").open("wb") as log:
         return subprocess.Popen(  # noqa: S603  our own program
             stage.command(
-                "serve", "--listen", "127.0.0.1", "--auth-port", str(stage.auth_port), "--acct-port", str(stage.acct_port)
+                "serve",
+                "--listen",
+                "127.0.0.1",
+                "--auth-port",
+                str(stage.auth_port),
+                "--acct-port",
+                str(stage.acct_port),
             ),
             stdout=log,
             stderr=log,

@@ -48,7 +48,9 @@ SECONDS = Amount("duration", parse_seconds)
 @click.option("--server", default="127.0.0.1", show_default=True, help="The RADIUS server's address.")
 @click.option("--auth-port", type=click.IntRange(1, 65535), help="Its authentication port.")
 @click.option("--acct-port", type=click.IntRange(1, 65535), help="Its accounting port.")
-@click.option("--source", metavar="ADDR", help="Address to speak from; without it the NAS's own, if it is on this machine.")
+@click.option(
+    "--source", metavar="ADDR", help="Address to speak from; without it the NAS's own, if it is on this machine."
+)
 @click.option("--down", type=RATE, default="20M", show_default=True, help="What the subscriber would download.")
 @click.option("--up", type=RATE, default="5M", show_default=True, help="What the subscriber would upload.")
 @click.option("--interval", type=SECONDS, help="Report this often, whatever the server asks for.")
@@ -103,7 +105,9 @@ def simulate(
         try:
             ports = stack.enter_context(Ports([nas], on_event=None if as_json else _tell, journal=kept))
         except OSError as error:
-            raise click.ClickException(f"{address}: {error.strerror}; name an address of this machine by --source") from error
+            raise click.ClickException(
+                f"{address}: {error.strerror}; name an address of this machine by --source"
+            ) from error
         session = _play(nas, ports, username, password, (up, down), lasting, chap=chap)
     _say_end(session, as_json=as_json)
 
@@ -114,13 +118,22 @@ def _coa_port(settings: registry.NasSettings) -> int | None:
 
 
 def _play(
-    nas: SimulatedNas, ports: Ports, username: str, password: str, demand_bps: tuple[int, int], lasting: int, *, chap: bool
+    nas: SimulatedNas,
+    ports: Ports,
+    username: str,
+    password: str,
+    demand_bps: tuple[int, int],
+    lasting: int,
+    *,
+    chap: bool,
 ) -> SimulatedSession:
     """Login, use, hang up."""
     session = nas.log_in(username, password, now_ms(), method="chap" if chap else "pap", demand_bps=demand_bps)
     ports.run(lambda: session.state != "asking", now_ms() + 60_000)
     if session.state == "refused":
-        raise click.ClickException(f"{username} was refused" + (f": {session.reply_message}" if session.reply_message else ""))
+        raise click.ClickException(
+            f"{username} was refused" + (f": {session.reply_message}" if session.reply_message else "")
+        )
     if not session.online:
         raise click.ClickException("no answer: is the server running there, and is this address one of its NASes'?")
     ports.run(lambda: not session.online, now_ms() + lasting * 1000)
@@ -147,7 +160,9 @@ def _tell(nas: SimulatedNas, event: Event) -> None:
             redirect = [f"redirect {session.told.redirect}"] if session.told.redirect is not None else []
             text = f"applies {', '.join([*told, *redirect]) or 'no limits'}"
         case "accounting-answered":
-            text = f"reported {format_octets(session.acked.octets_down)} down, {format_octets(session.acked.octets_up)} up"
+            text = (
+                f"reported {format_octets(session.acked.octets_down)} down, {format_octets(session.acked.octets_up)} up"
+            )
         case "order-received" | "unanswered":
             text = event.kind
         case _:

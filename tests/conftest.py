@@ -151,7 +151,6 @@ def empty_database_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     """An engine as the server opens it, on each kind of database."""
-    import migrations
     from charging import database
 
     opened = database.open_engine(database_url)

@@ -35,7 +35,11 @@ def test_an_accept_says_how_long() -> None:
     assert found.paid_seconds == 120  # the third minute is not paid
     assert found.time_limit_seconds == 60
     session = stage.books[1].sessions[found.session_id]
-    assert (session.state, session.root_id, session.stale_at) == ("provisional", found.session_id, BEGIN + PROVISIONAL_MS)
+    assert (session.state, session.root_id, session.stale_at) == (
+        "provisional",
+        found.session_id,
+        BEGIN + PROVISIONAL_MS,
+    )
     assert 300 <= found.interim_interval_seconds <= 330
 
 

@@ -75,7 +75,9 @@ def let_in(stage: Memory, device: str, now: int = BEGIN) -> Admitted | None:
     return outcome if isinstance(outcome, Admitted) else None
 
 
-def report_of(session: Admitted, kind: str, second: int, up: int | None, down: int | None, seconds: int | None) -> Report:
+def report_of(
+    session: Admitted, kind: str, second: int, up: int | None, down: int | None, seconds: int | None
+) -> Report:
     return Report(
         kind, 1, "10.0.0.1", "alice", b"%d" % session.session_id, (1, session.session_id), up, down, seconds,  # type: ignore[arg-type]
         True, BEGIN + second * 1000, True, BEGIN + second * 1000, b"packet", "d",
@@ -94,7 +96,11 @@ def totals(stage: Memory) -> dict[tuple[int, str], int]:
 @st.composite
 def packets(draw: st.DrawFn) -> list[tuple[str, int, int, int]]:
     """A session as its NAS tells it: counters that rise with the session time."""
-    steps = draw(st.lists(st.tuples(st.integers(1, 600), st.integers(0, 9 * MB), st.integers(0, 30 * MB)), min_size=1, max_size=6))
+    steps = draw(
+        st.lists(
+            st.tuples(st.integers(1, 600), st.integers(0, 9 * MB), st.integers(0, 30 * MB)), min_size=1, max_size=6
+        )
+    )
     found = [("start", 0, 0, 0)]
     second = up = down = 0
     for more_seconds, more_up, more_down in steps:
@@ -105,12 +111,29 @@ def packets(draw: st.DrawFn) -> list[tuple[str, int, int, int]]:
 
 
 #: One that covers everything, one where allowance, price and shortfall follow each other.
-WIDE = Plan("p", "EUR", "UTC", FAST, allowances=(Allowance("data", "octets", "total", 10**12), Allowance("h", "seconds", "total", 10**9)))
-PRICED = Plan("p", "EUR", "UTC", FAST, rates=(Rate("octets", "total", 20_000, MB, 100_000, 500_000), Rate("seconds", "total", 50_000, 60, 60)))
+WIDE = Plan(
+    "p",
+    "EUR",
+    "UTC",
+    FAST,
+    allowances=(Allowance("data", "octets", "total", 10**12), Allowance("h", "seconds", "total", 10**9)),
+)
+PRICED = Plan(
+    "p",
+    "EUR",
+    "UTC",
+    FAST,
+    rates=(Rate("octets", "total", 20_000, MB, 100_000, 500_000), Rate("seconds", "total", 50_000, 60, 60)),
+)
 
 
 @settings(max_examples=150, deadline=None)
-@given(session=packets(), order=st.randoms(use_true_random=False), copies=st.integers(1, 3), plan=st.sampled_from([WIDE, PRICED]))
+@given(
+    session=packets(),
+    order=st.randoms(use_true_random=False),
+    copies=st.integers(1, 3),
+    plan=st.sampled_from([WIDE, PRICED]),
+)
 def test_any_order_and_any_copies_cost_the_same(
     session: list[tuple[str, int, int, int]], order: random.Random, copies: int, plan: Plan
 ) -> None:
@@ -147,7 +170,11 @@ def test_what_was_lost_is_charged_by_what_came_and_never_more(
     assert admitted is not None
     for kind, second, up, down in kept:
         stage.settle(report_of(admitted, kind, second, up, down, second), BEGIN + 10**7)
-    most = (max((p[2] for p in kept), default=0), max((p[3] for p in kept), default=0), max((p[1] for p in kept), default=0))
+    most = (
+        max((p[2] for p in kept), default=0),
+        max((p[3] for p in kept), default=0),
+        max((p[1] for p in kept), default=0),
+    )
     assert [(s.octets_up, s.octets_down, s.seconds) for s in stage.rows(1).sessions] == [most]
     assert broken(stage.rows(1)) == []
 
@@ -155,7 +182,9 @@ def test_what_was_lost_is_charged_by_what_came_and_never_more(
 @settings(max_examples=150, deadline=None)
 @given(
     session=packets(),
-    plan=plans.map(lambda p: replace(p, profile=FAST, allowances=tuple(replace(a, validity=None) for a in p.allowances))),
+    plan=plans.map(
+        lambda p: replace(p, profile=FAST, allowances=tuple(replace(a, validity=None) for a in p.allowances))
+    ),
     money=st.integers(0, 20_000_000),
 )
 def test_ten_reports_cost_what_one_would(session: list[tuple[str, int, int, int]], plan: Plan, money: int) -> None:
@@ -196,8 +225,15 @@ events = st.one_of(
 
 
 @settings(max_examples=300, deadline=None)
-@given(plan=plans, money=st.sampled_from([0, 1, 500_000, 5_000_000]), credit=st.sampled_from([0, 1_000_000]), story=st.lists(events, max_size=25))
-def test_whatever_happens_the_invariants_hold(plan: Plan, money: int, credit: int, story: list[tuple[object, ...]]) -> None:
+@given(
+    plan=plans,
+    money=st.sampled_from([0, 1, 500_000, 5_000_000]),
+    credit=st.sampled_from([0, 1_000_000]),
+    story=st.lists(events, max_size=25),
+)
+def test_whatever_happens_the_invariants_hold(
+    plan: Plan, money: int, credit: int, story: list[tuple[object, ...]]
+) -> None:
     stage = stage_of(plan, money, credit)
     admitted: list[Admitted] = []
     second = 0

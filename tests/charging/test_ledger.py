@@ -26,7 +26,14 @@ class Chain:
 
 @pytest.fixture
 def chain() -> Chain:
-    plan = Plan("p", "EUR", "UTC", Profile("fast"), allowances=(Allowance("data", "octets", "total", 100 * MB),), max_sessions=None)
+    plan = Plan(
+        "p",
+        "EUR",
+        "UTC",
+        Profile("fast"),
+        allowances=(Allowance("data", "octets", "total", 100 * MB),),
+        max_sessions=None,
+    )
     stage = stage_of(plan, money=1)
     for second in (60, 61):
         session = let_in(stage, f"d{second}")
@@ -54,7 +61,10 @@ def test_an_edit_of_any_field_is_found(chain: Chain, field: str) -> None:
 def test_an_edit_with_its_own_hash_made_anew_is_found_at_the_next(chain: Chain) -> None:
     changed = chain.transfers[1]._replace(amount=1)
     changed = changed._replace(hash=chained(chain.transfers[0].hash, changed[:-1]))
-    assert chain.wrong([chain.transfers[0], changed, *chain.transfers[2:]]) == "transfer 3 was changed after it was written"
+    assert (
+        chain.wrong([chain.transfers[0], changed, *chain.transfers[2:]])
+        == "transfer 3 was changed after it was written"
+    )
 
 
 def test_a_whole_tail_made_anew_does_not_fit_the_head(chain: Chain) -> None:
@@ -89,7 +99,9 @@ fields = st.tuples(st.integers(), st.integers(), st.text(), st.text(), st.none()
 
 
 @given(one=fields, other=fields, previous=st.text())
-def test_different_rows_have_different_hashes(one: tuple[object, ...], other: tuple[object, ...], previous: str) -> None:
+def test_different_rows_have_different_hashes(
+    one: tuple[object, ...], other: tuple[object, ...], previous: str
+) -> None:
     def written(row: tuple[object, ...]) -> tuple[str, ...]:
         return tuple("" if field is None else str(field) for field in row)
 

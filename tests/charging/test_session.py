@@ -39,7 +39,9 @@ def test_a_report_names_its_session_by_nas_user_id_port_and_station() -> None:
         FIRST._replace(acct_session_id=b"T"), FIRST._replace(nas_port_id="1"), FIRST._replace(calling_station="1"),
     ]  # fmt: skip
     assert len({FIRST.session_key, *(other.session_key for other in others)}) == 1 + len(others)
-    assert FIRST._replace(username="u", nas_address="10.0.0.11").session_key != FIRST._replace(username="1u").session_key
+    assert (
+        FIRST._replace(username="u", nas_address="10.0.0.11").session_key != FIRST._replace(username="1u").session_key
+    )
 
 
 def test_a_device_without_port_and_station_is_nobody() -> None:
@@ -87,7 +89,9 @@ def test_wrap_or_reset(mark: int, counter: int, line: int | None, flags: str) ->
         (1000, None, True, ""),
     ],
 )
-def test_a_counter_that_began_anew_with_its_time(event_second: int, seconds: int | None, exact: bool, flags: str) -> None:
+def test_a_counter_that_began_anew_with_its_time(
+    event_second: int, seconds: int | None, exact: bool, flags: str
+) -> None:
     session = replace(OPEN, octets_up=50, octets_down=50, seconds=600, last_event_at=600 * SECOND)
     report = FIRST._replace(
         octets_up=7, octets_down=8, seconds=seconds, event_at=event_second * SECOND, event_exact=exact

@@ -63,5 +63,13 @@ def test_the_example_of_a_sites_own_dialect_has_no_faults_and_every_key_is_expla
     read(top.tables("dialect"), SHIPPED)
     assert list(top.faults.in_file_order()) == []
     explained = set(re.findall(r"`([a-z_]+)`", INDEX))
-    assert {"base", "about", "capability", "identification", "reduced_identification", "coa_port", "lasting"} <= explained
+    assert {
+        "base",
+        "about",
+        "capability",
+        "identification",
+        "reduced_identification",
+        "coa_port",
+        "lasting",
+    } <= explained
     assert {"rate", "redirect", "quota", *FLAGS} <= explained

@@ -71,7 +71,11 @@ def stored(connection: Connection) -> list[tuple[Any, ...]]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC).isoformat(sep=" ", timespec="microseconds")
+        return (
+            (value if value.tzinfo else value.replace(tzinfo=UTC))
+            .astimezone(UTC)
+            .isoformat(sep=" ", timespec="microseconds")
+        )
     return bytes(value) if isinstance(value, memoryview) else value
 
 
@@ -102,9 +106,15 @@ def test_update(connection: Connection, order: int) -> None:
 def test_update_only_where_all_keys_are_equal(connection: Connection) -> None:
     to = sets(connection)
     to.insert(drawer, COLUMNS, [row(1, name="a", big=1), row(1, name="b", big=1), row(2, name="a", big=1)])
-    written = to.update(drawer, ("k", "name"), ("words",), [(1, "a", "x"), (2, "b", "x"), (3, "a", "x")], "big = {t}big + 1")
+    written = to.update(
+        drawer, ("k", "name"), ("words",), [(1, "a", "x"), (2, "b", "x"), (3, "a", "x")], "big = {t}big + 1"
+    )
     assert written.rowcount == 1
-    assert [(r[0], r[1], r[2], r[5]) for r in stored(connection)] == [(1, "a", 2, "x"), (1, "b", 1, None), (2, "a", 1, None)]
+    assert [(r[0], r[1], r[2], r[5]) for r in stored(connection)] == [
+        (1, "a", 2, "x"),
+        (1, "b", 1, None),
+        (2, "a", 1, None),
+    ]
 
 
 def test_update_without_columns_of_its_own(connection: Connection) -> None:

@@ -38,7 +38,10 @@ def test_a_password_does_not_show(capsys: pytest.CaptureFixture[str]) -> None:
 def test_sqlite_commits_to_the_disk(sqlite_url: str) -> None:
     engine = database.open_engine(sqlite_url)
     with engine.connect() as connection:
-        found = {p: connection.execute(text(f"PRAGMA {p}")).scalar_one() for p in ("journal_mode", "synchronous", "foreign_keys")}
+        found = {
+            p: connection.execute(text(f"PRAGMA {p}")).scalar_one()
+            for p in ("journal_mode", "synchronous", "foreign_keys")
+        }
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
     engine.dispose()
 
@@ -87,8 +90,14 @@ def test_writers_wait_for_each_other_also_when_they_read_first(engine: Engine) -
     [
         ("account", "(account_id, name, currency, created_at, kind) VALUES (1, 'a', 'EUR', 0, 'gift')"),
         ("account", "(account_id, name, currency, created_at, credit_limit_micros) VALUES (1, 'a', 'EUR', 0, -1)"),
-        ("bucket", "(account_id, bucket_id, name, unit, source, valid_from, created_at, held) VALUES (1, 1, 'b', 'money', '', 0, 0, -1)"),
-        ("bucket", "(account_id, bucket_id, name, unit, source, valid_from, created_at) VALUES (1, 1, 'b', 'bananas', '', 0, 0)"),
+        (
+            "bucket",
+            "(account_id, bucket_id, name, unit, source, valid_from, created_at, held) VALUES (1, 1, 'b', 'money', '', 0, 0, -1)",
+        ),
+        (
+            "bucket",
+            "(account_id, bucket_id, name, unit, source, valid_from, created_at) VALUES (1, 1, 'b', 'bananas', '', 0, 0)",
+        ),
         ("session_charge", "(account_id, session_id, bucket_id, unit, held) VALUES (1, 1, 1, 'octets', -1)"),
         (
             "transfer",

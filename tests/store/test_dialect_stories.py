@@ -19,6 +19,7 @@ from aaa.runner import Runner
 from aaa.simulator import COA_PORT, Behaviour, Server, Service, SimulatedNas, SimulatedSession, behaviour_of
 from aaa.wire import Code
 from charging import inbox, tables
+from charging.bound import Line, bound
 from charging.database import open_engine
 from charging.enforcement import slice_of
 from charging.plan import Exhausted, Plan, Profile, Rate
@@ -114,9 +115,9 @@ class Place:
             self.nas.tick(self.floor.now())
             self.settle_down()
 
-    def log_in(self) -> SimulatedSession:
+    def log_in(self, line_bps: tuple[int, int] = FULL_BPS) -> SimulatedSession:
         # Where the NAS shapes nothing, the line must be what the plan says: the bound counts with that.
-        demand = FULL_BPS if self.speaks in SHAPES_NEVER else (100_000_000, 100_000_000)
+        demand = line_bps if self.speaks in SHAPES_NEVER else (10 * line_bps[0], 10 * line_bps[1])
         session = self.nas.log_in("anna", PASSWORD.decode(), self.floor.now(), demand_bps=demand)
         self.settle_down()
         return session
@@ -166,17 +167,17 @@ def place(sqlite_url: str) -> Iterator[Callable[..., Place]]:
     engine.dispose()
 
 
-def until_used_up(here: Place, euros: int = 1) -> None:
-    """Time passes until no money is left, and the NAS has had a minute to hear of it."""
-    before = here.octets()
-    deadline = here.network.seconds() + 600
+def until_used_up(here: Place, euros: int = 1, more: int = 75) -> None:
+    """Time passes until no money is left, and the NAS has had the time to hear of it."""
+    before = here.octets() if euros < 10 else 0
+    deadline = here.network.seconds() + 2_000
     while here.octets() - before < euros * EURO_OCTETS:
         assert here.network.seconds() < deadline, "it never gets there"
         here.run(5)
-    here.run(75)
+    here.run(more)
 
 
-def bound() -> int:
+def one_session() -> int:
     """What one session can use past the end of the money: R·(I+L+D)."""
     usage = slice_of(THROTTLED, 66)  # the interval, and its jitter
     return usage.up + usage.down
@@ -190,7 +191,7 @@ def test_used_up_slowed_paid_served_again_and_slowed_again(place: Callable[..., 
     assert here.rates() == FULL_BPS
     until_used_up(here)
     assert here.rates() == SLOW_BPS
-    assert here.octets() <= EURO_OCTETS + bound()
+    assert here.octets() <= EURO_OCTETS + one_session()
     here.run(300)  # its reports agree with it: nobody cuts it
     assert here.session() is session
     here.pay(5)
@@ -212,7 +213,7 @@ def test_slowed_and_served_again_by_new_logins(place: Callable[..., Place], spea
     until_used_up(here)
     assert here.session() is not first
     assert here.rates() == SLOW_BPS
-    assert here.octets() <= EURO_OCTETS + bound()
+    assert here.octets() <= EURO_OCTETS + one_session()
     here.pay(5)
     here.run(10)
     assert here.rates() == FULL_BPS
@@ -228,7 +229,7 @@ def test_what_can_not_be_slowed_is_cut_and_kept_out_until_paid(place: Callable[.
     until_used_up(here)
     assert here.nas.online() == []
     assert here.nas.sessions[-1].state == "refused"  # it came back at once, and was not let in
-    assert here.octets() <= EURO_OCTETS + bound()
+    assert here.octets() <= EURO_OCTETS + one_session()
     assert not [row for row in here.floor.rows(tables.session) if row.closed_at is None]
     here.pay(5)
     assert here.log_in().online
@@ -241,7 +242,7 @@ def test_re_authentication_slows_and_serves_again(place: Callable[..., Place]) -
     assert here.rates() == FULL_BPS
     until_used_up(here)
     assert here.rates() == SLOW_BPS
-    assert here.octets() <= EURO_OCTETS + bound()
+    assert here.octets() <= EURO_OCTETS + one_session()
     here.run(300)
     assert here.session() is session
     (row,) = [each for each in here.floor.rows(tables.session) if each.acct_session_id is not None]
@@ -260,11 +261,51 @@ def test_used_up_cut_kept_out_paid_and_let_in(place: Callable[..., Place], speak
     here.log_in()
     until_used_up(here)
     assert here.nas.online() == []
-    assert here.octets() <= EURO_OCTETS + bound()
+    assert here.octets() <= EURO_OCTETS + one_session()
     assert not here.log_in().online
     here.pay(1)
     assert here.log_in().online
     assert here.rates() == (FULL_BPS if speaks not in SHAPES_NEVER else (None, None))
+
+
+# sessions of one account, Mbit/s down, the interval in seconds
+FAST = [(1, 20, 60), (1, 20, 300), (1, 500, 60), (1, 500, 300), (4, 20, 60), (4, 20, 300), (4, 500, 60), (4, 500, 300)]
+
+
+@pytest.mark.parametrize(
+    ("speaks", "sessions", "mbps", "interval"),
+    [
+        *((dialects.SHIPPED["mikrotik"], *each) for each in FAST),
+        # Counters of 32 bits turn over within 68 s at that speed.
+        *((each, 4, 500, 60 if each.name == "ubiquiti-edge" else 300) for each in SHIPPED if each.name != "mikrotik"),
+    ],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+@pytest.mark.parametrize("exhausted", [Exhausted("throttle", SLOW), Exhausted("disconnect")], ids=lambda e: e.action)
+def test_several_fast_sessions_stay_within_the_printed_bound(
+    place: Callable[..., Place], speaks: Dialect, sessions: int, mbps: int, interval: int, exhausted: Exhausted
+) -> None:
+    bps = (mbps * 100_000, mbps * 1_000_000)
+    line = replace(HOME, rate_up_bps=bps[0], rate_down_bps=bps[1], interim_interval_seconds=interval)
+    services = (Service("home", *bps), *SERVICES[1:])
+    behaviour = replace(behaviour_of(speaks.name), services=services, reconnect_ms=3_000)
+    here = place(speaks, replace(plan(exhausted), profile=line), behaviour=behaviour)
+    euros = sessions * (bps[0] + bps[1]) * (interval + 120) // 8 // EURO_OCTETS
+    here.pay(euros)
+    for _ in range(sessions):
+        here.log_in(bps)
+        here.run(interval / 7)
+    assert len(here.nas.online()) == sessions
+    rows = here.floor.rows(tables.session)
+    printed = bound([Line("anna", here.plan, row.interval_seconds, 1, row.session_id) for row in rows]).octets
+    assert printed is not None
+    # One that reported just before the others' use was known has got another slice.
+    until_used_up(here, euros, more=2 * (interval + interval // 10) + 75)
+    slow = sum(session.told.up_bps == SLOW.rate_up_bps for session in here.nas.online())
+    assert slow == len(here.nas.online())
+    assert slow == (0 if exhausted.action == "disconnect" or speaks in SHAPES_NEVER else sessions)
+    assert here.octets() - euros * EURO_OCTETS <= printed
+    assert not [each for each in here.commands() if each[1] == "failed"]
 
 
 #: Where a CoA leads into the walled garden, and whether one leads out of it again.
@@ -365,3 +406,45 @@ def test_two_devices_of_one_strongswan_user_go_together(place: Callable[..., Pla
         )
     here.run(5)
     assert here.nas.online() == []
+
+
+def test_an_operators_disconnect_is_the_next_re_authentications_reject(place: Callable[..., Place]) -> None:
+    here = place(dialects.dialect("pfsense"), THROTTLED)
+    here.pay(5)
+    session = here.log_in()
+    here.run(5)
+    (row,) = here.floor.rows(tables.session)
+    with here.engine.begin() as connection:
+        settle(
+            connection,
+            [Cut(here.account_id, None, row.session_id, "operator")],
+            here.floor.now(),
+            Plans(),
+            random.Random(1),
+        )
+    here.run(62)
+    assert (session.online, session.terminate_cause) == (False, "User-Error")
+    assert here.log_in().online  # cut, not locked out
+
+
+def test_a_re_authentication_opens_no_session_and_holds_nothing_more(place: Callable[..., Place]) -> None:
+    here = place(dialects.dialect("pfsense"), THROTTLED)
+    here.pay(5)
+    here.log_in()
+    here.run(30)
+    held = [row.held for row in here.floor.rows(tables.bucket)]
+    here.run(40)
+    assert len([event for event in here.nas.log if event.kind == "access-sent"]) == 2
+    assert len(here.floor.rows(tables.session)) == 1
+    assert [row.held for row in here.floor.rows(tables.bucket)] == held
+
+
+def test_elsewhere_a_second_login_from_the_device_is_a_session_of_its_own(place: Callable[..., Place]) -> None:
+    here = place(dialects.dialect("generic"), THROTTLED)
+    here.pay(5)
+    first = here.log_in()
+    here.nas.log_in(
+        "anna", PASSWORD.decode(), here.floor.now(), calling_station=first.calling_station, nas_port=first.nas_port
+    )
+    here.settle_down()
+    assert len(here.floor.rows(tables.session)) == 2

@@ -30,7 +30,9 @@ from tests.store.shop import SLOW, Shop, plan_by_volume
 SECRET = b"a-secret-between-us"
 ADDRESS = ("192.0.2.1", 3799)
 COA, DISCONNECT = int(Code.COA_REQUEST), int(Code.DISCONNECT_REQUEST)
-GENERIC_NAS = Nas(1, "nas-1", "192.0.2.1", (SECRET,), "generic", None, 3799, "no", limit_proxy_state=False, counters_reversed=False)
+GENERIC_NAS = Nas(
+    1, "nas-1", "192.0.2.1", (SECRET,), "generic", None, 3799, "no", limit_proxy_state=False, counters_reversed=False
+)
 
 
 @dataclass
@@ -324,7 +326,10 @@ def test_a_nas_that_can_not_be_told_fails_at_once(world: World, nas: Nas | None,
 
 def test_a_profile_that_can_not_be_said_goes_down_the_ladder(world: World, engine: Engine) -> None:
     bad = replace(SLOW, attributes=(("Session-Timeout", "soon"),))
-    other = World(Shop(engine, numbers=world.shop.numbers), plan=replace(plan_by_volume(), name="bad", exhausted=Exhausted("throttle", bad)))
+    other = World(
+        Shop(engine, numbers=world.shop.numbers),
+        plan=replace(plan_by_volume(), name="bad", exhausted=Exhausted("throttle", bad)),
+    )
     other.has_plan_row = False
     other.exhausted()
     other.network.nases[ADDRESS] = answering(SECRET, None)
@@ -589,7 +594,10 @@ def test_while_the_books_can_not_be_told_the_command_stays_pending(world: World)
     assert [command.state for command in world.commands()] == ["pending"]
     books.away = False
     world.settle_down(LEASE_MS / 1000 + 1)
-    assert [(command.state, command.answer) for command in world.commands()] == [("failed", "nak-501"), ("acked", "ack")]
+    assert [(command.state, command.answer) for command in world.commands()] == [
+        ("failed", "nak-501"),
+        ("acked", "ack"),
+    ]
 
 
 def test_a_look_that_fails_is_taken_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

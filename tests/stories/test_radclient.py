@@ -29,7 +29,18 @@ pytestmark = pytest.mark.skipif(
 def radclient(port: int, kind: str, *attributes: str, secret: str = SECRET, tries: int = 3) -> list[str]:
     """Send one packet; what radclient printed of the answer, [] when there was none it could trust."""
     assert RADCLIENT is not None
-    arguments = [RADCLIENT, "-x", "-r", str(tries), "-t", "2" if tries > 1 else "1", "-S", "/dev/stdin", f"127.0.0.1:{port}", kind]
+    arguments = [
+        RADCLIENT,
+        "-x",
+        "-r",
+        str(tries),
+        "-t",
+        "2" if tries > 1 else "1",
+        "-S",
+        "/dev/stdin",
+        f"127.0.0.1:{port}",
+        kind,
+    ]
     # The secret comes in through a pipe of its own, the packet from a file: neither may stand in a process list.
     read_end, write_end = os.pipe()
     os.write(write_end, (secret + "\n").encode())

@@ -11,9 +11,8 @@ from typing import Any, Protocol
 
 from sqlalchemy import Engine, insert, select
 
-from charging import bookkeeping
+from charging import bookkeeping, tables
 from charging import settle as settling
-from charging import tables
 from charging.admission import Admitted, Login, Refused
 from charging.book import Account, Book, Charge, Command, Notice, UsageLine
 from charging.buckets import Bucket
@@ -480,7 +479,12 @@ class Play:
         if event.words[0] == "login" and isinstance(outcome, Admitted):
             device = event.options.get("device")
             self.logins[event.words[3]] = _Who(
-                event.words[1], int(event.options.get("nas", "1")), device, outcome.session_id, outcome.account_id, outcome
+                event.words[1],
+                int(event.options.get("nas", "1")),
+                device,
+                outcome.session_id,
+                outcome.account_id,
+                outcome,
             )
         self._same(event, "outcome", event.outcome, self._outcome(outcome, event.outcome))
         self._same(event, "commands", sorted(event.commands), sorted(map(self._command, happened.commands)))
@@ -573,9 +577,15 @@ class Play:
                     return "nothing"
                 usage, *more = written.split()
                 wanted = [amount(part) for part in usage.split("/")] if "/" in usage else []
-                text = usage if wanted == [used.up, used.down, used.seconds] else f"{used.up}/{used.down}/{used.seconds}"
+                text = (
+                    usage if wanted == [used.up, used.down, used.seconds] else f"{used.up}/{used.down}/{used.seconds}"
+                )
                 if outcome.micros:
-                    cost = more[1] if more[:1] == ["cost"] and money_or_micros(more[1]) == outcome.micros else outcome.micros
+                    cost = (
+                        more[1]
+                        if more[:1] == ["cost"] and money_or_micros(more[1]) == outcome.micros
+                        else outcome.micros
+                    )
                     text += f" cost {cost}"
                 return f"{text} {outcome.flags}".strip()
 
