@@ -60,6 +60,7 @@ SECONDS = Amount("duration", parse_seconds)
 @pass_setup
 def simulate(
     setup: Setup,
+    *,
     nas_name: str,
     username: str,
     password: str | None,

@@ -61,6 +61,11 @@ PFSENSE: Final = Dialect(
         ),
         Claim("interval", "60 s, or Acct-Interim-Interval in whole minutes", "code", _CODE),
         Claim("quirk", "the report of a minute is sent before its re-authentication: one pass enforces", "code", _CODE),
-        Claim("quirk", "an operator's disconnect is not carried out: only a Reject ends a session", "code", _CODE),
+        Claim(
+            "quirk",
+            "only a Reject ends a session: an operator's disconnect too takes until the next re-authentication",
+            "code",
+            _CODE,
+        ),
     ),
 )
