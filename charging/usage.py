@@ -12,6 +12,8 @@ from charging.session import NEXT_STATE, Report, Session, advance, interval_seen
 
 #: Accrued charges of a session that stays open go to the ledger this often.
 POSTING_MS: Final = 3_600_000
+#: Sessions that were closed because we took them for dead; a newer interim says otherwise.
+GIVEN_UP: Final = frozenset({"stale", "nas-restart"})
 
 
 class Recorded(NamedTuple):
@@ -200,8 +202,8 @@ def _session_of(book: Book, report: Report, subscriber_id: int | None, now: Inst
     if session.closed_at is not None:
         if _starts_again(session, report):
             return _successor(book, session, report, now)
-        if session.close_reason == "stale" and report.kind == "interim" and _goes_on(session, report):
-            # It was only silent. Closed is final, so a new one goes on where the old one's counters were left.
+        if session.close_reason in GIVEN_UP and report.kind == "interim" and _goes_on(session, report):
+            # It was only silent, or had begun after its NAS did. Closed is final, so a new one goes on where the old one's counters were left.
             successor = _successor(book, session, report, now)
             successor.offset_up = session.offset_up - session.octets_up
             successor.offset_down = session.offset_down - session.octets_down
