@@ -47,3 +47,19 @@ def test_an_old_interim_does_not_wake_a_session_that_was_given_up(engine: Engine
     old = shop.report_item(account, session, "interim", up=1_500_000, seconds=240)._replace(event_exact=False)
     shop.settle(old)
     assert [row.closed_at is None for row in shop.rows(tables.session)] == [False]
+
+
+def test_a_session_that_goes_on_after_its_nas_restarted_is_steered_again(engine: Engine) -> None:
+    shop = Shop(engine)
+    plan, account = shop.plan(plan_by_volume()), shop.account()
+    subscriber, nas = shop.subscriber(account, "anna"), shop.nas()
+    shop.pay("anna", "10.00")
+    session = shop.login(account, subscriber, "anna", plan, nas_id=nas)
+    shop.report(account, session, "start")
+    shop.now += 1_000
+    shop.settle(Close(account, session, "nas-restart", shop.now))  # its Accounting-Off was a minute on its way
+    shop.now += 60_000
+    shop.report(account, session, "interim", up=1_000_000, seconds=60)
+    rows = sorted(shop.rows(tables.session), key=lambda row: row.session_id)
+    assert [(row.state, row.octets_up) for row in rows] == [("closed", 0), ("open", 1_000_000)]
+    assert shop.rows(tables.bucket, tables.bucket.c.held > 0)
