@@ -21,7 +21,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=200, help="how many (default 200)")
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first one (default 0)")
     parser.add_argument("--processes", type=int, help="as many as there are cores, unless told otherwise")
-    parser.add_argument("--verbose", action="store_true", help="everything that was found, and what happened; one process")
+    parser.add_argument(
+        "--verbose", action="store_true", help="everything that was found, and what happened; one process"
+    )
     options = parser.parse_args()
     seeds = range(options.first, options.first + options.seeds)
     if options.verbose:

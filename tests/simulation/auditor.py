@@ -242,7 +242,9 @@ class Auditor:
     def _restart_answered(self, witness: Witness, now: int) -> None:
         known = self._rows("SELECT count(*) FROM nas_restart WHERE nas_address = ?", witness.address)[0][0]
         if not known and witness.name.encode() not in self._spooled():
-            self._complain(now, "durability", f"{witness.name}: its Accounting-On or -Off was answered and is not recorded")
+            self._complain(
+                now, "durability", f"{witness.name}: its Accounting-On or -Off was answered and is not recorded"
+            )
 
     def logins(self, address: str, username: str, now: int) -> None:
         """Whoever was let in has a session in the books, opened by that login or by one of the same device before."""
@@ -292,7 +294,7 @@ class Auditor:
                 self._complain(now, "money", words)
         for key, amount in posted.items():
             self._complain(now, "money", f"the ledger has {amount} of {key}, no session was charged for it")
-        credit_of = dict(self._rows("SELECT account_id, credit_limit_micros FROM account"))
+        credit_of: dict[int, int] = dict(self._rows("SELECT account_id, credit_limit_micros FROM account"))  # type: ignore[arg-type]
         for account, bucket, unit, balance in self._rows("SELECT account_id, bucket_id, unit, balance FROM bucket"):
             right = moved.get((account, f"bucket:{bucket}", unit), 0) - unposted[account, bucket]
             if balance != right:
@@ -338,7 +340,9 @@ class Auditor:
         ):
             marks = Figures(up, down, seconds)
             if marks != used[account, session]:
-                self._complain(now, "octets", f"session {session}: marks {marks}, its lines make {used[account, session]}")
+                self._complain(
+                    now, "octets", f"session {session}: marks {marks}, its lines make {used[account, session]}"
+                )
             if acct_session_id is not None:
                 name = address, username, bytes(acct_session_id).decode()
                 by_name[name] = by_name[name].plus(marks)
@@ -350,7 +354,9 @@ class Auditor:
             "SELECT account_id, session_id, bucket_id, unit, accrued FROM session_charge"
         ):
             if drawn.pop((account, session, bucket, unit), 0) != accrued:
-                self._complain(now, "octets", f"session {session}, bucket {bucket}: charged {accrued}, its lines drew other")
+                self._complain(
+                    now, "octets", f"session {session}, bucket {bucket}: charged {accrued}, its lines drew other"
+                )
         for key, amount in drawn.items():
             if amount:
                 self._complain(now, "octets", f"lines drew {amount} of {key}, the session was not charged")
@@ -358,7 +364,9 @@ class Auditor:
     def draw_order(self, now: int) -> None:
         """Nothing was drawn from a bucket while there was something in one that goes before it."""
         new: dict[tuple[int, int], int] = defaultdict(int)
-        for account, session, line, draws in self._rows("SELECT account_id, session_id, line_no, draws FROM usage_line"):
+        for account, session, line, draws in self._rows(
+            "SELECT account_id, session_id, line_no, draws FROM usage_line"
+        ):
             if (account, session, line) not in self._lines:
                 self._lines.add((account, session, line))
                 for bucket, _unit, amount in json.loads(draws):
@@ -368,7 +376,18 @@ class Auditor:
             if credit.startswith("bucket:"):
                 moved[account, int(credit[7:])] += amount
         buckets: dict[tuple[int, str, str], list[tuple[Any, ...]]] = defaultdict(list)
-        for account, bucket, unit, direction, balance, blocker, priority, valid_from, expires_at, created_at in self._rows(
+        for (
+            account,
+            bucket,
+            unit,
+            direction,
+            balance,
+            blocker,
+            priority,
+            valid_from,
+            expires_at,
+            created_at,
+        ) in self._rows(
             "SELECT account_id, bucket_id, unit, direction, balance, blocker, priority, valid_from, expires_at, created_at "
             "FROM bucket"
         ):
@@ -395,7 +414,9 @@ class Auditor:
         ):
             self._complain(now, "sessions", f"{count} live sessions have the key {key}")
         closed = {}
-        for account, session, closed_at, state in self._rows("SELECT account_id, session_id, closed_at, state FROM session"):
+        for account, session, closed_at, state in self._rows(
+            "SELECT account_id, session_id, closed_at, state FROM session"
+        ):
             if (closed_at is not None) != (state == "closed"):
                 self._complain(now, "sessions", f"session {session} is {state}, closed at {closed_at}")
             if closed_at is not None:
@@ -536,7 +557,9 @@ class Auditor:
             if truth.nas.shapes and told != (profile["rate_up_bps"], profile["rate_down_bps"]):
                 self._complain(now, "enforcement", f"session {session} is to be {wanted}, its NAS was told {told}")
             if wanted == "exhausted" and able(account, plan):
-                self._complain(now, "enforcement", f"session {session} is {wanted}, there is something that pays for it")
+                self._complain(
+                    now, "enforcement", f"session {session} is {wanted}, there is something that pays for it"
+                )
 
     def _able(self, now: int) -> Callable[[int, dict[str, Any]], bool]:
         """Has an account something free that pays for use by a plan?"""
@@ -612,7 +635,9 @@ class Auditor:
             ends = self._rows("SELECT count(*) FROM notice WHERE kind = 'exhausted' AND session_id = ?", session)[0][0]
             most = octets_per_second * (max(interval, asked) + REPORT_SECONDS + ORDER_SECONDS) * max(ends, 1)
             if leaked > most:
-                self._complain(now, "bound", f"session {session}: {leaked} octets past the end of the money, {most} at most")
+                self._complain(
+                    now, "bound", f"session {session}: {leaked} octets past the end of the money, {most} at most"
+                )
 
 
 def _total(figures: Iterable[Figures]) -> Figures:
@@ -636,8 +661,9 @@ def _price(rate: dict[str, Any], units: int, rounding: dict[str, Any]) -> int:
     if units <= 0:
         return 0
     steps = (units + rate["step"] - 1) // rate["step"]
-    cents = 10 ** (6 - rounding["decimals"])
-    top, bottom = rate["fee_micros"] * rate["per"] + steps * rate["step"] * rate["price_micros"], rate["per"] * cents
+    cents: int = 10 ** (6 - rounding["decimals"])
+    top: int = rate["fee_micros"] * rate["per"] + steps * rate["step"] * rate["price_micros"]
+    bottom: int = rate["per"] * cents
     whole, rest = divmod(top, bottom)
     if rounding["mode"] == "up":
         whole += rest > 0
@@ -651,5 +677,6 @@ def _partitions(rated: list[dict[str, int]]) -> Iterable[list[dict[str, int]]]:
     for cuts in range(2 ** (len(rated) - 1)):
         bounds = [0, *(i + 1 for i in range(len(rated) - 1) if cuts >> i & 1), len(rated)]
         yield [
-            {unit: sum(each[unit] for each in rated[first:last]) for unit in rated[0]} for first, last in pairwise(bounds)
+            {unit: sum(each[unit] for each in rated[first:last]) for unit in rated[0]}
+            for first, last in pairwise(bounds)
         ]

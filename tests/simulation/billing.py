@@ -96,7 +96,9 @@ class Operator:
     def act(self, now: int) -> None:
         """One command."""
         with self.engine.begin() as connection:
-            self.chance.choice([self._suspend, self._resume, self._resume, self._other_plan, self._account])(connection, now)
+            self.chance.choice([self._suspend, self._resume, self._resume, self._other_plan, self._account])(
+                connection, now
+            )
 
     def resume_all(self) -> None:
         """Nobody is suspended any more."""

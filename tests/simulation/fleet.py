@@ -61,7 +61,7 @@ class Station:
             self._network.listening[address] = self._receiver(outgoing.port)
         return address
 
-    def _receiver(self, port: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _receiver(self, port: int):  # type: ignore[no-untyped-def]
         def receive(datagram: bytes, source: Address) -> None:
             self.nas.receive(datagram, source, self.now(), port)
             self.settle()
@@ -89,19 +89,21 @@ def behaviour(dialect: str, chance: random.Random, *, fair: bool) -> Behaviour:
         gigawords=gigawords,
         counters_reversed=chance.random() < 0.3,
         # Without gigawords nobody could tell a reset from a wrap.
-        counters_reset_after_seconds=chance.randrange(100, 700) if gigawords and not fair and chance.random() < 0.2 else None,
+        counters_reset_after_seconds=chance.randrange(100, 700)
+        if gigawords and not fair and chance.random() < 0.2
+        else None,
         session_ids=session_ids,  # type: ignore[arg-type]
         event_timestamp=event_timestamp,
         class_echoed=class_echoed,
         accounting_on=chance.random() < 0.6,
         message_authenticator=chance.random() < 0.8,
-        retransmission=chance.choice(["same-bytes", "new-identifier", "fresh-counters"]),  # type: ignore[arg-type]
+        retransmission=chance.choice(["same-bytes", "new-identifier", "fresh-counters"]),
         timeout_ms=chance.choice([1_000, 3_000, 5_000]),
         attempts_per_server=chance.randrange(2, 6),
         gives_up=chance.random() < 0.5,
         ends_unreported_sessions=chance.random() < 0.2,
-        coa="obey" if obeys else chance.choice(["ack-only", "nak", "ignore", "silent"]),  # type: ignore[arg-type]
-        disconnect="obey" if fair or chance.random() < 0.9 else chance.choice(["ack-only", "nak", "ignore", "silent"]),  # type: ignore[arg-type]
+        coa="obey" if obeys else chance.choice(["ack-only", "nak", "ignore", "silent"]),
+        disconnect="obey" if fair or chance.random() < 0.9 else chance.choice(["ack-only", "nak", "ignore", "silent"]),
         answer_delay_ms=chance.choice([0, 0, 0, 800, 2_500]),
         redirected_bps=64_000,
     )
@@ -154,7 +156,7 @@ class Line:
         if session is None or session.state in ("refused", "unanswered", "ended"):
             self.session = nas.log_in(
                 self.username, PASSWORD, now,
-                method=self.chance.choice(["pap", "chap"]),  # type: ignore[arg-type]
+                method=self.chance.choice(["pap", "chap"]),
                 calling_station=self.calling_station, nas_port=self.port, demand_bps=self._demand(),
             )  # fmt: skip
         elif session.online:

@@ -7,7 +7,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -54,7 +54,7 @@ class _Socket:
 
     def receive(self, datagram: bytes, source: Address) -> None:
         if self._process.alive and self._process.clock.now >= self._process.asleep_until:
-            self._protocol.datagramReceived(datagram, source)  # type: ignore[arg-type]
+            self._protocol.datagramReceived(datagram, source)
 
     def getHost(self) -> Address:  # noqa: N802  Twisted's name
         return self.address
@@ -101,7 +101,11 @@ class _Process:
             call(*args, **named)
 
     def listenUDP(  # noqa: N802  Twisted's name
-        self, port: int, protocol: DatagramProtocol, interface: str = "", maxPacketSize: int = 8192  # noqa: N803
+        self,
+        port: int,
+        protocol: DatagramProtocol,
+        interface: str = "",
+        maxPacketSize: int = 8192,  # noqa: N803
     ) -> _Socket:
         number = port
         while number == 0 or (self.host, number) in self.network.listening:
@@ -110,7 +114,7 @@ class _Process:
         self._sockets.append(one)
         self.network.listening[one.address] = one.receive
         protocol.transport = one  # type: ignore[assignment]
-        protocol.startProtocol()
+        cast("Any", protocol).startProtocol()
         return one
 
     def send(self, source: Address, destination: Address, datagram: bytes) -> None:
@@ -141,7 +145,7 @@ class _Process:
             except NodeDied:
                 return
             except Exception:  # noqa: BLE001  like a thread pool: whatever it is, it goes to the one who asked
-                result = Failure()
+                result = cast("Any", Failure)()
             self.clock.at(self.clock.now + self._chance.randrange(3), finish, done, result)
 
         def finish(done: Deferred[Any], result: Any) -> None:
@@ -221,7 +225,7 @@ class Node:
             spool = open_spool(self._spool_folder, self._spooling(process), self.now)
         try:
             server = build(
-                engine, self._keys, self.name, process, process.pool, self.now,
+                engine, self._keys, self.name, process, cast("Any", process.pool), self.now,
                 on_disk_failed=lambda: self.die("disk-failed"), chance=self.chance, spool=spool,
             )  # fmt: skip
         except SQLAlchemyError:

@@ -27,6 +27,7 @@ import charging.settle
 import charging.tables
 import charging.usage
 import charging.writer
+from charging.buckets import Usage
 from charging.session import Report
 from charging.usage import Recorded
 
@@ -72,7 +73,7 @@ def answer_before_commit() -> Iterator[None]:
         from twisted.internet.defer import Deferred
 
         Deferred.fromCoroutine(original(writer, item, **named)).addErrback(lambda _: None)
-        return Recorded(0, 0, charging.usage.Usage(0, 0, 0), 0, "")
+        return Recorded(0, 0, Usage(0, 0, 0), 0, "")
 
     with _around(charging.writer.Writer, "submit", submit):
         yield
@@ -131,14 +132,14 @@ def marks_lost_in_a_restart() -> Iterator[None]:
 
 @_bug("durability")
 def wrap_taken_for_reset() -> Iterator[None]:
-    with mock.patch.object(charging.session, "_wraps", lambda *_: False):
+    with mock.patch.object(charging.session, "_wraps", return_value=False):
         yield
 
 
 @_bug("prices")
 def rounded_per_report() -> Iterator[None]:
     """Each report is priced by itself, with its own fee and its own last step."""
-    with mock.patch.object(charging.usage, "read_rated", lambda _text: {}):
+    with mock.patch.object(charging.usage, "read_rated", return_value={}):
         yield
 
 
@@ -171,8 +172,9 @@ def hold_not_released() -> Iterator[None]:
 @_bug("holds")
 def the_same_money_for_two() -> Iterator[None]:
     """What others hold is offered again."""
-    with mock.patch.object(charging.book, "_unheld", lambda bucket: bucket.balance), mock.patch.object(
-        charging.book.Book, "trim_holds", lambda _book: []
+    with (
+        mock.patch.object(charging.book, "_unheld", lambda bucket: bucket.balance),
+        mock.patch.object(charging.book.Book, "trim_holds", return_value=[]),
     ):
         yield
 
@@ -204,7 +206,7 @@ def head_of_the_chain_not_moved() -> Iterator[None]:
 @_bug("top_ups")
 def top_up_applied_twice() -> Iterator[None]:
     """The row of the inbox is not answered in the money's transaction."""
-    with mock.patch.object(charging.settle, "_store_top_ups", lambda *_: None):
+    with mock.patch.object(charging.settle, "_store_top_ups", return_value=None):
         yield
 
 
@@ -227,7 +229,7 @@ def version_not_compared() -> Iterator[None]:
 
 @_bug("sessions")
 def others_not_counted() -> Iterator[None]:
-    with mock.patch.object(charging.admission, "_others", lambda *_: []):
+    with mock.patch.object(charging.admission, "_others", return_value=[]):
         yield
 
 
@@ -255,7 +257,7 @@ def order_for_an_old_version() -> Iterator[None]:
 
 @_bug("enforcement")
 def top_up_restores_nothing() -> Iterator[None]:
-    with mock.patch.object(charging.payment, "reconsider", lambda *_, **__: None):
+    with mock.patch.object(charging.payment, "reconsider", return_value=None):
         yield
 
 

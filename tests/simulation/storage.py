@@ -117,11 +117,11 @@ class _SQLite(sqlite3.Connection):
     def cursor(self, *_: Any) -> Any:
         return super().cursor(_SQLiteCursor)
 
-    def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:  # type: ignore[override]
+    def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
         self.check(sql)
         return super().execute(sql, parameters)
 
-    def executemany(self, sql: str, parameters: Any) -> sqlite3.Cursor:  # type: ignore[override]
+    def executemany(self, sql: str, parameters: Any) -> sqlite3.Cursor:
         self.check(sql)
         return super().executemany(sql, parameters)
 
@@ -207,7 +207,8 @@ class Database:
         engine = open_engine(url)
         self._kind = engine.dialect.name
         connected = engine.raw_connection()
-        self._plain: Any = connected.driver_connection
+        plain: Any = connected.driver_connection
+        self._plain = plain
         connected.detach()
         engine.dispose()
         if self._kind == "postgresql":

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -204,7 +204,7 @@ class World:
         signs = one.behaviour.message_authenticator
         return registry.NasSettings(
             name=one.name, network=one.address, dialect=one.dialect, coa_port=one.coa_port,
-            require_message_authenticator=self.chance.choice(["yes", "learn"]) if signs else "no",  # type: ignore[arg-type]
+            require_message_authenticator=self.chance.choice(["yes", "learn"]) if signs else "no",
             counters_reversed=one.behaviour.counters_reversed,
         )  # fmt: skip
 
@@ -239,7 +239,10 @@ class World:
             self.clock.run(max(self.calm_at, self.last_fault_at) + SETTLING_MS)
             self.auditor.end(self.clock.now)
             self._engine.dispose()
-        findings = [*self.auditor.findings, *(Finding(at, "log", f"{event}: {words}") for at, event, words in self.logged)]
+        findings = [
+            *self.auditor.findings,
+            *(Finding(at, "log", f"{event}: {words}") for at, event, words in self.logged),
+        ]
         counts = Counter(self.network.counts)
         for node in self.nodes:
             counts += node.trouble.counts
@@ -371,7 +374,7 @@ def _quiet(world: World) -> Iterator[None]:
         def SystemRandom() -> random.Random:  # noqa: N802  the name it stands for
             return world._settle_in
 
-    def keep(_logger: object, _method: str, event: dict[str, Any]) -> Any:
+    def keep(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Any:
         name = str(event.get("event"))
         expected = name in {"commands-not-read", "job-failed", "database-away"} and not world.mild
         if event["level"] in {"error", "critical"} and not expected:
