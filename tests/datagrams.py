@@ -73,7 +73,11 @@ class Network(Clock):
         self.unreachable: set[Address] = set()
 
     def listenUDP(  # noqa: N802  Twisted's name
-        self, port: int, protocol: DatagramProtocol, interface: str = "", maxPacketSize: int = 8192  # noqa: N803
+        self,
+        port: int,
+        protocol: DatagramProtocol,
+        interface: str = "",
+        maxPacketSize: int = 8192,  # noqa: N803
     ) -> Socket:
         socket = Socket(self, FIRST_PORT + len(self.sockets), interface, protocol)
         self.sockets.append(socket)

@@ -124,9 +124,7 @@ UNUSABLE: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("values", [c[1] for c in UNUSABLE], ids=[c[0] for c in UNUSABLE])
-def test_a_row_that_can_not_be_used_is_said_and_hurts_no_other(
-    sqlite_floor: Floor, values: dict[str, Any]
-) -> None:
+def test_a_row_that_can_not_be_used_is_said_and_hurts_no_other(sqlite_floor: Floor, values: dict[str, Any]) -> None:
     sqlite_floor.add_nas("broken", "192.0.2.9")
     sqlite_floor.set_nas("broken", **values, revised_at=NOON + 1)
     with capture_logs() as logged:

@@ -259,7 +259,9 @@ def test_a_reject_that_waits_for_its_second_is_in_flight(sqlite_floor: Floor) ->
 
 def test_a_new_authenticator_on_the_same_identifier_is_a_new_request(sqlite_floor: Floor) -> None:
     floor = sqlite_floor
-    one, two = (floor.access_request([("User-Name", "alice"), ("User-Password", p)], identifier=9) for p in (PASSWORD, b"?"))
+    one, two = (
+        floor.access_request([("User-Name", "alice"), ("User-Password", p)], identifier=9) for p in (PASSWORD, b"?")
+    )
     first = floor.send_access(one)
     assert first.answer().code == Code.ACCESS_ACCEPT
     second = floor.send_access(two)

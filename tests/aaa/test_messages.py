@@ -20,9 +20,7 @@ ALICE: Attribute = ("User-Name", "alice")
 
 
 def read(attributes: Sequence[Attribute], secret: bytes = SECRET) -> Any:
-    octets = wire.request(
-        Code.ACCESS_REQUEST, 1, attributes, SECRET, authenticator=NONCE, message_authenticator=False
-    )
+    octets = wire.request(Code.ACCESS_REQUEST, 1, attributes, SECRET, authenticator=NONCE, message_authenticator=False)
     return access_request(wire.parse(octets, frozenset({Code.ACCESS_REQUEST})), secret)
 
 
