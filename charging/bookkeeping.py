@@ -120,7 +120,7 @@ def write_books(to: Sets, books: list[Book], now: Instant) -> None:
     write the same accounts wait for each other in the same order. Raises Conflict where another node was faster."""
     books.sort(key=lambda book: book.account.account_id)
     written: list[Result] = []
-    with _conflict_first(written, len(books)), to.pipeline():
+    with _conflict_first(written, len(books)), to.together():
         written += _move_versions(to, [b.account for b in books if not b.transfers], ())
         written += _move_versions(to, [b.account for b in books if b.transfers], ("ledger_seq", "ledger_hash"))
         _write_sessions(to, books)

@@ -8,12 +8,14 @@ SQLite, in the same process, takes them row by row from a prepared statement.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any, Protocol, cast
 
 from sqlalchemy import BigInteger, Boolean, Connection, DateTime, Integer, LargeBinary, Table
+
+from charging.roundtrip import Statement, run
 
 _AS_PYTHON_WRITES = frozenset({"bigint", "integer", "boolean"})
 
@@ -33,7 +35,11 @@ class Sets(Protocol):
     """After a condition on accounts: read them when nobody else has them at work, and keep others away until the end."""
 
     def pipeline(self) -> AbstractContextManager[object]:
-        """Statements inside are sent together; their results can be asked for afterwards."""
+        """Selects inside are sent together; their results can be asked for afterwards."""
+        ...
+
+    def together(self) -> AbstractContextManager[object]:
+        """Inserts and updates inside are sent together at its end; their row counts are known afterwards."""
         ...
 
     def select(self, table: Table, columns: tuple[str, ...], condition: str, *sets: Sequence[int | str]) -> Result:
@@ -65,23 +71,38 @@ def sets(connection: Connection) -> Sets:
         connection.begin()
     driver = connection.connection.driver_connection
     if connection.dialect.name == "postgresql":
-        return _PostgreSQL(driver)
+        return _PostgreSQL(driver, connection.info)
     return _SQLite(driver)
 
 
 class _PostgreSQL:
     in_turn = " ORDER BY account_id FOR UPDATE"
 
-    def __init__(self, driver: Any) -> None:
+    def __init__(self, driver: Any, known: MutableMapping[Any, Any]) -> None:
         self._driver = driver
+        self._known = known
+        self._waiting: list[Statement] | None = None
 
     def pipeline(self) -> AbstractContextManager[object]:
         return cast("AbstractContextManager[object]", self._driver.pipeline())
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        waiting = self._waiting = []
+        try:
+            yield
+        finally:
+            self._waiting = None
+        if waiting:
+            run(self._driver.pgconn, self._known, waiting)
+
     def select(self, table: Table, columns: tuple[str, ...], condition: str, *sets: Sequence[int | str]) -> Result:
         kinds = _kinds(sets)
         arrays = [_array(values, kind) for values, kind in zip(sets, kinds, strict=True)]
-        return self._run(_postgres_select(table, columns, condition, kinds), arrays)
+        return cast(
+            "Result",
+            self._driver.cursor(binary=True).execute(_postgres_select(table, columns, condition, kinds), arrays),
+        )
 
     def insert(
         self, table: Table, columns: tuple[str, ...], rows: Sequence[Sequence[Any]], conflict: str = ""
@@ -98,16 +119,18 @@ class _PostgreSQL:
     ) -> Result:
         return self._run(_postgres_update(table, keys, columns, extra), self._columns(table, keys + columns, rows))
 
-    def _run(self, sql: str, parameters: Sequence[Any]) -> Result:
-        return cast("Result", self._driver.cursor(binary=True).execute(sql, parameters))
+    def _run(self, sql: str, parameters: Sequence[str]) -> Result:
+        statement = Statement(sql, parameters)
+        if self._waiting is None:
+            run(self._driver.pgconn, self._known, [statement])
+        else:
+            self._waiting.append(statement)
+        return statement
 
     @staticmethod
-    def _columns(table: Table, columns: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> list[Any]:
+    def _columns(table: Table, columns: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> list[str]:
         types = _types(table, columns)
-        return [
-            list(values) if kind == "bytea" else _array(values, kind)
-            for kind, values in zip(types, zip(*rows, strict=True), strict=True)
-        ]
+        return [_array(values, kind) for kind, values in zip(types, zip(*rows, strict=True), strict=True)]
 
 
 class _SQLite:
@@ -117,6 +140,9 @@ class _SQLite:
         self._driver = driver
 
     def pipeline(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def together(self) -> AbstractContextManager[object]:
         return nullcontext()
 
     def select(self, table: Table, columns: tuple[str, ...], condition: str, *sets: Sequence[int | str]) -> Result:
@@ -188,14 +214,14 @@ def _postgres_select(table: Table, columns: tuple[str, ...], condition: str, kin
 
 @lru_cache(maxsize=256)
 def _postgres_insert(table: Table, columns: tuple[str, ...], conflict: str) -> str:
-    arrays = ", ".join(f"%s::{kind}[]" for kind in _types(table, columns))
+    arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_types(table, columns), start=1))
     return f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT * FROM unnest({arrays}) {conflict}"
 
 
 @lru_cache(maxsize=256)
 def _postgres_update(table: Table, keys: tuple[str, ...], columns: tuple[str, ...], extra: str) -> str:
     names = keys + columns
-    arrays = ", ".join(f"%s::{kind}[]" for kind in _types(table, names))
+    arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_types(table, names), start=1))
     assignments = ", ".join([f"{c} = v.{c}" for c in columns] + ([extra.format(t="t.")] if extra else []))
     where = " AND ".join(f"t.{k} = v.{k}" for k in keys)
     return f"UPDATE {table.name} AS t SET {assignments} FROM unnest({arrays}) AS v({', '.join(names)}) WHERE {where}"
@@ -210,7 +236,9 @@ def _array(values: Sequence[Any], kind: str) -> str:
     if kind in _AS_PYTHON_WRITES:
         text = repr(list(values))[1:-1]
         return f"{{{text.replace('None', 'NULL') if 'N' in text else text}}}"
-    if None not in values:
+    if kind == "bytea":
+        values = [None if value is None else f"\\x{value.hex()}" for value in values]
+    elif None not in values:
         text = '","'.join(values)
         if "\\" not in text and text.count('"') == 2 * (len(values) - 1):
             return f'{{"{text}"}}'

@@ -52,7 +52,8 @@ def open_engine(url: str) -> Engine:
         if parsed.drivername == "sqlite":
             return _open_sqlite(parsed.render_as_string(hide_password=False))
         settings = {key: value for key, value in POSTGRESQL_CONNECTING.items() if key not in parsed.query}
-        return create_engine(parsed, pool_size=8, connect_args=settings)
+        # Where the driver prepares statements of its own, it forgets all there are after each rollback, ours too.
+        return create_engine(parsed, pool_size=8, connect_args={**settings, "prepare_threshold": None})
     except NoSuchModuleError as error:
         raise DatabaseUrlError(str(error)) from error
 

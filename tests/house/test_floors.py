@@ -21,7 +21,7 @@ EFFECTS_ALLOWED = {
         "health",
         "inbox",
         "jobs",
-        "restarts",
+        "restarts", "roundtrip",
         "settle",
         "statement",
         "tables",

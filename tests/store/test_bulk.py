@@ -155,22 +155,34 @@ def test_insert_twice_where_that_is_allowed(connection: Connection) -> None:
     assert [(r[0], r[2]) for r in stored(connection)] == [(1, 1), (2, 2)]
 
 
-def test_a_pipeline_brings_results_and_counts_after_its_end(connection: Connection) -> None:
+def test_what_is_sent_together_is_counted_and_read_after_its_end(connection: Connection) -> None:
     to = sets(connection)
-    with to.pipeline():
+    with to.together():
         to.insert(drawer, COLUMNS, [row(1, big=1), row(2, big=2)])
         changed = to.update(drawer, ("k",), ("big",), [(1, 10), (9, 90)])
+    with to.pipeline():
+        first = to.select(drawer, ("k", "big"), "k {any}", [1])
         found = to.select(drawer, ("k", "big"), "k {any}", [1, 2])
     assert changed.rowcount == 1
+    assert first.fetchall() == [(1, 10)]
     assert sorted(found.fetchall()) == [(1, 10), (2, 2)]
 
 
-def test_an_error_in_a_pipeline_is_the_first_statements_own(connection: Connection) -> None:
+def test_more_than_the_sockets_hold_goes_through_together(connection: Connection) -> None:
+    to = sets(connection)
+    long = "x" * 1_000_000
+    with to.together():
+        for k in range(12):
+            to.insert(drawer, COLUMNS, [row(k, words=long)])
+    assert len(to.select(drawer, ("k",), "k {any}", list(range(12))).fetchall()) == 12
+
+
+def test_an_error_among_what_is_sent_together_is_the_first_statements_own(connection: Connection) -> None:
     to = sets(connection)
     to.insert(drawer, COLUMNS, [row(1)])
 
     def work() -> None:
-        with to.pipeline():
+        with to.together():
             to.insert(drawer, COLUMNS, [row(1)])
             for k in range(2, 40):
                 to.insert(drawer, COLUMNS, [row(k)])
