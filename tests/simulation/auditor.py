@@ -294,7 +294,7 @@ class Auditor:
                 self._complain(now, "money", words)
         for key, amount in posted.items():
             self._complain(now, "money", f"the ledger has {amount} of {key}, no session was charged for it")
-        credit_of: dict[int, int] = dict(self._rows("SELECT account_id, credit_limit_micros FROM account"))  # type: ignore[arg-type]
+        credit_of: dict[int, int] = dict(self._rows("SELECT account_id, credit_limit_micros FROM account"))
         for account, bucket, unit, balance in self._rows("SELECT account_id, bucket_id, unit, balance FROM bucket"):
             right = moved.get((account, f"bucket:{bucket}", unit), 0) - unposted[account, bucket]
             if balance != right:
@@ -347,6 +347,8 @@ class Auditor:
                 name = address, username, bytes(acct_session_id).decode()
                 by_name[name] = by_name[name].plus(marks)
         for name, marks in by_name.items():
+            if any(truth.ambiguous for truth in self._named.get(name, ())):
+                continue
             sent = _total(truth.sent for truth in self._named.get(name, ()))
             if not sent.covers(marks):
                 self._complain(now, "octets", f"{name}: the books have {marks}, its NAS never said more than {sent}")
@@ -477,9 +479,11 @@ class Auditor:
     def last_words(self, now: int) -> None:
         """What a NAS answered to a command is never written over."""
         done: dict[tuple[int, int], str] = {}
-        for account, command, state in self._rows("SELECT account_id, command_id, state FROM command"):
+        for account, command, state, answer, at in self._rows(
+            "SELECT account_id, command_id, state, answer, finished_at FROM command"
+        ):
             if state in ("acked", "failed"):
-                done[account, command] = state
+                done[account, command] = f"{state} ({answer}) at {at}"
         for key, state in self._done.items():
             if done.get(key) != state:
                 self._complain(now, "last_words", f"command {key} was {state} and now {done.get(key)}")

@@ -30,6 +30,8 @@ FIRST_PORT = 50_000
 RESTART_EVERY_MS = 1_000
 #: CoA-Request and Disconnect-Request
 ORDERS = frozenset({40, 43})
+#: and what a NAS says to them
+ANSWERS = frozenset({41, 42, 44, 45})
 
 
 class _Socket:
@@ -55,6 +57,8 @@ class _Socket:
     def receive(self, datagram: bytes, source: Address) -> None:
         if self._process.alive and self._process.clock.now >= self._process.asleep_until:
             self._protocol.datagramReceived(datagram, source)
+            if datagram[0] in ANSWERS:
+                self._process.on_answer()
 
     def getHost(self) -> Address:  # noqa: N802  Twisted's name
         return self.address
@@ -68,7 +72,14 @@ class _Process:
     """The reactor and the thread pools of one life of a node."""
 
     def __init__(
-        self, clock: FakeClock, network: Network, host: str, chance: random.Random, on_order: Callable[[], None]
+        self,
+        clock: FakeClock,
+        network: Network,
+        host: str,
+        chance: random.Random,
+        *,
+        on_order: Callable[[], None],
+        on_answer: Callable[[], None],
     ) -> None:
         self.clock = clock
         self.network = network
@@ -79,6 +90,7 @@ class _Process:
         self.work_ms = (1, 12)
         self._chance = chance
         self._on_order = on_order
+        self.on_answer = on_answer
         self._sockets: list[_Socket] = []
 
     # the reactor
@@ -195,7 +207,7 @@ class Node:
         self.die_on_order = 0.0
         """Between a CoA and its answer."""
         self.sleep_on_order = 0.0
-        """... for longer than a lease lasts."""
+        """After it, or after its answer, for longer than a lease lasts."""
         self.down_ms = (1_000, 20_000)
         self.deaths = 0
         self.server: Server | None = None
@@ -217,7 +229,9 @@ class Node:
 
     def start(self) -> None:
         """Start, or try again in a second: a server whose database is down can not."""
-        process = _Process(self._clock, self._network, self.host, self.chance, self._ordered)
+        process = _Process(
+            self._clock, self._network, self.host, self.chance, on_order=self._ordered, on_answer=self._answered
+        )
         self._engine = engine = engine_of(self._url, self.trouble)
         self._past += [process, engine]
         spool = None
@@ -282,8 +296,11 @@ class Node:
     def _ordered(self) -> None:
         if self.die_on_order and self.chance.random() < self.die_on_order:
             self._clock.at(self._clock.now, self.die, "after-order")
+        self._answered()
+
+    def _answered(self) -> None:
         if self.sleep_on_order and self.chance.random() < self.sleep_on_order:
-            self._clock.at(self._clock.now, self.sleep, self._clock.now + self.chance.randrange(70_000, 130_000))
+            self._clock.at(self._clock.now, self.sleep, self._clock.now + self.chance.randrange(100_000, 240_000))
 
     def calm(self) -> None:
         """Nothing bad happens to it any more."""

@@ -45,9 +45,9 @@ class Bug(NamedTuple):
 BUGS: list[Bug] = []
 
 
-def _bug(check: str) -> Callable[[Callable[[], Iterator[None]]], None]:
+def _bug(check: str, first: int = 0) -> Callable[[Callable[[], Iterator[None]]], None]:
     def register(plant: Callable[[], Iterator[None]]) -> None:
-        BUGS.append(Bug(plant.__name__.replace("_", "-"), check, contextmanager(plant)))
+        BUGS.append(Bug(plant.__name__.replace("_", "-"), check, contextmanager(plant), first))
 
     return register
 
@@ -130,7 +130,7 @@ def marks_lost_in_a_restart() -> Iterator[None]:
         yield
 
 
-@_bug("durability")
+@_bug("durability", first=18)
 def wrap_taken_for_reset() -> Iterator[None]:
     with mock.patch.object(charging.session, "_wraps", return_value=False):
         yield
@@ -210,7 +210,7 @@ def top_up_applied_twice() -> Iterator[None]:
         yield
 
 
-@_bug("octets")
+@_bug("octets", first=20)
 def version_not_compared() -> Iterator[None]:
     """Whoever writes last wins, however old the book was that he decided from."""
 
@@ -261,7 +261,7 @@ def top_up_restores_nothing() -> Iterator[None]:
         yield
 
 
-@_bug("bound")
+@_bug("bound", first=40)
 def nobody_is_ever_out_of_money() -> Iterator[None]:
     def hold_next(original: Any, *args: Any, **named: Any) -> bool:
         original(*args, **named)
@@ -271,7 +271,7 @@ def nobody_is_ever_out_of_money() -> Iterator[None]:
         yield
 
 
-@_bug("last_words")
+@_bug("last_words", first=20)
 def lease_without_epoch() -> Iterator[None]:
     """A node that slept through its lease writes its result over another's."""
 

@@ -278,7 +278,7 @@ class World:
             trouble.die_after_commit = chance.choice([0.0, 0.0, 0.004])
             trouble.die_after_spool = chance.choice([0.0, 0.1])
             node.die_on_order = chance.choice([0.0, 0.0, 0.1])
-            node.sleep_on_order = chance.choice([0.0, 0.0, 0.3]) if len(self.nodes) > 1 else 0.0
+            node.sleep_on_order = chance.choice([0.0, 0.3]) if len(self.nodes) > 1 else 0.0
         for _ in range(chance.randrange(5)):
             at, lasts = BEGINNING + chance.randrange(most), chance.choice([5_000, 30_000, 90_000, 200_000])
             self.clock.at(at, self._misfortune, lasts)
