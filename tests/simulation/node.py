@@ -221,6 +221,7 @@ class Node:
         self._spool_folder = spool_folder
         self._spool: Spool | None = None
         self._past: list[object] = []
+        self._engines: list[Engine] = []
         self._engine: Engine | None = None
 
     def now(self) -> int:
@@ -233,7 +234,8 @@ class Node:
             self._clock, self._network, self.host, self.chance, on_order=self._ordered, on_answer=self._answered
         )
         self._engine = engine = engine_of(self._url, self.trouble)
-        self._past += [process, engine]
+        self._past.append(process)
+        self._engines.append(engine)
         spool = None
         if self._spool_folder is not None:
             spool = open_spool(self._spool_folder, self._spooling(process), self.now)
@@ -276,6 +278,15 @@ class Node:
             # The connections of a dead process are closed by the kernel. One may be in use at this very moment.
             self._clock.at(self._clock.now, self._engine.dispose)
         self._clock.at(self._clock.now + self.chance.randrange(*self.down_ms), self.start)
+
+    def close(self) -> None:
+        """The run is over."""
+        if self.process is not None:
+            self.process.die()
+        _let_go(self._spool)
+        self._spool = None
+        for engine in self._engines:
+            engine.dispose()
 
     def spooled(self) -> bytes:
         """What waits in its spool, as it stands on the disk."""

@@ -40,14 +40,16 @@ class Bug(NamedTuple):
     plant: Callable[[], contextlib.AbstractContextManager[object]]
     first: int = 0
     """A seed shortly before one that finds it."""
+    sleepy: bool = False
+    """Only nodes that sleep between an order and its result can show it."""
 
 
 BUGS: list[Bug] = []
 
 
-def _bug(check: str, first: int = 0) -> Callable[[Callable[[], Iterator[None]]], None]:
+def _bug(check: str, first: int = 0, *, sleepy: bool = False) -> Callable[[Callable[[], Iterator[None]]], None]:
     def register(plant: Callable[[], Iterator[None]]) -> None:
-        BUGS.append(Bug(plant.__name__.replace("_", "-"), check, contextmanager(plant), first))
+        BUGS.append(Bug(plant.__name__.replace("_", "-"), check, contextmanager(plant), first, sleepy))
 
     return register
 
@@ -130,7 +132,7 @@ def marks_lost_in_a_restart() -> Iterator[None]:
         yield
 
 
-@_bug("durability", first=18)
+@_bug("durability", first=15)
 def wrap_taken_for_reset() -> Iterator[None]:
     with mock.patch.object(charging.session, "_wraps", return_value=False):
         yield
@@ -210,7 +212,7 @@ def top_up_applied_twice() -> Iterator[None]:
         yield
 
 
-@_bug("octets", first=20)
+@_bug("octets", first=12)
 def version_not_compared() -> Iterator[None]:
     """Whoever writes last wins, however old the book was that he decided from."""
 
@@ -271,7 +273,7 @@ def nobody_is_ever_out_of_money() -> Iterator[None]:
         yield
 
 
-@_bug("last_words", first=20)
+@_bug("last_words", sleepy=True)
 def lease_without_epoch() -> Iterator[None]:
     """A node that slept through its lease writes its result over another's."""
 

@@ -25,14 +25,14 @@ class Runner:
         self._template = template
         self._sqlite = sqlite_template(folder) if server_uri is None else None
 
-    def run(self, seed: int, *, mild: bool | None = None) -> Verdict:
+    def run(self, seed: int, *, sleepy: bool = False) -> Verdict:
         """One seed."""
         if self._sqlite is not None:
             with sqlite_database(self._sqlite) as database:
-                return World(seed, database, mild=mild).run()
+                return World(seed, database, sleepy=sleepy).run()
         assert self._server_uri is not None
         with postgresql_database(self._server_uri, self._template, self._folder) as database:
-            return World(seed, database, mild=mild).run()
+            return World(seed, database, sleepy=sleepy).run()
 
 
 def run_many(seeds: Sequence[int], processes: int | None = None) -> Iterator[Verdict]:

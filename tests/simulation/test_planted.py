@@ -14,7 +14,7 @@ MOST_SEEDS = 60
 def test_a_planted_bug_is_found(runner: Runner, bug: Bug) -> None:
     for seed in range(bug.first, bug.first + MOST_SEEDS):
         with bug.plant():
-            found = {finding.check for finding in runner.run(seed).findings}
+            found = {finding.check for finding in runner.run(seed, sleepy=bug.sleepy).findings}
         if bug.check in found:
             return
     pytest.fail(f"{bug.check} did not find {bug.name} in {MOST_SEEDS} seeds")

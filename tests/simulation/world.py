@@ -127,10 +127,12 @@ class Verdict:
 class World:
     """See the module."""
 
-    def __init__(self, seed: int, database: Database, *, mild: bool | None = None) -> None:
+    def __init__(self, seed: int, database: Database, *, sleepy: bool = False) -> None:
         self.seed = seed
         self.chance = chance = random.Random(f"world/{seed}")
-        self.mild = chance.random() < 0.2 if mild is None else mild
+        self.sleepy = sleepy
+        """Several nodes, which often sleep between an order and its result."""
+        self.mild = chance.random() < 0.2 and not sleepy
         """No faults at all, and fair NASes: then the bound must hold."""
         self.database = database
         self.clock = FakeClock()
@@ -138,7 +140,7 @@ class World:
         self.logged: list[tuple[int, str, str]] = []
         self.last_fault_at = BEGINNING
         self.calm_at = BEGINNING + chance.randrange(8, 20) * 60_000
-        hosts = [f"198.51.100.{n + 1}" for n in range(chance.choice([1, 1, 2, 3]))]
+        hosts = [f"198.51.100.{n + 1}" for n in range(2 if sleepy else chance.choice([1, 1, 2, 3]))]
         servers = [Server((host, AUTH_PORT), (host, ACCT_PORT)) for host in hosts]
         self.stations: list[Station] = []
         for number in range(1, chance.choice([2, 3, 3, 4])):
@@ -146,7 +148,8 @@ class World:
         self.lines: list[Line] = []
         self._engine = open_engine(database.url)
         self._settle_in = random.Random(f"operator/{seed}")
-        self._write_down()
+        with _quiet(self):
+            self._write_down()
         self.nodes = [
             Node(
                 f"node-{n + 1}", host, database.url, _KEYS, self.clock, self.network, str(seed),
@@ -239,6 +242,8 @@ class World:
             self.clock.run(max(self.calm_at, self.last_fault_at) + SETTLING_MS)
             self.auditor.end(self.clock.now)
             self._engine.dispose()
+            for node in self.nodes:
+                node.close()
         findings = [
             *self.auditor.findings,
             *(Finding(at, "log", f"{event}: {words}") for at, event, words in self.logged),
@@ -274,11 +279,11 @@ class World:
             trouble.killed = chance.choice([0.0, 0.0, 0.001])
             trouble.failed_commits = chance.choice([0.0, 0.0, 0.02])
             trouble.unknown_commits = chance.choice([0.0, 0.02, 0.05])
-            trouble.die_before_commit = chance.choice([0.0, 0.0, 0.004])
-            trouble.die_after_commit = chance.choice([0.0, 0.0, 0.004])
+            trouble.die_before_commit = chance.choice([0.0, 0.006])
+            trouble.die_after_commit = chance.choice([0.0, 0.006])
             trouble.die_after_spool = chance.choice([0.0, 0.1])
             node.die_on_order = chance.choice([0.0, 0.0, 0.1])
-            node.sleep_on_order = chance.choice([0.0, 0.3]) if len(self.nodes) > 1 else 0.0
+            node.sleep_on_order = 0.5 if self.sleepy else chance.choice([0.0, 0.3]) if len(self.nodes) > 1 else 0.0
         for _ in range(chance.randrange(5)):
             at, lasts = BEGINNING + chance.randrange(most), chance.choice([5_000, 30_000, 90_000, 200_000])
             self.clock.at(at, self._misfortune, lasts)
