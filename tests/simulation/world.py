@@ -15,9 +15,11 @@ from unittest import mock
 import structlog
 from twisted.logger import LogEvent, globalLogPublisher
 
+import aaa.directory
 import aaa.runner
 import charging.jobs
 import charging.transaction
+import charging.writer
 import cli.serve
 from aaa import registry
 from aaa.keyring import KeyRing
@@ -405,6 +407,8 @@ def _quiet(world: World) -> Iterator[None]:
             mock.patch.object(aaa.runner, "POLL_MS", POLL_MS),
             mock.patch.object(charging.jobs, "INBOX_EVERY_MS", 2 * POLL_MS),
             mock.patch.object(charging.jobs, "RESTARTS_EVERY_MS", 2 * POLL_MS),
+            mock.patch.object(charging.writer, "LOOK_MS", 500),
+            mock.patch.object(aaa.directory, "LOOK_MS", 500),
             mock.patch.object(cli.serve, "NAS_TABLE_EVERY_SECONDS", 60.0),
         ):
             yield
