@@ -6,12 +6,15 @@ and `settle` writes down what they changed. Nothing in here knows of SQL, clocks
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from charging.buckets import SHORTFALL, Bucket, Usage, cover, is_purse, read_rated, usable
 from charging.ledger import Entry, Transfer, bucket_name, chained
+from charging.notices.kinds import Facts, NoticeKind
 from charging.plan import Instant, Plan, Unit
 from charging.session import Session, Wanted
 
@@ -93,8 +96,10 @@ class Notice(NamedTuple):
     notice_id: int
     session_id: int | None
     bucket_id: int | None
-    kind: str
+    subscriber_id: int | None
+    kind: NoticeKind
     detail: str
+    facts: str
     created_at: Instant
 
 
@@ -348,12 +353,29 @@ class Book:
     # --- what must follow ----------------------------------------------------------------------------------------
 
     def notify(
-        self, kind: str, detail: str, now: Instant, *, session: Session | None = None, bucket: Bucket | None = None
+        self,
+        kind: NoticeKind,
+        detail: str,
+        now: Instant,
+        *,
+        session: Session | None = None,
+        bucket: Bucket | None = None,
+        subscriber_id: int | None = None,
+        facts: Facts = MappingProxyType({}),
     ) -> None:
-        """Write a notice in the transaction that causes it."""
-        session_id = None if session is None else session.session_id
-        bucket_id = None if bucket is None else bucket.bucket_id
-        notice = Notice(self.account.account_id, self.new_id(), session_id, bucket_id, kind, detail, now)
+        """Write a notice in the transaction that causes it, about a session's subscriber, another one, or the whole
+        account. `facts`: what its text may say, by the names of charging.notices.kinds."""
+        notice = Notice(
+            self.account.account_id,
+            self.new_id(),
+            None if session is None else session.session_id,
+            None if bucket is None else bucket.bucket_id,
+            subscriber_id if session is None else session.subscriber_id,
+            kind,
+            detail,
+            json.dumps(dict(facts), ensure_ascii=False, separators=(",", ":")),
+            now,
+        )
         self.notices.append(notice)
 
     def command(self, session: Session, wanted: Wanted, reason: str, now: Instant, *, not_before: Instant = 0) -> None:

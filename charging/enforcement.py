@@ -70,7 +70,7 @@ def exhaust(book: Book, session: Session, plan: Plan, now: Instant) -> None:
     """Nothing pays for this session any more: have the plan's exhausted action applied."""
     book.release(session)
     book.command(session, "cut" if plan.exhausted.action == "disconnect" else "exhausted", EXHAUSTED, now)
-    book.notify(EXHAUSTED, plan.exhausted.action, now, session=session)
+    book.notify("exhausted", plan.exhausted.action, now, session=session, facts={"action": plan.exhausted.action})
 
 
 def reconsider(book: Book, reason: str, now: Instant) -> None:
@@ -82,7 +82,7 @@ def reconsider(book: Book, reason: str, now: Instant) -> None:
         if book.account.status == "active" and hold_next(book, session, plan, now):
             session.failed_commands = 0
             book.command(session, "full", reason, now)
-            book.notify("restored", reason, now, session=session)
+            book.notify("restored", reason, now, session=session, facts={"reason": reason})
         else:
             book.release(session)
 
@@ -140,7 +140,7 @@ def disconnect_again(book: Book, session: Session, reason: str, now: Instant) ->
     if session.failed_commands <= MOST_DISCONNECTS:
         book.command(session, "cut", reason, now, not_before=now + RETRY_MS * 2 ** (session.failed_commands - 1))
     elif session.failed_commands == MOST_DISCONNECTS + 1:
-        book.notify("enforcement-failed", reason, now, session=session)
+        book.notify("enforcement-failed", reason, now, session=session, facts={"reason": reason})
 
 
 def _shaped_octets(profile: Profile, milliseconds: int) -> int | None:

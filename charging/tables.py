@@ -117,6 +117,9 @@ subscriber = Table(
     Column("password_sha256", LargeBinary, comment="of a generated secret"),
     Column("totp_sealed", LargeBinary, comment="encrypted; null: no one-time code is asked for"),
     Column("totp_step", BigInteger, comment="of the newest code that was used"),
+    Column("email", Text, comment="where notices go"),
+    Column("phone", Text, comment="+ and digits (E.164), for a gateway"),
+    Column("language", Text, comment="of notices; null: the configuration's"),
     Column("created_at", BigInteger, nullable=False),
     CheckConstraint("status IN ('active', 'suspended')", name="status"),
     CheckConstraint(
@@ -313,9 +316,53 @@ notice = Table(
     Column("notice_id", BigInteger, primary_key=True),
     Column("session_id", BigInteger),
     Column("bucket_id", BigInteger),
-    Column("kind", Text, nullable=False, comment="threshold, exhausted, restored, enforcement-failed"),
+    Column("subscriber_id", BigInteger, comment="whom it is about; null: the whole account"),
+    Column("kind", Text, nullable=False, comment="one of charging.notices.kinds"),
     Column("detail", Text, nullable=False),
+    Column("facts", Text, nullable=False, server_default="{}", comment="JSON: what its text may say"),
     Column("created_at", BigInteger, nullable=False),
+    Column("routed_at", BigInteger, comment="when its deliveries were written down; null: not yet"),
+)
+Index(
+    "ix_notice_unrouted",
+    notice.c.created_at,
+    postgresql_where=notice.c.routed_at.is_(None),
+    sqlite_where=notice.c.routed_at.is_(None),
+)
+
+notice_delivery = Table(
+    "notice_delivery",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("notice_id", BigInteger, primary_key=True),
+    Column("channel", Text, primary_key=True, comment="email, or a webhook's name"),
+    Column("subscriber_id", BigInteger, primary_key=True, comment="who is told; 0: nobody in particular"),
+    Column("urgent", Boolean, nullable=False, comment="in quiet hours too"),
+    Column("state", Text, nullable=False, server_default="pending"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("not_before", BigInteger, nullable=False),
+    Column("give_up_at", BigInteger, nullable=False, comment="after this it is not tried again"),
+    Column("lease_node", Text),
+    _number("lease_epoch"),
+    Column("lease_until", BigInteger, nullable=False, server_default="0"),
+    Column("address", Text, comment="where the last attempt went"),
+    Column("error", Text, comment="why the last attempt did not arrive"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger),
+    CheckConstraint("state IN ('pending', 'sent', 'failed')", name="state"),
+)
+Index(
+    "ix_notice_delivery_pending",
+    notice_delivery.c.channel,
+    notice_delivery.c.not_before,
+    postgresql_where=notice_delivery.c.state == text("'pending'"),
+    sqlite_where=notice_delivery.c.state == text("'pending'"),
+)
+Index(
+    "ix_notice_delivery_failed",
+    notice_delivery.c.finished_at,
+    postgresql_where=notice_delivery.c.state == text("'failed'"),
+    sqlite_where=notice_delivery.c.state == text("'failed'"),
 )
 
 command = Table(

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from charging.book import Binding, Book, Opening, UsageLine
 from charging.buckets import SHORTFALL, Bucket, Usage, cover, read_rated, write_rated
 from charging.enforcement import check_applied, exhaust, free_octets, hold_next, reconsider
+from charging.notices.kinds import Facts
 from charging.plan import Instant, Plan
 from charging.session import NEXT_STATE, Report, Session, advance, interval_seen, stale_at
 
@@ -178,9 +179,9 @@ def _pass_marks(book: Book, session: Session, bucket: Bucket, now: Instant) -> N
     marks = bucket.low_water_marks.split(" ")
     while bucket.marks_passed < len(marks) and bucket.balance <= int(marks[bucket.marks_passed]):
         bucket.marks_passed += 1
-        book.notify(
-            "threshold", f"{bucket.name}: {bucket.balance} {bucket.unit} left", now, session=session, bucket=bucket
-        )
+        detail = f"{bucket.name}: {bucket.balance} {bucket.unit} left"
+        facts: Facts = {"bucket": bucket.name, "unit": bucket.unit, "left": bucket.balance, "granted": bucket.granted}
+        book.notify("threshold", detail, now, session=session, bucket=bucket, facts=facts)
 
 
 # --- whose report is it? -------------------------------------------------------------------------------------------

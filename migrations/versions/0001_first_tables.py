@@ -216,11 +216,62 @@ def upgrade() -> None:
         sa.Column("notice_id", sa.BigInteger(), nullable=False),
         sa.Column("session_id", sa.BigInteger(), nullable=True),
         sa.Column("bucket_id", sa.BigInteger(), nullable=True),
-        sa.Column("kind", sa.Text(), nullable=False, comment="threshold, exhausted, restored, enforcement-failed"),
+        sa.Column("subscriber_id", sa.BigInteger(), nullable=True, comment="whom it is about; null: the whole account"),
+        sa.Column("kind", sa.Text(), nullable=False, comment="one of charging.notices.kinds"),
         sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("facts", sa.Text(), server_default="{}", nullable=False, comment="JSON: what its text may say"),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "routed_at", sa.BigInteger(), nullable=True, comment="when its deliveries were written down; null: not yet"
+        ),
         sa.PrimaryKeyConstraint("account_id", "notice_id", name=op.f("pk_notice")),
     )
+    with op.batch_alter_table("notice", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_notice_unrouted",
+            ["created_at"],
+            unique=False,
+            postgresql_where=sa.text("routed_at IS NULL"),
+            sqlite_where=sa.text("routed_at IS NULL"),
+        )
+
+    op.create_table(
+        "notice_delivery",
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("notice_id", sa.BigInteger(), nullable=False),
+        sa.Column("channel", sa.Text(), nullable=False, comment="email, or a webhook's name"),
+        sa.Column("subscriber_id", sa.BigInteger(), nullable=False, comment="who is told; 0: nobody in particular"),
+        sa.Column("urgent", sa.Boolean(), nullable=False, comment="in quiet hours too"),
+        sa.Column("state", sa.Text(), server_default="pending", nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("not_before", sa.BigInteger(), nullable=False),
+        sa.Column("give_up_at", sa.BigInteger(), nullable=False, comment="after this it is not tried again"),
+        sa.Column("lease_node", sa.Text(), nullable=True),
+        sa.Column("lease_epoch", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("lease_until", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("address", sa.Text(), nullable=True, comment="where the last attempt went"),
+        sa.Column("error", sa.Text(), nullable=True, comment="why the last attempt did not arrive"),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("finished_at", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint("state IN ('pending', 'sent', 'failed')", name=op.f("ck_notice_delivery_state")),
+        sa.PrimaryKeyConstraint("account_id", "notice_id", "channel", "subscriber_id", name=op.f("pk_notice_delivery")),
+    )
+    with op.batch_alter_table("notice_delivery", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_notice_delivery_failed",
+            ["finished_at"],
+            unique=False,
+            postgresql_where=sa.text("state = 'failed'"),
+            sqlite_where=sa.text("state = 'failed'"),
+        )
+        batch_op.create_index(
+            "ix_notice_delivery_pending",
+            ["channel", "not_before"],
+            unique=False,
+            postgresql_where=sa.text("state = 'pending'"),
+            sqlite_where=sa.text("state = 'pending'"),
+        )
+
     op.create_table(
         "orphan_report",
         sa.Column(
@@ -446,6 +497,9 @@ def upgrade() -> None:
             "totp_sealed", sa.LargeBinary(), nullable=True, comment="encrypted; null: no one-time code is asked for"
         ),
         sa.Column("totp_step", sa.BigInteger(), nullable=True, comment="of the newest code that was used"),
+        sa.Column("email", sa.Text(), nullable=True, comment="where notices go"),
+        sa.Column("phone", sa.Text(), nullable=True, comment="+ and digits (E.164), for a gateway"),
+        sa.Column("language", sa.Text(), nullable=True, comment="of notices; null: the configuration's"),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("status IN ('active', 'suspended')", name=op.f("ck_subscriber_status")),
         sa.CheckConstraint(
@@ -504,6 +558,17 @@ _VIEWS = {
                u.amount_micros, u.draws, u.free_octets, u.flags
         FROM usage_line AS u JOIN account AS a ON a.account_id = u.account_id
         JOIN session AS s ON s.account_id = u.account_id AND s.session_id = u.session_id""",
+    "billing_notice": """
+        SELECT a.name AS account, n.notice_id, n.kind, s.username, n.session_id, n.bucket_id, n.detail, n.facts,
+               {n.created_at} AS created_at, {n.routed_at} AS routed_at,
+               (SELECT count(*) FROM notice_delivery AS d WHERE d.account_id = n.account_id
+                AND d.notice_id = n.notice_id AND d.state = 'pending') AS waiting,
+               (SELECT count(*) FROM notice_delivery AS d WHERE d.account_id = n.account_id
+                AND d.notice_id = n.notice_id AND d.state = 'sent') AS sent,
+               (SELECT count(*) FROM notice_delivery AS d WHERE d.account_id = n.account_id
+                AND d.notice_id = n.notice_id AND d.state = 'failed') AS failed
+        FROM notice AS n JOIN account AS a ON a.account_id = n.account_id
+        LEFT JOIN subscriber AS s ON s.subscriber_id = n.subscriber_id""",
     "billing_ledger": """
         SELECT a.name AS account, t.seq, t.debit, t.credit, t.unit, t.amount, t.kind, t.reference, t.session_id,
                {t.effective_at} AS effective_at, {t.recorded_at} AS recorded_at, t.actor, t.hash

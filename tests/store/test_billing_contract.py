@@ -17,7 +17,15 @@ from charging import inbox
 from tests.store.shop import Shop, plan_by_volume
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "billing-sql.md").read_text(encoding="utf-8")
-NAMES = ("billing_top_up", "billing_account", "billing_bucket", "billing_session", "billing_usage", "billing_ledger")
+NAMES = (
+    "billing_top_up",
+    "billing_account",
+    "billing_bucket",
+    "billing_session",
+    "billing_usage",
+    "billing_ledger",
+    "billing_notice",
+)
 BLOCKS = re.findall(r"```sql\n(.*?)```", DOCUMENT, re.DOTALL)
 EXAMPLES = [block for block in BLOCKS if not block.startswith("-- psql")]
 
@@ -98,7 +106,7 @@ def test_the_examples_run_one_after_the_other(plain: Any, turn: Callable[[], Non
             turn()
         else:
             results.append([tuple(row) for row in cursor.fetchall()])
-    status, account, buckets, sessions, usage, ledger = results
+    status, account, buckets, sessions, usage, ledger, _notices = results
     assert status[0][:2] == ("applied", None)
     # 13 EUR paid in, 0.10 used; the session holds its slice of the rest
     assert account[0][0] == "smith"
