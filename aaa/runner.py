@@ -9,12 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final, Literal, NamedTuple, Protocol, cast
 
 import psycopg.errors
 import structlog
-from sqlalchemy import Connection, Engine, and_, exists, or_, select, text, tuple_, update
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Engine,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import DBAPIError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -193,14 +206,29 @@ def due(
     connection: Connection, node: str, now: Instant, busy_sessions: Collection[int], busy_addresses: Collection[str]
 ) -> list[Candidate]:
     """Commands that wait, oldest first, but for those of busy sessions and NAS addresses."""
+    query = _due(some_sessions=bool(busy_sessions), some_addresses=bool(busy_addresses))
+    values = {
+        "node": node,
+        "now": now,
+        "opened_before": now - FIRST_REPORT_MS,
+        "busy_sessions": list(busy_sessions),
+        "busy_addresses": list(busy_addresses),
+    }
+    return [Candidate(*row) for row in connection.execute(query, values)]
+
+
+@cache
+def _due(*, some_sessions: bool, some_addresses: bool) -> Select[Any]:
+    """Built once: it is asked four times a second, mostly for nothing."""
     other = command.alias()
+    now: BindParameter[Instant] = bindparam("now")
     # Superseded while it was on its way from another node: whatever comes of it must not arrive after ours.
     elsewhere = exists().where(
         other.c.account_id == command.c.account_id,
         other.c.session_id == command.c.session_id,
         other.c.command_id != command.c.command_id,
         other.c.lease_until >= now,
-        other.c.lease_node != node,
+        other.c.lease_node != bindparam("node"),
     )
     query = (
         select(command.c.account_id, command.c.command_id, command.c.session_id, session.c.nas_address)
@@ -212,18 +240,18 @@ def due(
             or_(
                 session.c.acct_session_id.is_not(None),
                 session.c.closed_at.is_not(None),
-                session.c.created_at <= now - FIRST_REPORT_MS,
+                session.c.created_at <= bindparam("opened_before"),
             ),
             ~elsewhere,
         )
         .order_by(command.c.not_before)
         .limit(MOST_CLAIMED)
     )
-    if busy_sessions:
-        query = query.where(command.c.session_id.not_in(busy_sessions))
-    if busy_addresses:
-        query = query.where(session.c.nas_address.not_in(busy_addresses))
-    return [Candidate(*row) for row in connection.execute(query)]
+    if some_sessions:
+        query = query.where(command.c.session_id.not_in(bindparam("busy_sessions", expanding=True)))
+    if some_addresses:
+        query = query.where(session.c.nas_address.not_in(bindparam("busy_addresses", expanding=True)))
+    return query
 
 
 def lease(connection: Connection, picked: Sequence[Candidate], node: str, now: Instant) -> list[tuple[int, int]]:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final, Literal, NamedTuple, cast
 
 import psycopg.errors
@@ -18,7 +19,9 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     LargeBinary,
+    Select,
     String,
+    bindparam,
     func,
     insert,
     select,
@@ -111,12 +114,7 @@ def pending(connection: Connection, limit: int, *, without: Collection[int] = ()
 
     `without`: rows to leave alone for now. `only`: look at this row and no other.
     """
-    condition = [_PENDING]
-    if only is not None:
-        condition.append(_row.top_up_id == only)
-    if without:
-        condition.append(_row.top_up_id.not_in(sorted(without)))
-    looked_at, rows, answers = _read(connection, condition, limit)
+    looked_at, rows, answers = _read(connection, limit, without, only)
     owners = _owners(connection, {row.account for row in rows})
     applied = _applied(connection, [(row.source, row.external_ref) for row in rows])
     top_ups: list[TopUp] = []
@@ -226,22 +224,33 @@ def written(unit: Unit, amount: int, currency: str) -> str:
 
 
 def _read(
-    connection: Connection, condition: Sequence[ColumnElement[bool]], limit: int
+    connection: Connection, limit: int, without: Collection[int], only: int | None
 ) -> tuple[int, list[_Row], list[Answer]]:
     """How many rows there were, those that can be read, oldest first, and answers for those that can not."""
     sqlite = connection.dialect.name == "sqlite"
-    columns = [_bounded(name, sqlite=sqlite) for name in MOST_CHARACTERS]
-    found = connection.execute(
-        select(_row.top_up_id, *columns).where(*condition).order_by(_row.top_up_id).limit(limit)
-    ).all()
+    query = _pending_rows(sqlite=sqlite, one=only is not None, some_left_alone=bool(without))
+    values = {"most": limit, "left_alone": sorted(without), "only": only}
+    found = connection.execute(query, values).all()
     rows: list[_Row] = []
     answers: list[Answer] = []
-    for top_up_id, *values in found:
+    for top_up_id, *texts in found:
         try:
-            rows.append(_Row(top_up_id, *_texts(values)))
+            rows.append(_Row(top_up_id, *_texts(texts)))
         except _Bad as error:
             answers.append(Answer(top_up_id, "error", _cut(str(error))))
     return len(found), rows, answers
+
+
+@cache
+def _pending_rows(*, sqlite: bool, one: bool, some_left_alone: bool) -> Select[Any]:
+    """Built once: it is asked several times a second, mostly for nothing."""
+    columns = [_bounded(name, sqlite=sqlite) for name in MOST_CHARACTERS]
+    query = select(_row.top_up_id, *columns).where(_PENDING).order_by(_row.top_up_id).limit(bindparam("most"))
+    if one:
+        query = query.where(_row.top_up_id == bindparam("only"))
+    if some_left_alone:
+        query = query.where(_row.top_up_id.not_in(bindparam("left_alone", expanding=True)))
+    return query
 
 
 def _bounded(name: str, *, sqlite: bool) -> ColumnElement[Any]:

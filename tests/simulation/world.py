@@ -407,8 +407,8 @@ def _quiet(world: World) -> Iterator[None]:
             mock.patch.object(aaa.runner, "POLL_MS", POLL_MS),
             mock.patch.object(charging.jobs, "INBOX_EVERY_MS", 2 * POLL_MS),
             mock.patch.object(charging.jobs, "RESTARTS_EVERY_MS", 2 * POLL_MS),
-            mock.patch.object(charging.writer, "LOOK_MS", 500),
-            mock.patch.object(aaa.directory, "LOOK_MS", 500),
+            mock.patch.object(charging.writer, "LOOK_MS", 1_000),
+            mock.patch.object(aaa.directory, "LOOK_MS", 1_000),
             mock.patch.object(cli.serve, "NAS_TABLE_EVERY_SECONDS", 60.0),
         ):
             yield
