@@ -44,6 +44,18 @@ class NasDirectory:
         self._by_id: dict[int, Nas] = {}
         self._networks: list[tuple[IPv4Network | IPv6Network, Nas]] = []
         self._by_address: dict[str, Nas | None] = {}
+        self._proven: dict[tuple[int, str], bytes] = {}
+
+    def prove(self, nas: Nas, address: str, secret: bytes) -> None:
+        """The NAS at this address has signed with this one of its secrets. Of interest only while it has two."""
+        if len(self._proven) >= _MOST_ADDRESSES:
+            self._proven.clear()
+        self._proven[nas.nas_id, address] = secret
+
+    def proven_secret(self, nas: Nas, address: str) -> bytes | None:
+        """The secret that the NAS at this address last showed to have; None where it showed none that it still may have."""
+        secret = self._proven.get((nas.nas_id, address))
+        return secret if secret in nas.secrets else None
 
     def at(self, address: str) -> Nas | None:
         """The NAS whose packets come from this address: the longest prefix wins."""

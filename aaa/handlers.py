@@ -130,7 +130,7 @@ async def _answer(services: Services, datagram: Datagram, codes: frozenset[Code]
         return None
     try:
         packet = parse(datagram.octets, codes)
-        secret = _proven_secret(packet, nas)
+        secret = _proven_secret(services, packet, nas, address)
     except Malformed as problem:
         _drop(services, problem.reason, datagram, received_at, problem.detail)
         return None
@@ -168,10 +168,12 @@ async def _answer(services: Services, datagram: Datagram, codes: frozenset[Code]
     return answer
 
 
-def _proven_secret(packet: Packet, nas: Nas) -> bytes | None:
+def _proven_secret(services: Services, packet: Packet, nas: Nas, address: str) -> bytes | None:
     """The secret of this NAS that the packet was signed with; None when it proves none."""
     for secret in nas.secrets:
-        if verify_request(packet, secret) and message_authenticator(packet, secret) is not False:
+        if verify_request(packet, secret) and (signed := message_authenticator(packet, secret)) is not False:
+            if len(nas.secrets) > 1 and (signed or packet.code == Code.ACCOUNTING_REQUEST):
+                services.nases.prove(nas, address, secret)
             return secret
     return None
 

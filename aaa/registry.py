@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, case, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, case, delete, func, insert, select, update
 
 from aaa.dialects import names as dialect_names
 from aaa.keyring import KeyRing, nas_secret, subscriber_nt_hash, subscriber_password, subscriber_totp
@@ -36,14 +36,6 @@ MOST_SECRET_OCTETS: Final = 128
 
 class RegistryError(Exception):
     """A NAS or a subscriber that is not there, is there already, or is not right; the text says what would be."""
-
-
-def anything_sealed(connection: Connection) -> bool:
-    """Does the database hold a secret that needs its key file?"""
-    c = subscriber.c
-    columns = (c.password_sealed, c.password_nt_sealed, c.totp_sealed)
-    sealed = exists(select(nas.c.nas_id)) | exists(select(1).where(or_(*(each.is_not(None) for each in columns))))
-    return bool(connection.execute(select(sealed)).scalar_one())
 
 
 # --- NASes ---------------------------------------------------------------------------------------------------------
@@ -168,6 +160,34 @@ def change_nas(
     if forget_previous:
         values["previous_secret_sealed"] = None
     connection.execute(update(nas).where(nas.c.nas_id == before.nas_id).values(values))
+
+
+def begin_secret(connection: Connection, keys: KeyRing, name: str, now: Instant, *, secret: str) -> None:
+    """Give a NAS a new secret; the one before stays accepted. RegistryError while an earlier change is not finished: of three
+    secrets one would be lost, and it may be the one that the NAS has."""
+    before = nas_named(connection, name)
+    if before.previous_secret_sealed is not None:
+        raise RegistryError(
+            f"NAS {name!r} has two secrets already; first run: aaa nas rotate-secret {name} --finish (the NAS has the new one) "
+            "or --cancel (it has the one before)"
+        )
+    change_nas(connection, keys, before.settings, now, secret=secret, forget_previous=False)
+
+
+def end_secret(
+    connection: Connection, keys: KeyRing, name: str, now: Instant, *, keep: Literal["new", "previous"]
+) -> None:
+    """Let one of a NAS's two secrets be the only one. RegistryError where it has only one."""
+    before = nas_named(connection, name)
+    if before.previous_secret_sealed is None:
+        raise RegistryError(
+            f"NAS {name!r} has one secret; nothing is being changed (see: aaa nas rotate-secret --help)"
+        )
+    if keep == "previous":
+        keys.open(nas_secret(name), before.previous_secret_sealed)  # better an error now than a NAS without a secret
+        stays = update(nas).where(nas.c.nas_id == before.nas_id)
+        connection.execute(stays.values(secret_sealed=before.previous_secret_sealed))
+    change_nas(connection, None, before.settings, now, secret=None, forget_previous=True)
 
 
 def remove_nas(connection: Connection, name: str, *, with_live_sessions: bool) -> None:

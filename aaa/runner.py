@@ -89,6 +89,10 @@ class Directory(Protocol):
         """The NAS of that id, unless it was removed."""
         ...
 
+    def proven_secret(self, nas: Nas, address: str) -> bytes | None:
+        """The secret that the NAS at this address last showed to have; None where it showed none."""
+        ...
+
 
 class Books(Protocol):
     """The way into the books: the Writer."""
@@ -571,7 +575,7 @@ class Runner:
                 destination,
                 code,
                 (*who, *attributes),
-                nas.secrets[0],
+                self._secret(nas, claimed, line),
                 message_authenticator=speaks.message_authenticator,
                 event_timestamp=now // 1000 if speaks.event_timestamp else None,
             )
@@ -584,6 +588,15 @@ class Runner:
             if answer.error_cause not in IDENTIFICATION_REFUSED:
                 break
         return answer
+
+    def _secret(self, nas: Nas, claimed: Claimed, line: _Line) -> bytes:
+        """While a secret is being changed: the one that the NAS has proven to have. Where it is silent, or proved none to this
+        node, each in turn, because to the wrong one it is silent."""
+        if len(nas.secrets) == 1:
+            return nas.secrets[0]
+        proven = self._directory.proven_secret(nas, claimed.session.nas_address)
+        in_turn = sorted(nas.secrets, key=lambda secret: secret != proven)
+        return in_turn[line.silences % len(in_turn)]
 
     def _heard(self, line: _Line, answer: Answer) -> None:
         """Leave a NAS alone that does not answer; many commands that met the same silence count once."""

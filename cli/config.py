@@ -271,14 +271,14 @@ class Setup:
 
     @cached_property
     def _key_ring(self) -> KeyRing:
-        from aaa import keyring, registry
+        from aaa import keyring, sealed
         from charging.database import reading
 
         path = self.keys_file()
         if path.exists():
             return keyring.load(path)
         with reading(self.engine()) as connection:
-            if registry.anything_sealed(connection):
+            if sealed.anything_sealed(connection):
                 raise keyring.KeyRingError(
                     f"the key file {path} is missing, and this database holds secrets sealed with it; "
                     "put it back, or name it: keys_file in the configuration, or AAA_KEYS"

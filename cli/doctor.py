@@ -80,12 +80,12 @@ def _schema(version: str, differences: list[str]) -> Finding:
 
 def _keys(setup: Setup, connection: Connection) -> Iterator[Finding]:
     """The key file, and whether every NAS's secret can be opened with it."""
-    from aaa import keyring, registry
+    from aaa import keyring, registry, sealed
     from aaa.dialects import dialect
 
     path = setup.keys_file()
     if not path.exists():
-        if registry.anything_sealed(connection):
+        if sealed.anything_sealed(connection):
             yield Finding(
                 "key file", "fail", f"{path} is missing", "put it back from its copy: nothing sealed can be read"
             )

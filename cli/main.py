@@ -16,6 +16,7 @@ NOUNS: Final = {
     "serve": "Run the RADIUS server.",
     "demo": "Show a prepaid session from login to top-up.",
     "db": "Bring the database up to date; check it.",
+    "keys": "The key file that secrets are sealed with.",
     "nas": "Network access servers: who may ask.",
     "dialect": "What each vendor's equipment understands.",
     "plan": "Plans: what is sold.",

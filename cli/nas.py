@@ -200,6 +200,43 @@ def set_(
     print_record(_record(run(engine, change)), _DETAILS, as_json=as_json)
 
 
+@nas.command("rotate-secret", epilog="Example: aaa nas rotate-secret bras-1, set it on the NAS, then add --finish")
+@click.argument("name")
+@click.option("--finish", is_flag=True, help="The NAS has the new secret: the one before is accepted no more.")
+@click.option("--cancel", is_flag=True, help="The NAS keeps the secret before: the new one is accepted no more.")
+@json_option
+@pass_setup
+def rotate_secret(setup: Setup, name: str, finish: bool, cancel: bool, as_json: bool) -> None:
+    """Give a NAS a new secret without a gap: both are accepted until --finish.
+
+    The new one is shown once. Commands to the NAS are signed with the secret that its own packets prove it has.
+    """
+    if finish and cancel:
+        raise click.UsageError("--finish or --cancel, not both", click.get_current_context())
+    engine, keys, at = setup.engine(), setup.key_ring(), now()
+    secret = (
+        None
+        if finish or cancel
+        else "".join(secrets.choice(_SECRET_ALPHABET) for _ in range(GENERATED_SECRET_CHARACTERS))
+    )
+
+    def change(connection: Any) -> NasLine:
+        if secret is not None:
+            registry.begin_secret(connection, keys, name, at, secret=secret)
+        else:
+            registry.end_secret(connection, keys, name, at, keep="new" if finish else "previous")
+        return registry.nas_named(connection, name)
+
+    line = run(engine, change)
+    if as_json:
+        print_record({**_record(line), **({} if secret is None else {"secret": secret})}, _DETAILS, as_json=True)
+    elif secret is not None:
+        click.echo(f"new secret of {name}, shown only now: {secret}")
+        click.echo(f"the one before is accepted too, until: aaa nas rotate-secret {name} --finish")
+    else:
+        click.echo(f"{name} has one secret now, the {'new' if finish else 'previous'} one")
+
+
 @nas.command(epilog="Example: aaa nas remove bras-1")
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Also with live sessions; nobody can disconnect them then.")
@@ -248,7 +285,7 @@ def _findings(setup: Setup, line: NasLine) -> list[str]:
     if weakness is not None:
         found.append(f"the secret is weak: {weakness}; run: {change} --secret-stdin")
     if line.previous_secret_sealed is not None:
-        found.append(f"the previous secret is still accepted; run: {change} --forget-previous-secret")
+        found.append(f"the previous secret is still accepted; run: aaa nas rotate-secret {settings.name} --finish")
     return found
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import click
 from sqlalchemy import Engine
 
-from aaa.keyring import KeyRing
+from aaa.keyring import KeyRing, KeyRingError
 from charging.plan import Instant
 from cli.config import Config, Setup, pass_setup
 
@@ -67,7 +67,8 @@ def serve(
 
     NASes, plans, subscribers and top-ups may change while it runs; it sees them within a second.
     """
-    from charging.database import bound_waits
+    from aaa.sealed import require_keys
+    from charging.database import bound_waits, reading
     from cli import log
 
     config = setup.config
@@ -79,6 +80,8 @@ def serve(
         node=node or config.node,
     )
     engine, keys = setup.engine(), setup.key_ring()
+    with reading(engine) as connection:
+        require_keys(connection, keys, setup.keys_file())
     bound_waits(engine)
     log.configure(config.log_level, config.log_format)
     code = _run(config, engine, keys, spool_dir or setup.spool_folder(config.node))
@@ -213,7 +216,15 @@ def build(
         def failed(failure: Failure) -> None:
             log.warning("nas-directory-not-read", problem=str(failure.value))
 
-        return chores(nases.refresh).addErrback(failed)
+        def look() -> None:
+            try:
+                if keys.refresh():
+                    log.info("keys-read", newest=keys.newest, keys=len(keys.numbers))
+            except KeyRingError as error:
+                log.error("keys-not-read", problem=str(error))  # noqa: TRY400  the operator's fault, not ours
+            nases.refresh()
+
+        return chores(look).addErrback(failed)
 
     watching = task.LoopingCall(refresh)
     watching.clock = reactor

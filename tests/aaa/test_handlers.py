@@ -23,6 +23,7 @@ from charging.plan import Allowance, Exhausted, Plan, Profile
 from tests.aaa.conftest import (
     DATA,
     HOME,
+    NAS_ADDRESS,
     NOON,
     PASSWORD,
     PREPAID,
@@ -782,6 +783,28 @@ def test_with_two_secrets_a_wrong_password_is_wrong(changing: Floor, secret: byt
 def test_with_two_secrets_reports_are_answered_with_theirs(changing: Floor, secret: bytes) -> None:
     assert changing.report(START, secret=secret).answer(secret).code == Code.ACCOUNTING_RESPONSE
     silent(changing.report(START, secret=OTHER_SECRET), changing.clock)
+
+
+@pytest.mark.parametrize("secret", [SECRET, OLD_SECRET])
+def test_what_the_nas_signs_with_is_the_secret_it_has(changing: Floor, secret: bytes) -> None:
+    nas = changing.nases.at(NAS_ADDRESS)
+    assert nas is not None
+    changing.login(secret=secret, signed=False)
+    assert changing.nases.proven_secret(nas, NAS_ADDRESS) is None, "what is not signed proves nothing"
+    changing.report(START, secret=secret)
+    assert changing.nases.proven_secret(nas, NAS_ADDRESS) == secret
+    changing.report(START, secret=OTHER_SECRET)
+    assert changing.nases.proven_secret(nas, NAS_ADDRESS) == secret
+    assert changing.nases.proven_secret(nas, "192.0.2.77") is None, "another machine of the same prefix"
+
+
+def test_a_secret_that_is_forgotten_is_no_proof_any_more(changing: Floor) -> None:
+    changing.report(START, secret=OLD_SECRET)
+    changing.set_nas("bras-1", previous_secret_sealed=None, revised_at=NOON + 2)
+    changing.nases.refresh()
+    nas = changing.nases.at(NAS_ADDRESS)
+    assert nas is not None
+    assert changing.nases.proven_secret(nas, NAS_ADDRESS) is None
 
 
 # --- nothing secret is said --------------------------------------------------------------------------------------

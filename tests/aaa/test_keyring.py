@@ -105,6 +105,8 @@ def test_a_file_of_several_keys(tmp_path: Path) -> None:
         (f"65536:{HEX}\n", 1),
         (f"-1:{HEX}\n", 1),
         (f"0:{HEX}\n", 1),
+        (f"1:{HEX}:soon\n", 1),
+        (f"1:{HEX}:1:2\n", 1),
         (f"1:{HEX}\n1:{'ab' * 32}\n", 2),
     ],
 )
@@ -126,3 +128,50 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         (tmp_path / "aaa.keys").write_bytes(content)
         with pytest.raises(KeyRingError, match=r"aaa\.keys"):
             keyring.load(tmp_path / "aaa.keys")
+
+
+# --- a change of keys ----------------------------------------------------------------------------------------------
+
+
+def test_a_prepared_key_opens_and_does_not_seal(tmp_path: Path) -> None:
+    path = tmp_path / "aaa.keys"
+    first = keyring.create(path)
+    assert keyring.prepare(path) == 2
+    assert keyring.prepare(path) == 2, "one is enough"
+    prepared = keyring.load(path)
+    assert prepared.seal(BRAS, b"")[:2] == b"\0\1"
+    assert prepared.token_keys[0] == first.token_keys[0]
+    assert keyring.activate(path, 1_772_366_400_000) == 2
+    active = keyring.load(path)
+    assert prepared.open(BRAS, active.seal(BRAS, b"new")) == b"new", "a node that has not heard of the activation"
+    assert active.token_keys == prepared.token_keys[::-1]
+    assert keyring.load_keys(path)[2].since == 1_772_366_400_000
+    with pytest.raises(KeyRingError, match="no key is prepared"):
+        keyring.activate(path, 0)
+    keyring.retire(path, frozenset({1}))
+    assert keyring.load(path).numbers == {2}
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [each.name for each in tmp_path.iterdir()] == ["aaa.keys"]
+
+
+def test_a_ring_follows_its_file_and_forgets_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "aaa.keys"
+    ring = keyring.create(path)
+    tokens = ring.token_keys
+    old = ring.seal(BRAS, b"old")
+    assert ring.refresh() is False
+    keyring.prepare(path)
+    keyring.activate(path, 0)
+    new = keyring.load(path).seal(BRAS, b"new")
+    assert ring.open(BRAS, new) == b"new", "a key that is not known is looked for at once"
+    assert len(tokens) == 2, "who holds the list of token keys sees the new one"
+    keyring.retire(path, frozenset({1}))
+    assert ring.refresh() is True
+    assert ring.open(BRAS, old) == b"old"
+    path.write_text("rubbish")
+    with pytest.raises(KeyRingError):
+        ring.refresh()
+    assert ring.refresh() is False, "said once"
+    path.unlink()
+    assert ring.refresh() is False
+    assert ring.open(BRAS, new) == b"new"

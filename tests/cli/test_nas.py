@@ -209,6 +209,27 @@ def test_a_new_secret_keeps_the_previous_one_until_it_is_forgotten(aaa: Aaa, at:
     assert at("192.0.2.1").secrets == (b"another horse, another staple",)
 
 
+def test_a_secret_is_rotated_with_an_overlap(aaa: Aaa, at: Callable[[str], Any]) -> None:
+    aaa.ok("nas", "add", "bras-1", "--address", "192.0.2.1", "--secret", SECRET)
+    new = aaa.json("nas", "rotate-secret", "bras-1")["secret"]
+    assert len(new) == 32
+    assert at("192.0.2.1").secrets == (new.encode(), SECRET.encode())
+    assert "two secrets already" in aaa.fails("nas", "rotate-secret", "bras-1")
+    assert new not in aaa.ok("nas", "rotate-secret", "bras-1", "--finish")
+    assert at("192.0.2.1").secrets == (new.encode(),)
+    assert "has one secret" in aaa.fails("nas", "rotate-secret", "bras-1", "--finish")
+
+
+def test_a_rotation_can_be_called_off(aaa: Aaa, at: Callable[[str], Any]) -> None:
+    aaa.ok("nas", "add", "bras-1", "--address", "192.0.2.1", "--secret", SECRET)
+    assert "shown only now" in aaa.ok("nas", "rotate-secret", "bras-1")
+    aaa.ok("nas", "rotate-secret", "bras-1", "--cancel")
+    assert at("192.0.2.1").secrets == (SECRET.encode(),)
+    assert "has one secret" in aaa.fails("nas", "rotate-secret", "bras-1", "--cancel")
+    assert "not both" in aaa.fails("nas", "rotate-secret", "bras-1", "--cancel", "--finish", code=2)
+    assert "there is no NAS 'bras-2'" in aaa.fails("nas", "rotate-secret", "bras-2")
+
+
 def test_set_changes_what_is_said_and_nothing_else(aaa: Aaa) -> None:
     aaa.ok("nas", "add", "bras-1", "--address", "192.0.2.1", "--coa-port", "0", "--coa-address", "192.0.2.7")
     before = aaa.json("nas", "show", "bras-1")
@@ -262,7 +283,7 @@ def test_audit_says_what_to_mend_and_how(aaa: Aaa) -> None:
                 "Message-Authenticator has not been seen yet; when the NAS sends it, it is required from then on, "
                 "or run: aaa nas set new --require-message-authenticator yes"
             ),
-            "the previous secret is still accepted; run: aaa nas set new --forget-previous-secret",
+            "the previous secret is still accepted; run: aaa nas rotate-secret new --finish",
         ],
     }
     assert aaa.ok("nas", "audit").count("aaa nas set old") == 3

@@ -39,6 +39,7 @@ EFFECTS_ALLOWED = {
         "registry",
         "replay",
         "runner",
+        "sealed",
         "server",
         "simulator/udp",
         "spool",

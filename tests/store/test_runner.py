@@ -40,9 +40,13 @@ class Nases:
     """A directory."""
 
     by_id: dict[int, Nas]
+    proven: bytes | None = None
 
     def nas(self, nas_id: int) -> Nas | None:
         return self.by_id.get(nas_id)
+
+    def proven_secret(self, nas: Nas, address: str) -> bytes | None:
+        return self.proven
 
 
 @dataclass
@@ -186,6 +190,36 @@ def test_a_top_up_restores_by_the_full_profile(world: World) -> None:
     assert dict(restored.attributes)["WISPr-Bandwidth-Max-Down"] == world.plan.profile.rate_down_bps
     assert [command.state for command in world.commands()] == ["acked", "acked"]
     assert world.session(session_id).acked_version == 2
+
+
+# --- two secrets while one is being changed --------------------------------------------------------------------------
+
+NEW_SECRET = b"the secret from tomorrow on"
+
+
+@pytest.mark.parametrize("has", [SECRET, NEW_SECRET])
+def test_a_command_is_signed_with_the_secret_that_the_nas_proved(world: World, has: bytes) -> None:
+    account_id, session_id = world.online()
+    world.nases.by_id[1] = replace(GENERIC_NAS, secrets=(NEW_SECRET, SECRET))
+    world.nases.proven = has
+    world.network.nases[ADDRESS] = answering(has, None)
+    world.cut(account_id, session_id)
+    world.runner.start()
+    world.settle_down(1)
+    assert [(each.state, each.answer) for each in world.commands()] == [("acked", "ack")]
+
+
+def test_without_proof_each_secret_has_its_turn(world: World) -> None:
+    account_id, session_id = world.online()
+    world.nases.by_id[1] = replace(GENERIC_NAS, secrets=(NEW_SECRET, SECRET))
+    world.network.nases[ADDRESS] = answering(SECRET, None)
+    world.cut(account_id, session_id)
+    world.runner.start()
+    world.settle_down(120)
+    assert world.commands()[-1].answer == "ack"
+    signers = [wire.verify_request(wire.parse(sent.datagram, frozenset(Code)), SECRET) for sent in world.network.sent]
+    assert signers[0] is False
+    assert signers[-1] is True
 
 
 # --- what each answer leads to -------------------------------------------------------------------------------------
