@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from cli.config import Setup, pass_setup
@@ -55,3 +57,49 @@ def check(setup: Setup, as_json: bool) -> None:
         )
     if differences:
         raise click.exceptions.Exit(1)
+
+
+def _prefix(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", value):
+        raise click.BadParameter(f"{value!r} is no name; use lower-case letters, digits and '_'")
+    return value
+
+
+@db.command(epilog="Example: aaa db roles --apply, then in psql: GRANT aaa_server TO radius")
+@click.option(
+    "--apply", "apply_", is_flag=True, help="Make them, as the owner of the tables, instead of printing the SQL."
+)
+@click.option(
+    "--prefix", default="aaa", metavar="NAME", callback=_prefix, show_default=True, help="What their names begin with."
+)
+@json_option
+@pass_setup
+def roles(setup: Setup, apply_: bool, prefix: str, as_json: bool) -> None:
+    """Roles for the server, operators, billing systems and auditors (PostgreSQL): each may do what it needs and no more.
+
+    Run it again after an upgrade: new tables have their rights then.
+    """
+    from sqlalchemy import inspect
+
+    from charging.database import reading
+    from charging.roles import ROLES, statements
+
+    engine = setup.engine()
+    if engine.dialect.name != "postgresql":
+        raise click.ClickException(
+            "SQLite has no roles: who can write the file can write everything in it; guard it by its folder's permissions"
+        )
+    with reading(engine) as connection:
+        views = inspect(connection).get_view_names()
+    said = list(statements(prefix, views))
+    if apply_:
+        with engine.begin() as connection:
+            for statement in said:
+                connection.exec_driver_sql(statement)
+    names = [f"{prefix}_{role}" for role in ROLES]
+    if as_json:
+        print_json({"roles": names, "applied": apply_, "statements": said})
+    elif apply_:
+        click.echo(f"{', '.join(names)} have their rights; give one to whoever logs in: GRANT {names[0]} TO radius;")
+    else:
+        click.echo("".join(f"{statement};\n" for statement in said), nl=False)

@@ -22,6 +22,7 @@ EFFECTS_ALLOWED = {
         "inbox",
         "jobs",
         "restarts",
+        "roles",
         "roundtrip",
         "settle",
         "statement",
