@@ -69,17 +69,15 @@ def admit(book: Book, login: Login, now: Instant) -> Admitted | Refused:
     session = known or _open(book, login, plan, now)
     session.stale_at = now + PROVISIONAL_MS
     session.last_report_at = session.last_event_at = now
-    session.wanted = "full"
+    session.wanted, session.wanted_reason = "full", ""
     if not hold_next(book, session, plan, now):
         book.release(session)
         if plan.exhausted.action == "disconnect":
             if known is None:
                 book.drop_session(session)
             return Refused("exhausted")
-        session.wanted = "exhausted"
-        # The Accept itself carries the exhausted profile.
-        session.acked_version, session.acked_at = session.wanted_version, now
-    book.changed_sessions.add(session.session_id)
+        session.wanted, session.wanted_reason = "exhausted", EXHAUSTED
+    book.told_at_login(session, now)
     profile = profile_of(plan, session)
     return Admitted(
         session.account_id,

@@ -150,6 +150,8 @@ class Book:
     notices: list[Notice] = field(default_factory=list)
     ended: list[int] = field(default_factory=list)
     """Sessions that were closed: what their NAS was to be told is of no use any more."""
+    withdrawn: list[int] = field(default_factory=list)
+    """Sessions whose NAS has just been told otherwise: what it was to be told before is of no use any more."""
     settled_states: dict[int, tuple[object, ...]] = field(default_factory=dict)
     """Per session: what the database has of the fields that few reports change."""
     _usable: list[Bucket] | None = None
@@ -168,7 +170,7 @@ class Book:
         for changes in (
             self.changed_buckets, self.changed_sessions, self.changed_charges, self.new_buckets, self.new_sessions,
             self.new_charges, self.bindings, self.usage_lines, self.transfers, self.commands, self.notices,
-            self.ended,
+            self.ended, self.withdrawn,
         ):  # fmt: skip
             if changes:
                 changes.clear()
@@ -399,6 +401,16 @@ class Book:
                 now,
             )
         )
+
+    def told_at_login(self, session: Session, now: Instant) -> None:
+        """An Accept says itself what is wanted: an order that still waits, or is on its way, is about the past."""
+        if session.acked_version < session.wanted_version:
+            self.commands[:] = [c for c in self.commands if c.session_id != session.session_id]
+            self.withdrawn.append(session.session_id)
+            session.wanted_version += 1
+        session.acked_version, session.acked_at = session.wanted_version, now
+        session.failed_commands = 0
+        self.changed_sessions.add(session.session_id)
 
 
 def _unheld(bucket: Bucket) -> int:

@@ -205,8 +205,9 @@ def _write_commands(to: Sets, books: list[Book], now: Instant) -> None:
     """Only the latest wanted state of a session matters, and none of one that has ended."""
     newest = {(c.account_id, c.session_id): c for b in books for c in b.commands}
     ended = {(b.account.account_id, session_id) for b in books for session_id in b.ended}
-    if newest or ended:
-        rows = [(*key, "pending", now) for key in sorted(newest.keys() | ended)]
+    withdrawn = {(b.account.account_id, session_id) for b in books for session_id in b.withdrawn}
+    if newest or ended or withdrawn:
+        rows = [(*key, "pending", now) for key in sorted(newest.keys() | ended | withdrawn)]
         key = ("account_id", "session_id", "state")
         to.update(tables.command, key, ("finished_at",), rows, "state = 'superseded'")
     wanted = [c for key, c in newest.items() if key not in ended]

@@ -23,6 +23,7 @@ from charging.database import reading
 from charging.payment import Applied, NotApplied
 from charging.plan import Instant
 from charging.settle import Close, Done, Item, Outcome
+from charging.usage import NAS_RESTART
 from charging.writer import DatabaseUnavailable, Writer
 
 P = ParamSpec("P")
@@ -106,7 +107,7 @@ async def close_restarted(engine: Engine, writer: Writer, run: Run, now: Instant
 
 
 def _lost(event_at: Instant, row: Any) -> Close:
-    return Close(row.account_id, row.session_id, "nas-restart", event_at)
+    return Close(row.account_id, row.session_id, NAS_RESTART, event_at)
 
 
 def _silence(row: Any) -> Close:

@@ -26,7 +26,7 @@ from charging.payment import Applied, Grant, NotApplied, TopUp, grant, top_up
 from charging.plan import Instant, Plan, from_json
 from charging.session import Report, Session
 from charging.shelf import Shelf
-from charging.usage import Orphan, Recorded, close, report
+from charging.usage import NAS_RESTART, Orphan, Recorded, close, report
 
 #: The beginning of our own count of milliseconds: an id is 41 bits of time and 22 of chance.
 _ID_EPOCH_MS: Final = 1_735_689_600_000
@@ -43,7 +43,8 @@ class Close:
     session_id: int
     reason: str
     unless_reported_after: Instant
-    """A report that came later proves the session alive; then nothing happens."""
+    """A report that came later proves the session alive; then nothing happens. Where its NAS restarted: one that was
+    true later, by the NAS's own clock, whenever it came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,11 +270,7 @@ def _decide(work: _Work, item: Item, now: Instant) -> Outcome:
         case Grant():
             return grant(book, item, now)
         case Close():
-            session = book.sessions.get(item.session_id)
-            if session is None or session.closed_at is not None or session.last_report_at > item.unless_reported_after:
-                return Done(0)
-            close(book, session, item.reason, now)
-            return Done(1)
+            return Done(_give_up(book, item, now))
         case Cut():
             return Done(_cut(book, item, now))
         case CommandAcked():
@@ -295,6 +292,17 @@ def _no_account(item: Login | TopUp | Grant | Close | Cut | CommandAcked | Comma
             return NotApplied("no-account")
         case _:
             return Done(0)
+
+
+def _give_up(book: Book, item: Close, now: Instant) -> int:
+    session = book.sessions.get(item.session_id)
+    if session is None or session.closed_at is not None:
+        return 0
+    newest = session.last_event_at if item.reason == NAS_RESTART else session.last_report_at
+    if newest > item.unless_reported_after:
+        return 0
+    close(book, session, item.reason, now)
+    return 1
 
 
 def _cut(book: Book, item: Cut, now: Instant) -> int:

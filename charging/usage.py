@@ -13,8 +13,9 @@ from charging.session import NEXT_STATE, Report, Session, advance, interval_seen
 
 #: Accrued charges of a session that stays open go to the ledger this often.
 POSTING_MS: Final = 3_600_000
+NAS_RESTART: Final = "nas-restart"
 #: Sessions that were closed because we took them for dead; a newer interim says otherwise.
-GIVEN_UP: Final = frozenset({"stale", "nas-restart"})
+GIVEN_UP: Final = frozenset({"stale", NAS_RESTART})
 
 
 class Recorded(NamedTuple):

@@ -12,6 +12,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from aaa.simulator import Behaviour, Event, Server, SimulatedNas, SimulatedSessi
 from aaa.simulator.udp import Journal, Ports, now_ms, read_journal
 from tests.chaos.node import ROOT, environment
 
+FINISHED = "all is answered"
+LEAVE_WITHIN_SECONDS = 10
 RETRANSMISSIONS = ("same-bytes", "new-identifier", "fresh-counters")
 
 
@@ -61,15 +64,26 @@ class NasProcess:
             )  # fmt: skip
 
     def tell(self, word: str) -> None:
-        """`finish`: log everybody out, and end when all is answered. `storm`: lose power, boot, all come back at once."""
+        """`finish`: log everybody out, and say so when all is answered. `leave`: end. `storm`: lose power, boot, all
+        come back at once."""
         assert self._process.stdin is not None
         self._process.stdin.write(word.encode() + b"\n")
         self._process.stdin.flush()
 
-    def wait(self, seconds: float) -> bool:
-        """Has it ended, with all of its accounting answered?"""
+    def finished(self, seconds: float) -> bool:
+        """Was all of its accounting answered after `finish`, within this time? It goes on answering orders."""
+        deadline = time.monotonic() + seconds
+        while FINISHED not in self.log:
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def leave(self) -> bool:
+        """End; did it end as it should?"""
+        self.tell("leave")
         try:
-            return self._process.wait(seconds) == 0
+            return self._process.wait(LEAVE_WITHIN_SECONDS) == 0
         except subprocess.TimeoutExpired:
             return False
 
@@ -107,7 +121,7 @@ class _Life:
             behaviour=behaviour, seed=spec.seed,
         )  # fmt: skip
         self._chance = random.Random(spec.seed)
-        self._finishing = False
+        self._finishing = self._finished = self._leaving = False
         self._churn_at = now_ms() + 2_000
         self._words = b""
 
@@ -127,7 +141,7 @@ class _Life:
         """Asked again and again: is everything over?"""
         if select.select([sys.stdin], [], [], 0)[0]:
             read = os.read(sys.stdin.fileno(), 4096)
-            self._words += read or b"finish\n"
+            self._words += read or b"leave\n"
         while b"\n" in self._words:
             word, _, self._words = self._words.partition(b"\n")
             self._obey(word.decode())
@@ -135,7 +149,11 @@ class _Life:
         if self._finishing:
             for session in self.nas.online():  # one that was still asking
                 self.nas.log_out(session, now)
-            return not self.nas.unanswered and not any(s.state == "asking" for s in self.nas.sessions)
+            asking = any(s.state == "asking" for s in self.nas.sessions)
+            if not self._finished and not self.nas.unanswered and not asking:
+                self._finished = True
+                print(FINISHED, flush=True)
+            return self._leaving
         if self.spec.churn_ms and now >= self._churn_at:
             self._churn_at = now + self._chance.randrange(self.spec.churn_ms * 2)
             online = self.nas.online()
@@ -151,6 +169,8 @@ class _Life:
             self._finishing = True
             for session in self.nas.online():
                 self.nas.log_out(session, now)
+        elif word == "leave":
+            self._leaving = self._finishing = True
         elif word == "storm":
             self.nas.reboot(now, orderly=False)
             for username in self.spec.users:
@@ -170,7 +190,7 @@ class _Life:
 
 
 def main() -> int:
-    """Run one NAS until it is told to finish and everything is answered; exit code 1 when that took too long."""
+    """Run one NAS until it is told to leave; exit code 1 when that took too long."""
     spec = Spec(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     life = _Life(spec)
     journal = Journal(Path(spec.journal), durable=True)

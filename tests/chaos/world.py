@@ -217,7 +217,7 @@ class World:
         for nas in self.nases:
             nas.tell("finish")
         for nas in self.nases:
-            if not nas.wait(max(1, CONVERGED_WITHIN_SECONDS - (time.monotonic() - since))):
+            if not nas.finished(max(1, CONVERGED_WITHIN_SECONDS - (time.monotonic() - since))):
                 self.broken.append(
                     f"{nas.spec.name}: accounting stayed unanswered after the last fault {nas.log[-500:]}"
                 )
@@ -230,6 +230,8 @@ class World:
         else:
             self.broken.append(f"{CONVERGED_WITHIN_SECONDS} s after the last fault there wait {pending}")
         converged_seconds = time.monotonic() - since
+        # Until now they were there to be told something.
+        self.broken += [f"{nas.spec.name} did not end: {nas.log[-500:]}" for nas in self.nases if not nas.leave()]
         journal = oracle.read(self.events())
         self.broken += oracle.broken_promises(journal, self.marks())
         users = {user for nas in range(self.shape.nases) for user in self.users_of(nas)}

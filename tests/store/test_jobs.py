@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from charging import jobs, tables
 from charging.jobs import Jobs, close_restarted, close_stale, read_inbox
 from charging.session import PROVISIONAL_MS
-from charging.settle import Cut
+from charging.settle import CommandFailed, Cut
 from charging.writer import Writer
 from tests.store.shop import Shop, euros, plan_by_volume
 
@@ -224,6 +224,27 @@ def test_commands_for_sessions_that_are_over_are_let_go(shop: Shop, writer: Writ
     assert (command.state, command.finished_at) == ("superseded", shop.now)
 
 
+def test_an_accept_takes_back_what_the_nas_was_to_be_told_before(shop: Shop, writer: Writer) -> None:
+    """A login whose Accept was lost, an order that such a NAS refuses, and the same device once more."""
+    version = shop.plan(plan_by_volume())
+    account_id = shop.account()
+    shop.subscriber(account_id, "anna")
+    shop.pay("anna", "10.00")
+    session_id = shop.login(account_id, 1, "anna", version)
+    (row,) = shop.rows(tables.session)
+    for _ in range(2):  # down the ladder, to a Disconnect that waits for its time
+        shop.settle(CommandFailed(account_id, session_id, row.wanted_version, "nak-402"))
+        (row,) = shop.rows(tables.session)
+    assert (row.wanted, row.failed_commands) == ("cut", 1)
+    shop.now += 1_000
+    assert shop.login(account_id, 1, "anna", version) == session_id
+    (row,) = shop.rows(tables.session)
+    assert (row.wanted, row.failed_commands, row.acked_version) == ("full", 0, row.wanted_version)
+    assert {command.state for command in shop.rows(tables.command)} == {"superseded"}
+    shop.settle(CommandFailed(account_id, session_id, row.wanted_version - 1, "no-answer"))
+    assert shop.rows(tables.session)[0].wanted == "full", "an order that was on its way fails about the past"
+
+
 # --- a NAS that restarted ------------------------------------------------------------------------------------------------
 
 
@@ -261,6 +282,18 @@ def test_a_restart_closes_nothing_that_reported_later(shop: Shop, writer: Writer
     assert result(close_restarted(shop.engine, writer, at_once, shop.now)) == 0
     assert session(shop, session_id) == ("open", None)
     assert all(row.finished_at for row in shop.rows(tables.nas_restart))
+
+
+def test_a_restart_closes_what_was_last_true_before_it_however_late_that_came(shop: Shop, writer: Writer) -> None:
+    """Event-Timestamp counts in seconds, and the spool, or the network, may bring a report late."""
+    account_id, session_id = open_session(shop)
+    shop.now += 5_000
+    restart(shop)
+    before = shop.report_item(account_id, session_id, "interim", down=1_000, seconds=5)
+    shop.now += 700
+    shop.settle(before._replace(received_at=shop.now))
+    assert result(close_restarted(shop.engine, writer, at_once, shop.now)) == 1
+    assert session(shop, session_id) == ("closed", "nas-restart")
 
 
 def test_a_restart_closes_nothing_of_another_address(shop: Shop, writer: Writer) -> None:
