@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL, crypto
 
+from aaa.certificate_names import names_of
 from aaa.eap.channel import note_fault
 from charging.plan import Instant
 
@@ -38,7 +39,7 @@ _CIPHERS: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 _NEVER_RESUMED: Final = SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION
 _CRL_CHECK: Final = crypto.X509StoreFlags.CRL_CHECK
 
-Kind = Literal["server", "client"]
+Kind = Literal["server", "client", "nas"]
 State = Literal["valid", "expired", "revoked"]
 
 _log = structlog.get_logger("aaa.certificates")
@@ -160,6 +161,11 @@ def _crl(path: Path) -> x509.CertificateRevocationList:
         raise CertificateError(f"{path} is no PEM revocation list: {error}") from error
 
 
+def read_certificate(path: Path) -> x509.Certificate:
+    """The first certificate of a PEM file; CertificateError where there is none."""
+    return _certificates(path)[0]
+
+
 # --- a private CA --------------------------------------------------------------------------------------------------
 
 
@@ -213,7 +219,7 @@ class Authority:
         return authority
 
     def issue(self, name: str, kind: Kind, days: int, now: datetime) -> Issued:
-        """A certificate for a server (`name` is its host name) or for a subscriber (his user name)."""
+        """A certificate for a server or a NAS (`name` is its host name) or for a subscriber (his user name)."""
         if not name or len(name) > MOST_NAME_CHARACTERS or not name.isprintable():
             raise CertificateError(f"{name[:80]!r} is no name of 1 to {MOST_NAME_CHARACTERS} printable characters")
         ca_key = self._key()
@@ -338,8 +344,8 @@ def _subject(name: str) -> x509.Name:
 
 
 def _alternative(name: str, kind: Kind) -> x509.GeneralName:
-    """A server's host name; a subscriber's user principal name, which is where Windows looks."""
-    if kind == "server":
+    """A server's or NAS's host name; a subscriber's user principal name, which is where Windows looks."""
+    if kind != "client":
         return x509.DNSName(name)
     octets = name.encode()
     length = bytes((len(octets),)) if len(octets) < 0x80 else bytes((0x82,)) + len(octets).to_bytes(2, "big")
@@ -363,7 +369,10 @@ def _kind_of(certificate: x509.Certificate) -> str:
         purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
         return "other"
-    return "server" if ExtendedKeyUsageOID.SERVER_AUTH in purposes else "client"
+    if ExtendedKeyUsageOID.SERVER_AUTH in purposes:
+        return "server"
+    # A subscriber's has his user principal name there.
+    return "nas" if any(name.startswith("dns:") for name in names_of(certificate)) else "client"
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

@@ -6,7 +6,7 @@ at once a second. Subscribers are many and asked for at login, so they are read 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from twisted.internet.task import LoopingCall
 
 from aaa.dialects import dialect
 from aaa.keyring import KeyRing, KeyRingError, nas_secret, subscriber_nt_hash, subscriber_password, subscriber_totp
-from aaa.nas import Nas
+from aaa.nas import Nas, over_tls, source_over_tls
 from aaa.passwords import Credential
 from aaa.subscriber import Subscriber
 from charging.batching import Batches, Run
@@ -45,6 +45,9 @@ class NasDirectory:
         self._networks: list[tuple[IPv4Network | IPv6Network, Nas]] = []
         self._by_address: dict[str, Nas | None] = {}
         self._proven: dict[tuple[int, str], bytes] = {}
+        self._over_tls: dict[str, Nas] = {}
+        self._by_certificate: dict[str, Nas] = {}
+        self._commanded_by_udp: frozenset[str] = frozenset()
 
     def prove(self, nas: Nas, address: str, secret: bytes) -> None:
         """The NAS at this address has signed with this one of its secrets. Of interest only while it has two."""
@@ -58,7 +61,7 @@ class NasDirectory:
         return secret if secret in nas.secrets else None
 
     def at(self, address: str) -> Nas | None:
-        """The NAS whose packets come from this address: the longest prefix wins."""
+        """The NAS whose packets come from this address: the longest prefix wins. Or from this source over TLS."""
         # `refresh` may put a new directory in place meanwhile; what is found in the old one is noted in the old one.
         known = self._by_address
         try:
@@ -74,6 +77,16 @@ class NasDirectory:
         """The NAS of that id, unless it was removed."""
         return self._by_id.get(nas_id)
 
+    def of_certificate(self, names: Collection[str]) -> list[Nas]:
+        """The NASes, as they are over TLS, that a certificate of these names belongs to. It is good for one."""
+        known = self._by_certificate
+        return [known[name] for name in names if name in known]
+
+    @property
+    def commanded_by_udp(self) -> frozenset[str]:
+        """The sources over TLS whose NASes take CoA elsewhere: at an address of their own, over UDP."""
+        return self._commanded_by_udp
+
     def refresh(self) -> None:
         """Read the table again if it has changed. A row that can not be used is logged and left out."""
         with reading(self._engine) as connection:
@@ -83,14 +96,19 @@ class NasDirectory:
             if self._revision == revision:
                 return
             rows = connection.execute(select(nas)).all()
-        networks = [found for row in rows if (found := self._nas_of(row)) is not None]
+        found = [each for row in rows if (each := self._nas_of(row)) is not None]
+        networks = [(ip_network(each.network), each) for each in found if each.network is not None]
         networks.sort(key=lambda entry: -entry[0].prefixlen)
+        over = [over_tls(each) for each in found if each.certificate is not None]
         # Rebinding is atomic: a packet sees the old directory or the new one.
         self._networks = networks
-        self._by_id = {each.nas_id: each for _, each in networks}
+        self._over_tls = {source_over_tls(each): each for each in over}
+        self._by_certificate = {each.certificate: each for each in over if each.certificate is not None}
+        self._commanded_by_udp = frozenset(source_over_tls(each) for each in over if each.coa_address is not None)
+        self._by_id = {each.nas_id: each for each in found}
         self._by_address = {}
         self._revision = revision
-        _log.info("nas-directory-read", nas_count=len(networks))
+        _log.info("nas-directory-read", nas_count=len(found))
 
     def require_message_authenticator(self, nas_id: int, now: Instant) -> None:
         """What `learn` has learnt: from now on this NAS's Access-Requests must carry one. In a thread."""
@@ -105,15 +123,16 @@ class NasDirectory:
         try:
             parsed = ip_address(address)
         except ValueError:
-            return None
+            return self._over_tls.get(address)
         return next((each for network, each in self._networks if parsed in network), None)
 
-    def _nas_of(self, row: Any) -> tuple[IPv4Network | IPv6Network, Nas] | None:
+    def _nas_of(self, row: Any) -> Nas | None:
         try:
-            network = ip_network(row.network)
+            if row.network is not None:
+                ip_network(row.network)
             speaks = dialect(row.dialect)
             sealed = [row.secret_sealed, row.previous_secret_sealed]
-            return network, Nas(
+            return Nas(
                 nas_id=row.nas_id,
                 name=row.name,
                 network=row.network,
@@ -126,6 +145,7 @@ class NasDirectory:
                 counters_reversed=speaks.counters_reversed if row.counters_reversed is None else row.counters_reversed,
                 on_database_down=row.on_database_down,
                 mac_authentication=row.mac_authentication,
+                certificate=row.certificate,
             )
         except (KeyRingError, ValueError) as error:
             _log.error("nas-unusable", nas=row.name, problem=str(error))

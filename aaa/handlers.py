@@ -62,10 +62,11 @@ OUR_FAILURES: Final[dict[type[Exception], str]] = {
 
 
 class Datagram(NamedTuple):
-    """What came in, from where, through which socket."""
+    """What came in, from where, through which socket. One from a stream is the same, see `radsec`."""
 
     octets: bytes
     address: str
+    """An IP address; over TLS `nas.source_over_tls`, for there a certificate says who it is."""
     port: int
     listener: str
 

@@ -46,8 +46,8 @@ class NasSettings:
     """What an operator decides about a NAS, without its secret."""
 
     name: str
-    network: str
-    """As `canonical_network` writes it."""
+    network: str | None
+    """As `canonical_network` writes it. None: any, for what comes over TLS."""
     dialect: str = dialect_names()[0]
     coa_address: str | None = None
     coa_port: int | None = None
@@ -58,6 +58,8 @@ class NasSettings:
     """None: as the dialect says."""
     on_database_down: OnDatabaseDown = "spool"
     mac_authentication: bool = False
+    certificate: str | None = None
+    """As `certificate_names.canonical_name` writes it. None: it does not speak over TLS."""
 
 
 class NasLine(NamedTuple):
@@ -130,7 +132,7 @@ def add_nas(connection: Connection, keys: KeyRing, settings: NasSettings, secret
     """Write down a NAS; running servers see it within a second. RegistryError where its name or network is taken."""
     if connection.execute(select(nas.c.nas_id).where(nas.c.name == settings.name)).first() is not None:
         raise RegistryError(f"there is a NAS {settings.name!r} already; change it with: aaa nas set {settings.name}")
-    _network_is_free(connection, settings)
+    _is_known_by_its_own(connection, settings)
     row = _nas_values(settings) | {
         "secret_sealed": keys.seal(nas_secret(settings.name), secret.encode()),
         "created_at": now,
@@ -151,7 +153,7 @@ def change_nas(
     """Write down what has changed of the NAS of that name. With a new `secret` (which needs `keys`) the one before stays
     accepted, until a later change says `forget_previous`."""
     before = nas_named(connection, settings.name)
-    _network_is_free(connection, settings)
+    _is_known_by_its_own(connection, settings)
     values = _nas_values(settings) | {"revised_at": _next_revision(connection, now)}
     if secret is not None:
         assert keys is not None
@@ -236,11 +238,17 @@ def _nas_values(settings: NasSettings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in NasSettings.__slots__}
 
 
-def _network_is_free(connection: Connection, settings: NasSettings) -> None:
-    taken = select(nas.c.name).where(nas.c.network == settings.network, nas.c.name != settings.name)
-    name = connection.execute(taken).scalar_one_or_none()
-    if name is not None:
-        raise RegistryError(f"{settings.network} is the network of NAS {name!r} already; a packet can be from one only")
+def _is_known_by_its_own(connection: Connection, settings: NasSettings) -> None:
+    if settings.network is None and settings.certificate is None:
+        raise RegistryError(f"NAS {settings.name!r} needs an address, or a certificate to know it by; give one of them")
+    for column, value, rule in (
+        (nas.c.network, settings.network, "is the network of NAS {!r} already; a packet can be from one only"),
+        (nas.c.certificate, settings.certificate, "is the certificate of NAS {!r} already; each needs its own"),
+    ):
+        taken = select(nas.c.name).where(column == value, nas.c.name != settings.name)
+        name = None if value is None else connection.execute(taken).scalar_one_or_none()
+        if name is not None:
+            raise RegistryError(f"{value} {rule.format(name)}")
 
 
 def _next_revision(connection: Connection, now: Instant) -> Instant:

@@ -29,14 +29,14 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import DBAPIError
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from aaa import dynauth
 from aaa.dialects import Identity, change, dialect, identify
-from aaa.nas import Nas
-from aaa.retransmission import ALL_IN_ALL_MS, Answer
+from aaa.nas import RADSEC_SOURCE, Nas
+from aaa.retransmission import ALL_IN_ALL_MS, NO_ANSWER, Answer
 from aaa.wire import Attribute, Code
 from charging.batching import Batches, QueueFull, Run
 from charging.bulk import sets
@@ -57,6 +57,8 @@ MOST_PER_NAS: Final = 32
 MOST_RESULTS: Final = 2 * MOST_IN_FLIGHT
 #: A session without a report can only be named by its user, who may have others. Its first report is waited for.
 FIRST_REPORT_MS: Final = 10_000
+#: A NAS over TLS that is not connected here may be so to another node, or in a moment again. Then it counts as silent.
+CONNECTION_MS: Final = 60_000
 #: A NAS that does not answer is left alone for so long, then twice as long, and so on; then one command tries again.
 SHORTEST_SILENCE_MS: Final = 2_000
 LONGEST_SILENCE_MS: Final = 120_000
@@ -91,6 +93,26 @@ class Directory(Protocol):
 
     def proven_secret(self, nas: Nas, address: str) -> bytes | None:
         """The secret that the NAS at this address last showed to have; None where it showed none."""
+        ...
+
+
+class Connections(Protocol):
+    """Reaches the NASes that are connected over TLS: `radsec.Connections`."""
+
+    def reachable(self) -> set[str]:
+        """The sources over TLS that can be told something now."""
+        ...
+
+    def send(
+        self,
+        source: str,
+        code: int,
+        attributes: Sequence[Attribute],
+        *,
+        message_authenticator: bool,
+        event_timestamp: int | None = None,
+    ) -> Deferred[Answer]:
+        """The Answer to a request, NO_ANSWER where there is no connection."""
         ...
 
 
@@ -207,22 +229,30 @@ def pick(candidates: Iterable[Candidate], free: Mapping[str, int], most: int) ->
 
 
 def due(
-    connection: Connection, node: str, now: Instant, busy_sessions: Collection[int], busy_addresses: Collection[str]
+    connection: Connection,
+    node: str,
+    now: Instant,
+    busy_sessions: Collection[int],
+    busy_addresses: Collection[str],
+    connected: Collection[str] = (),
 ) -> list[Candidate]:
-    """Commands that wait, oldest first, but for those of busy sessions and NAS addresses."""
-    query = _due(some_sessions=bool(busy_sessions), some_addresses=bool(busy_addresses))
+    """Commands that wait, oldest first, but for those of busy sessions and NAS addresses, and of NASes over TLS that are not
+    `connected` here and may be so elsewhere."""
+    query = _due(some_sessions=bool(busy_sessions), some_addresses=bool(busy_addresses), some_connected=bool(connected))
     values = {
         "node": node,
         "now": now,
         "opened_before": now - FIRST_REPORT_MS,
         "busy_sessions": list(busy_sessions),
         "busy_addresses": list(busy_addresses),
+        "connected": list(connected),
+        "unconnected_before": now - CONNECTION_MS,
     }
     return [Candidate(*row) for row in connection.execute(query, values)]
 
 
 @cache
-def _due(*, some_sessions: bool, some_addresses: bool) -> Select[Any]:
+def _due(*, some_sessions: bool, some_addresses: bool, some_connected: bool) -> Select[Any]:
     """Built once: it is asked four times a second, mostly for nothing."""
     other = command.alias()
     now: BindParameter[Instant] = bindparam("now")
@@ -234,6 +264,12 @@ def _due(*, some_sessions: bool, some_addresses: bool) -> Select[Any]:
         other.c.lease_until >= now,
         other.c.lease_node != bindparam("node"),
     )
+    reachable = [
+        session.c.nas_address.not_like(f"{RADSEC_SOURCE}%"),
+        command.c.not_before <= bindparam("unconnected_before"),
+    ]
+    if some_connected:
+        reachable.append(session.c.nas_address.in_(bindparam("connected", expanding=True)))
     query = (
         select(command.c.account_id, command.c.command_id, command.c.session_id, session.c.nas_address)
         .join(session, _of_session())
@@ -247,6 +283,7 @@ def _due(*, some_sessions: bool, some_addresses: bool) -> Select[Any]:
                 session.c.created_at <= bindparam("opened_before"),
             ),
             ~elsewhere,
+            or_(*reachable),
         )
         .order_by(command.c.not_before)
         .limit(MOST_CLAIMED)
@@ -315,11 +352,12 @@ def claim(
     busy_sessions: Collection[int],
     free: Mapping[str, int],
     most: int,
+    connected: Collection[str] = (),
 ) -> tuple[list[Claimed], bool]:
     """Claim what can be sent now; whether there may be more. Another node's being faster only makes it fewer."""
     busy_addresses = [address for address, left in free.items() if left <= 0]
     with reading(engine) as connection:
-        candidates = due(connection, node, now, busy_sessions, busy_addresses)
+        candidates = due(connection, node, now, busy_sessions, busy_addresses, connected)
     picked = pick(candidates, free, most)
     if not picked:
         return [], False
@@ -404,6 +442,8 @@ class Runner:
         node_name: str,
         now: Callable[[], Instant],
     ) -> None:
+        self.connections: Connections | None = None
+        """None: nobody is reached over TLS."""
         self._engine = engine
         self._writer = writer
         self._directory = directory
@@ -475,7 +515,8 @@ class Runner:
         self._lines = {address: line for address, line in self._lines.items() if not line.forgotten(now)}
         free = {address: line.free(now) for address, line in self._lines.items()}
         most = min(MOST_CLAIMED, MOST_IN_FLIGHT - len(self._in_flight))
-        work = partial(claim, self._engine, self._plans, self._node, now, busy_sessions, free, most)
+        connected = set() if self.connections is None else self.connections.reachable()
+        work = partial(claim, self._engine, self._plans, self._node, now, busy_sessions, free, most, connected)
         try:
             claimed, more = cast("tuple[list[Claimed], bool]", await self._run(work))
         except Exception as error:  # noqa: BLE001  whatever it is, it must not end the polling
@@ -564,21 +605,14 @@ class Runner:
     ) -> Answer | None:
         """The NAS's answer; asked once more by a smaller name where it found fault with the first. None: too late."""
         speaks = dialect(nas.dialect)
-        destination = (nas.coa_address or claimed.session.nas_address, nas.coa_port)
         answer: Answer | None = None
         for names in dict.fromkeys((speaks.identification, speaks.reduced_identification)):
             who = identify(names, claimed.identity)
             now = self._now()
             if not who or now + ALL_IN_ALL_MS > claimed.lease_until:
                 return answer
-            asking = self._ports.send(
-                destination,
-                code,
-                (*who, *attributes),
-                self._secret(nas, claimed, line),
-                message_authenticator=speaks.message_authenticator,
-                event_timestamp=now // 1000 if speaks.event_timestamp else None,
-            )
+            timestamp = now // 1000 if speaks.event_timestamp else None
+            asking = self._send(claimed, nas, code, (*who, *attributes), timestamp, line)
             self._asking.add(asking)
             try:
                 answer = await asking
@@ -588,6 +622,28 @@ class Runner:
             if answer.error_cause not in IDENTIFICATION_REFUSED:
                 break
         return answer
+
+    def _send(
+        self,
+        claimed: Claimed,
+        nas: Nas,
+        code: Code,
+        attributes: tuple[Attribute, ...],
+        timestamp: int | None,
+        line: _Line,
+    ) -> Deferred[Answer]:
+        """Back over the connection that the NAS opened, or over UDP to where it takes commands."""
+        source, signed = claimed.session.nas_address, dialect(nas.dialect).message_authenticator
+        if nas.coa_address is None and source.startswith(RADSEC_SOURCE):
+            if self.connections is None:
+                return succeed(NO_ANSWER)
+            return self.connections.send(
+                source, code, attributes, message_authenticator=signed, event_timestamp=timestamp
+            )
+        return self._ports.send(
+            (nas.coa_address or source, nas.coa_port), code, attributes, self._secret(nas, claimed, line),
+            message_authenticator=signed, event_timestamp=timestamp,
+        )  # fmt: skip
 
     def _secret(self, nas: Nas, claimed: Claimed, line: _Line) -> bytes:
         """While a secret is being changed: the one that the NAS has proven to have. Where it is silent, or proved none to this

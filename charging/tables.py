@@ -63,7 +63,8 @@ nas = Table(
     metadata,
     Column("nas_id", _RowId, Identity(), primary_key=True),
     Column("name", Text, nullable=False, unique=True),
-    Column("network", Text, nullable=False, unique=True, comment="the packets' source: an address or a prefix"),
+    Column("network", Text, unique=True, comment="the packets' source: an address or a prefix; null: any, over TLS"),
+    Column("certificate", Text, unique=True, comment="a name of its certificate; null: it does not speak over TLS"),
     Column("secret_sealed", LargeBinary, nullable=False),
     Column("previous_secret_sealed", LargeBinary, comment="accepted too while a secret is being changed"),
     Column("dialect", Text, nullable=False),
@@ -78,6 +79,7 @@ nas = Table(
     ),
     Column("created_at", BigInteger, nullable=False),
     Column("revised_at", BigInteger, nullable=False, comment="moves on with every change; nodes watch the newest"),
+    CheckConstraint("network IS NOT NULL OR certificate IS NOT NULL", name="known_by"),
     CheckConstraint("require_message_authenticator IN ('yes', 'learn', 'no')", name="require_ma"),
     CheckConstraint("on_database_down IN ('spool', 'silent')", name="on_database_down"),
 )

@@ -1,4 +1,4 @@
-"""`aaa certificate`: a small private CA, for EAP over TLS."""
+"""`aaa certificate`: a small private CA, for EAP over TLS and for NASes that speak over TLS."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _folder_option = click.option(
 
 @click.group(epilog="Example: aaa certificate init radius.example.net")
 def certificate() -> None:
-    """Certificates: a private CA for EAP."""
+    """Certificates: a private CA for EAP and RadSec."""
 
 
 @certificate.command(epilog="Example: aaa certificate init radius.example.net --folder /etc/aaa/certificates")
@@ -69,6 +69,7 @@ def init(server_name: str, folder: Path, ca_name: str, days: int) -> None:
 @click.argument("name")
 @_folder_option
 @click.option("--server", is_flag=True, help="Another certificate for the server, instead of the one it has.")
+@click.option("--nas", is_flag=True, help="A certificate for a NAS that speaks over TLS; NAME is its host name.")
 @click.option(
     "--days", type=click.IntRange(1, CA_DAYS), default=DEFAULT_DAYS, show_default=True, help="How long it is valid."
 )
@@ -77,11 +78,13 @@ def init(server_name: str, folder: Path, ca_name: str, days: int) -> None:
     help="Where the files for the device go.",
 )  # fmt: skip
 @json_option
-def issue(name: str, folder: Path, server: bool, days: int, out: Path, as_json: bool) -> None:
-    """Issue a certificate to a subscriber, by his user name.
+def issue(name: str, folder: Path, server: bool, nas: bool, days: int, out: Path, as_json: bool) -> None:
+    """Issue a certificate to a subscriber, by his user name, or to a NAS.
 
     Writes NAME.p12, which devices import with the password that is shown, and the same as NAME.pem and NAME.key.
     """
+    if server and nas:
+        raise click.UsageError("it is for the server or for a NAS: give one of --server and --nas")
     authority, at = Authority(folder), _today()
     if server:
         issued = authority.issue(name, "server", min(days, MOST_SERVER_DAYS), at)
@@ -90,7 +93,7 @@ def issue(name: str, folder: Path, server: bool, days: int, out: Path, as_json: 
     else:
         if "/" in name or name.startswith("."):
             raise click.ClickException(f"{name!r} can not be the name of a file")
-        issued = authority.issue(name, "client", days, at)
+        issued = authority.issue(name, "nas" if nas else "client", days, at)
         password = secrets.token_urlsafe(_PASSWORD_OCTETS)
         files = [str(path) for path in authority.write_client(issued, out / name, password)]
     serial = f"{issued.certificate.serial_number:x}"

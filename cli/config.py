@@ -70,6 +70,22 @@ class Config:
     """Whose client certificates are believed, PEM. None: EAP-TLS is not offered."""
     eap_crl: Path | None = None
     """What that CA has revoked, PEM. None: nothing."""
+    radsec_port: int | None = None
+    """Where NASes speak over TLS (RFC 6614: 2083). None: nowhere."""
+    radsec_certificate: Path | None = None
+    """The server's certificate and what is between it and its CA, PEM. None: EAP's certificates serve here too."""
+    radsec_key: Path | None = None
+    """The certificate's key, PEM, without a password."""
+    radsec_ca: Path | None = None
+    """Whose NAS certificates are believed, PEM."""
+    radsec_crl: Path | None = None
+    """What that CA has revoked, PEM. None: nothing."""
+    radsec_versions: tuple[str, ...] = ("1.1", "1.0")
+    """What is offered by ALPN, the better one first (RFC 9765)."""
+    radsec_connections: int = 8
+    """The most of one NAS at a time; one more, and the one that was silent for longest is closed."""
+    radsec_idle_seconds: int = 900
+    """A connection that is silent for so long is closed."""
     dialects: tuple[Dialect, ...] = ()
     """[dialect.NAME]: equipment that this site describes itself, or knows better."""
 
@@ -106,6 +122,14 @@ def load(text: str, name: str) -> Config:
         eap_key=top.take("eap_key", _path, None),
         eap_ca=top.take("eap_ca", _path, None),
         eap_crl=top.take("eap_crl", _path, None),
+        radsec_port=top.take("radsec_port", _port, None),
+        radsec_certificate=top.take("radsec_certificate", _path, None),
+        radsec_key=top.take("radsec_key", _path, None),
+        radsec_ca=top.take("radsec_ca", _path, None),
+        radsec_crl=top.take("radsec_crl", _path, None),
+        radsec_versions=top.take("radsec_versions", _radsec_versions, default.radsec_versions),
+        radsec_connections=top.take("radsec_connections", _count, default.radsec_connections),
+        radsec_idle_seconds=top.take("radsec_idle", _seconds("15m"), default.radsec_idle_seconds),
         dialects=_dialects(top),
     )
     if (config.eap_certificate is None) != (config.eap_key is None):
@@ -113,6 +137,12 @@ def load(text: str, name: str) -> Config:
     for key in ("eap_ca", "eap_crl"):
         if getattr(config, key) is not None and config.eap_certificate is None:
             top.fault(key, f"{key} is of no use without eap_certificate and eap_key")
+    own = [key for key in ("radsec_certificate", "radsec_key", "radsec_ca") if getattr(config, key) is not None]
+    if 0 < len(own) < 3 or (config.radsec_crl is not None and not own):
+        top.fault(
+            [*own, "radsec_crl"][0],
+            "radsec_certificate, radsec_key and radsec_ca go together; write all, or EAP's are used",
+        )
     top.finish()
     if top.faults.found:
         raise ConfigError(tuple(top.faults.in_file_order()))
@@ -147,6 +177,19 @@ def _port(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 65535:
         raise BadValueError(f"{value!r} is not a port; write a number from 1 to 65535, without quotes")
     return value
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise BadValueError(f"{value!r} is no number from 1 on, without quotes")
+    return value
+
+
+def _radsec_versions(value: object) -> tuple[str, ...]:
+    known = ("1.1", "1.0")
+    if not isinstance(value, list) or not value or not all(version in known for version in value):
+        raise BadValueError(f'{value!r} is no list of versions; write ["1.1", "1.0"], or one of the two')
+    return tuple(version for version in known if version in value)
 
 
 def _bool(value: object) -> bool:

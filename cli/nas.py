@@ -6,6 +6,7 @@ import secrets
 import string
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
@@ -31,12 +32,18 @@ _SECRET_ALPHABET: Final = string.ascii_letters + string.digits
 def _coa_of(nas: Record) -> str:
     if not nas["coa_port"]:
         return "none"
+    if nas["certificate"] and not nas["coa_address"]:
+        return (
+            "its connection"
+            if nas["network"] is None
+            else f"where it speaks: its connection, or port {nas['coa_port']}"
+        )
     return f"{nas['coa_address'] or 'source'} port {nas['coa_port']}"
 
 
 _COLUMNS: Final = (
     Column("name", "name"),
-    Column("network", "network"),
+    Column("network", lambda nas: nas["network"] or "any, over TLS"),
     Column("dialect", "dialect"),
     Column("CoA to", _coa_of),
     Column("Message-Authenticator", "require_message_authenticator"),
@@ -44,6 +51,7 @@ _COLUMNS: Final = (
 )
 _DETAILS: Final = (
     *_COLUMNS,
+    Column("certificate", lambda nas: nas["certificate"] or "none"),
     Column("limit Proxy-State", "limit_proxy_state"),
     Column("counters reversed", "counters_reversed"),
     Column("on database down", "on_database_down"),
@@ -68,6 +76,20 @@ def _coa_port(_ctx: click.Context, _param: click.Parameter, value: str | None) -
     return int(value)
 
 
+def _certificate(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """The name of a certificate; of a file, its fingerprint; `none` stays as it is."""
+    from aaa import certificate_names, certificates
+
+    if value is None or value == "none":
+        return value
+    try:
+        if Path(value).suffix in {".pem", ".crt", ".cer"}:
+            return certificate_names.fingerprint_name(certificates.read_certificate(Path(value)))
+        return certificate_names.canonical_name(value)
+    except (ValueError, certificates.CertificateError) as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def _settings_options(command: F) -> F:
     """What may be said of a NAS when it is added and when it is changed. None: not said."""
     for option in reversed(
@@ -75,6 +97,12 @@ def _settings_options(command: F) -> F:
             click.option("--secret", metavar="S", help="The shared secret; --secret-stdin shows it to nobody."),
             click.option("--secret-stdin", is_flag=True, help="Read the shared secret from standard input."),
             click.option("--allow-weak-secret", is_flag=True, help="Take a secret that every attacker tries first."),
+            click.option(
+                "--certificate",
+                metavar="NAME",
+                callback=_certificate,
+                help="Its certificate over TLS (RadSec): dns:HOST, sha256:FINGERPRINT, subject:DN, a .pem file, or none.",
+            ),
             click.option("--dialect", type=DIALECT, metavar="NAME", help="What it understands; see: aaa dialect list."),
             click.option("--coa-port", metavar="N", callback=_coa_port, help="Where it takes CoA; 0: nowhere."),
             click.option("--coa-address", metavar="A", help="Where CoA goes; 'source': where its packets come from."),
@@ -119,23 +147,29 @@ nas.add_command(simulate)
 
 @nas.command(epilog="Example: aaa nas add bras-1 --address 192.0.2.1 --dialect mikrotik")
 @click.argument("name", callback=_name)
-@click.option("--address", required=True, metavar="ADDR[/LEN]", help="Where its packets come from.")
+@click.option("--address", metavar="ADDR[/LEN]", help="Where its packets come from; not needed with --certificate.")
 @_settings_options
 @json_option
 @pass_setup
-def add(setup: Setup, /, name: str, address: str, as_json: bool, **given: Any) -> None:
+def add(setup: Setup, /, name: str, address: str | None, as_json: bool, **given: Any) -> None:
     """Add a NAS; running servers answer it within a second.
 
-    Without --secret or --secret-stdin a secret of 32 characters is made and shown this once.
+    Without --secret or --secret-stdin a secret of 32 characters is made and shown this once. Over TLS the certificate
+    stands in its place, and the NAS may be anywhere.
     """
+    if address is None and given["certificate"] in {None, "none"}:
+        raise click.UsageError(
+            "say where its packets come from: --address, or by what it is known over TLS: --certificate",
+            click.get_current_context(),
+        )
     chosen = _secret_of(given)
-    settings = _changed(NasSettings(name, registry.canonical_network(address)), given)
+    settings = _changed(NasSettings(name, None if address is None else registry.canonical_network(address)), given)
     secret = chosen or "".join(secrets.choice(_SECRET_ALPHABET) for _ in range(GENERATED_SECRET_CHARACTERS))
     engine, keys, at = setup.engine(), setup.key_ring(), now()
     run(engine, lambda connection: registry.add_nas(connection, keys, settings, secret, at))
     with reading(engine) as connection:
         record = _record(registry.nas_named(connection, name))
-    if chosen is not None:
+    if chosen is not None or address is None:
         print_record(record, _DETAILS, as_json=as_json)
         return
     print_record({**record, "secret": secret}, (*_DETAILS, Column("secret", "secret")), as_json=as_json)
@@ -165,7 +199,7 @@ def show(setup: Setup, name: str, as_json: bool) -> None:
 
 @nas.command("set", epilog="Example: aaa nas set bras-1 --require-message-authenticator yes")
 @click.argument("name")
-@click.option("--address", metavar="ADDR[/LEN]", help="Where its packets come from.")
+@click.option("--address", metavar="ADDR[/LEN]", help="Where its packets come from; none: anywhere, over TLS only.")
 @_settings_options
 @click.option("--forget-previous-secret", is_flag=True, help="Accept the previous secret no more.")
 @json_option
@@ -186,14 +220,19 @@ def set_(
             "--forget-previous-secret together with a new secret would cut the NAS off; run it after the NAS was changed",
             click.get_current_context(),
         )
-    network = None if address is None else registry.canonical_network(address)
+    network = None if address in {None, "none"} else registry.canonical_network(str(address))
     engine, at = setup.engine(), now()
     keys = None if secret is None else setup.key_ring()
 
     def change(connection: Any) -> NasLine:
-        settings = _changed(registry.nas_named(connection, name).settings, given)
-        if network is not None:
+        before = registry.nas_named(connection, name).settings
+        settings = _changed(before, given)
+        if address is not None:
             settings = replace(settings, network=network)
+        if before.network is None and settings.network is not None and secret is None:
+            raise RegistryError(
+                f"over TLS {name!r} needed no secret, from an address it does; add --secret-stdin or --secret"
+            )
         registry.change_nas(connection, keys, settings, at, secret=secret, forget_previous=forget_previous_secret)
         return registry.nas_named(connection, name)
 
@@ -270,7 +309,10 @@ def audit(setup: Setup, as_json: bool) -> None:
 
 
 def _findings(setup: Setup, line: NasLine) -> list[str]:
-    settings, found = line.settings, []
+    settings = line.settings
+    found: list[str] = []
+    if settings.network is None:
+        return found  # TLS signs everything, and the secret is not used
     change = f"aaa nas set {settings.name}"
     if settings.require_message_authenticator == "no":
         found.append(f"Message-Authenticator is not required; run: {change} --require-message-authenticator learn")
@@ -321,6 +363,8 @@ def _changed(settings: NasSettings, given: dict[str, Any]) -> NasSettings:
     said = {key: value for key, value in given.items() if value is not None}
     if said.get("coa_port") == "dialect":
         said["coa_port"] = None
+    if said.get("certificate") == "none":
+        said["certificate"] = None
     if "coa_address" in said:
         address = said["coa_address"]
         said["coa_address"] = None if address == "source" else registry.canonical_address(address)
@@ -336,6 +380,7 @@ def _record(line: NasLine) -> dict[str, Any]:
     return {
         "name": settings.name,
         "network": settings.network,
+        "certificate": settings.certificate,
         "dialect": settings.dialect,
         "coa_address": settings.coa_address,
         "coa_port": speaks.coa_port if settings.coa_port is None else settings.coa_port,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from aaa.dynauth import Ports
     from aaa.handlers import EapLogins, Services
+    from aaa.radsec import Connections, RadSec
     from aaa.remembered import RememberedLogins
     from aaa.replay import Replay
     from aaa.runner import Runner
@@ -47,6 +48,7 @@ NAS_TABLE_EVERY_SECONDS = 1.0
 @click.option("--listen", "addresses", multiple=True, metavar="ADDR", help="Address to listen on; may be repeated.")
 @click.option("--auth-port", type=click.IntRange(0, 65535), help="Authentication port; 0 takes a free one.")
 @click.option("--acct-port", type=click.IntRange(0, 65535), help="Accounting port; 0 takes a free one.")
+@click.option("--radsec-port", type=click.IntRange(0, 65535), help="Port for RADIUS over TLS; 0 takes a free one.")
 @click.option("--node", metavar="NAME", help="This server's name among several on one database.")
 @click.option(
     "--spool-dir",
@@ -60,6 +62,7 @@ def serve(
     addresses: tuple[str, ...],
     auth_port: int | None,
     acct_port: int | None,
+    radsec_port: int | None,
     node: str | None,
     spool_dir: Path | None,
 ) -> None:
@@ -77,6 +80,7 @@ def serve(
         listen=addresses or config.listen,
         auth_port=config.auth_port if auth_port is None else auth_port,
         acct_port=config.acct_port if acct_port is None else acct_port,
+        radsec_port=config.radsec_port if radsec_port is None else radsec_port,
         node=node or config.node,
     )
     engine, keys = setup.engine(), setup.key_ring()
@@ -110,6 +114,8 @@ class Server:
     """Looks for changes of the NAS table."""
     replay: Replay | None
     deadline_ms: int
+    connections: Connections | None
+    """Of NASes over TLS."""
 
     def start(self) -> None:
         """Begin what the server does by itself."""
@@ -120,10 +126,14 @@ class Server:
         self.watching.start(NAS_TABLE_EVERY_SECONDS, now=False)
         self.jobs.start()
         self.runner.start()
+        if self.connections is not None:
+            self.connections.start()
 
     async def stop(self) -> None:
         """End it; what is under way is settled, answered by nobody, and asked again by its NAS."""
         self.watching.stop()
+        if self.connections is not None:
+            self.connections.stop()
         if self.replay is not None:
             await self.replay.stop()
         await self.jobs.stop()
@@ -150,12 +160,14 @@ def build(
     remembered: RememberedLogins | None = None,
     deadline_ms: int = 2_000,
     eap: EapLogins | None = None,
+    radsec: RadSec | None = None,
 ) -> Server:
     """Make the server; nothing listens yet and nothing runs. Reads the NAS table: the database's errors.
 
     `reactor`, `in_pool`, `now`, `chance` and `spool` are all that it knows of the machine it runs on. Without a spool,
     what the database does not take is not answered; without `remembered`, nobody gets in without it. A database that
-    does not answer within `deadline_ms` is taken to be away. Without `eap`, EAP is refused.
+    does not answer within `deadline_ms` is taken to be away. Without `eap`, EAP is refused; without `radsec`, there are no
+    connections over TLS.
     """
     import structlog
     from twisted.internet import task
@@ -212,6 +224,12 @@ def build(
         log=structlog.get_logger("aaa").bind(),
     )
 
+    connections = None
+    if radsec is not None:
+        from aaa.radsec import Connections
+
+        runner.connections = connections = Connections(services, radsec, reactor, runner.wake)
+
     def refresh() -> Deferred[None]:
         def failed(failure: Failure) -> None:
             log.warning("nas-directory-not-read", problem=str(failure.value))
@@ -231,7 +249,7 @@ def build(
     replay = None if spool is None else Replay(spool, writer, nases, keys.token_keys, reactor, now)
     if spool is not None:
         spool.on_failed = lambda _problem: on_disk_failed()
-    return Server(services, writer, runner, jobs, ports, watching, replay, deadline_ms)
+    return Server(services, writer, runner, jobs, ports, watching, replay, deadline_ms, connections)
 
 
 async def _stopped(server: Server, reactor: Any) -> bool:
@@ -261,6 +279,27 @@ def _eap_logins(config: Config) -> EapLogins:
     return EapLogins(Offer(config.eap_methods, ServerCertificate(files).contexts), conversations)
 
 
+def _radsec(config: Config) -> RadSec | None:
+    """RADIUS over TLS as configured; CertificateError where its certificates can not be used."""
+    if config.radsec_port is None:
+        return None
+    from aaa.certificates import CertificateError, CertificateFiles, ServerCertificate
+    from aaa.radsec import RadSec
+
+    own = config.radsec_certificate is not None
+    certificate = config.radsec_certificate if own else config.eap_certificate
+    key, ca = (config.radsec_key, config.radsec_ca) if own else (config.eap_key, config.eap_ca)
+    crl = config.radsec_crl if own else config.eap_crl
+    if certificate is None or key is None or ca is None:
+        raise CertificateError(
+            "RADIUS over TLS needs radsec_certificate, radsec_key and radsec_ca, or those of EAP, in the configuration; "
+            "make them by: aaa certificate init SERVER_NAME"
+        )
+    versions = tuple(f"radius/{version}".encode() for version in config.radsec_versions)
+    files = CertificateFiles(certificate, key, ca, crl)
+    return RadSec(ServerCertificate(files), versions, config.radsec_connections, config.radsec_idle_seconds)
+
+
 def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path) -> int:
     """Build the server and run the reactor; the process's exit code."""
     import structlog
@@ -270,6 +309,7 @@ def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path) -> i
     from twisted.internet.threads import deferToThreadPool
     from twisted.python.threadpool import ThreadPool
 
+    from aaa import radsec
     from aaa.certificates import CertificateError
     from aaa.remembered import RememberedLogins
     from aaa.server import listen
@@ -304,8 +344,11 @@ def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path) -> i
             engine, keys, config.node_name, reactor, in_pool, now, on_disk_failed=disk_failed, spool=spool,
             remembered=RememberedLogins(session_timeout_seconds=seconds) if config.cached_accepts else None,
             deadline_ms=config.answer_deadline_seconds * 1000, eap=_eap_logins(config),
+            radsec=_radsec(config),
         )  # fmt: skip
         listening = listen(reactor, server.services, config.listen, config.auth_port, config.acct_port)
+        if server.connections is not None:
+            listening += radsec.listen(reactor, server.connections, config.listen, config.radsec_port or 0)
     except (SpoolUnusable, CannotListenError, CertificateError) as error:
         for pool in pools:
             pool.stop()

@@ -87,9 +87,12 @@ def simulate(
     password = read_secret("password") if password is None else password
     with reading(setup.engine()) as connection:
         line = registry.nas_named(connection, nas_name)
-    address = source or line.settings.network.partition("/")[0]
-    if ip_address(address) not in ip_network(line.settings.network):
-        raise click.UsageError(f"--source {address} is not in {nas_name}'s network {line.settings.network}")
+    network = line.settings.network
+    if network is None:
+        raise click.UsageError(f"{nas_name} has no address: it speaks over TLS only, and this command over UDP")
+    address = source or network.partition("/")[0]
+    if ip_address(address) not in ip_network(network):
+        raise click.UsageError(f"--source {address} is not in {nas_name}'s network {network}")
     to = Server((server, auth_port or setup.config.auth_port), (server, acct_port or setup.config.acct_port))
     try:
         behaviour = replace(behaviour_of(line.settings.dialect), interim_seconds=interval)

@@ -94,11 +94,12 @@ class Channel:
         entries = error.args[0] if error.args and isinstance(error.args[0], list) else []
         words = ", ".join(entry[2] or entry[0] for entry in entries) or type(error).__name__
         fault = self._connection.get_app_data()
-        if fault is None:
-            return Refused("tls-failed", words)
-        return Refused(
-            "certificate-refused", _CERTIFICATE_FAULTS.get(fault, f"error {fault} of OpenSSL's verification")
-        )
+        return Refused("tls-failed", words) if fault is None else Refused("certificate-refused", words_of(fault))
+
+
+def words_of(fault: int) -> str:
+    """What is wrong with a peer's certificate, for the log."""
+    return _CERTIFICATE_FAULTS.get(fault, f"error {fault} of OpenSSL's verification")
 
 
 def note_fault(connection: SSL.Connection, _certificate: object, fault: int, _depth: int, preverified: int) -> bool:

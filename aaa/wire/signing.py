@@ -100,7 +100,12 @@ def decode_password(packet: Packet, secret: bytes) -> bytes:
         raise Malformed("user-password", "there is none")
     if not hidden or len(hidden) % BLOCK_OCTETS or len(hidden) > LONGEST_PASSWORD_OCTETS:
         raise Malformed("user-password", f"{len(hidden)} octets, it has 16, 32, … or 128")
-    return _unmask(hidden, secret, packet.authenticator).rstrip(b"\0")
+    return reveal_hidden(hidden, secret, packet.authenticator).rstrip(b"\0")
+
+
+def reveal_hidden(hidden: bytes, secret: bytes, request_authenticator: bytes) -> bytes:
+    """The clear octets of a value hidden as a User-Password is, with its padding. `hidden`: a multiple of 16 octets."""
+    return _unmask(hidden, secret, request_authenticator)
 
 
 def hide_password(clear: bytes, secret: bytes, request_authenticator: bytes) -> bytes:

@@ -148,7 +148,18 @@ def upgrade() -> None:
             "nas_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), sa.Identity(always=False), nullable=False
         ),
         sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("network", sa.Text(), nullable=False, comment="the packets' source: an address or a prefix"),
+        sa.Column(
+            "network",
+            sa.Text(),
+            nullable=True,
+            comment="the packets' source: an address or a prefix; null: any, over TLS",
+        ),
+        sa.Column(
+            "certificate",
+            sa.Text(),
+            nullable=True,
+            comment="a name of its certificate; null: it does not speak over TLS",
+        ),
         sa.Column("secret_sealed", sa.LargeBinary(), nullable=False),
         sa.Column(
             "previous_secret_sealed",
@@ -192,9 +203,11 @@ def upgrade() -> None:
         sa.Column(
             "revised_at", sa.BigInteger(), nullable=False, comment="moves on with every change; nodes watch the newest"
         ),
+        sa.CheckConstraint("network IS NOT NULL OR certificate IS NOT NULL", name=op.f("ck_nas_known_by")),
         sa.CheckConstraint("require_message_authenticator IN ('yes', 'learn', 'no')", name=op.f("ck_nas_require_ma")),
         sa.CheckConstraint("on_database_down IN ('spool', 'silent')", name=op.f("ck_nas_on_database_down")),
         sa.PrimaryKeyConstraint("nas_id", name=op.f("pk_nas")),
+        sa.UniqueConstraint("certificate", name=op.f("uq_nas_certificate")),
         sa.UniqueConstraint("name", name=op.f("uq_nas_name")),
         sa.UniqueConstraint("network", name=op.f("uq_nas_network")),
     )

@@ -132,14 +132,15 @@ class Floor:
     # --- what operators write ------------------------------------------------------------------------------------
 
     def add_nas(
-        self, name: str = "bras-1", network: str = NAS_ADDRESS, *, secret: bytes = SECRET,
+        self, name: str = "bras-1", network: str | None = NAS_ADDRESS, *, secret: bytes = SECRET,
         previous: bytes | None = None, dialect: str = "generic", require: str = "yes", limit_proxy_state: bool = True,
-        revised_at: int | None = None,
+        revised_at: int | None = None, certificate: str | None = None,
     ) -> int:  # fmt: skip
         place = nas_secret(name)
         row = {
             "name": name,
             "network": network,
+            "certificate": certificate,
             "secret_sealed": self.keys.seal(place, secret),
             "previous_secret_sealed": None if previous is None else self.keys.seal(place, previous),
             "dialect": dialect,

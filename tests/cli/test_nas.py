@@ -40,6 +40,7 @@ def test_a_new_nas_gets_a_secret_that_is_shown_once(aaa: Aaa, at: Callable[[str]
     assert shown == {
         "name": "bras-1",
         "network": "192.0.2.1",
+        "certificate": None,
         "dialect": "mikrotik",
         "coa_address": None,
         "coa_port": 3799,

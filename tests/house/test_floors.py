@@ -37,6 +37,7 @@ EFFECTS_ALLOWED = {
         "dynauth",
         "handlers",
         "keyring",
+        "radsec",
         "registry",
         "replay",
         "runner",

@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, update
 from structlog.testing import capture_logs
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 
 from aaa import runner as runner_module
 from aaa import wire
 from aaa.dynauth import Ports
 from aaa.nas import Nas
-from aaa.runner import LEASE_MS, MOST_PER_NAS, Runner, claim, due
-from aaa.wire import Code
+from aaa.retransmission import ACK, NO_ANSWER, Answer
+from aaa.runner import CONNECTION_MS, LEASE_MS, MOST_PER_NAS, Runner, claim, due
+from aaa.wire import Attribute, Code
 from charging import tables
 from charging.database import open_engine
 from charging.plan import Exhausted, Plan, Profile
@@ -600,6 +601,66 @@ def test_a_look_reads_pending_commands_and_no_others(sqlite_url: str) -> None:
     engine.dispose()
     assert plans[0] == "SEARCH command USING INDEX ix_command_pending (not_before<?)"
     assert not [step for step in plans if step.startswith("SCAN")]
+
+
+# --- NASes over TLS ------------------------------------------------------------------------------------------------
+
+OVER_TLS = "radsec:nas-1"
+
+
+@dataclass
+class Connected:
+    """Connections over TLS: who is there, and what was said to them; everything is acknowledged."""
+
+    there: set[str] = field(default_factory=set)
+    said: list[tuple[str, int, list[str]]] = field(default_factory=list)
+
+    def reachable(self) -> set[str]:
+        return self.there
+
+    def send(self, source: str, code: int, attributes: Sequence[Attribute], **_: Any) -> Deferred[Answer]:
+        if source not in self.there:
+            return succeed(NO_ANSWER)
+        self.said.append((source, code, [name for name, _ in attributes]))
+        return succeed(ACK)
+
+
+def test_a_nas_over_tls_is_told_over_its_connection_when_it_is_there(world: World) -> None:
+    account_id, session_id = world.online(address=OVER_TLS)
+    world.runner.connections = connected = Connected()
+    world.cut(account_id, session_id)
+    world.runner.start()
+    world.settle_down(30)
+    assert (connected.said, world.network.sent) == ([], [])
+    assert [command.attempts for command in world.commands()] == [0], "another node may have the connection"
+    connected.there.add(OVER_TLS)
+    world.settle_down(0.5)
+    assert connected.said == [(OVER_TLS, DISCONNECT, ["User-Name", "Acct-Session-Id"])]
+    assert [(command.state, command.answer) for command in world.commands()] == [("acked", "ack")]
+    assert world.network.sent == []
+
+
+@pytest.mark.parametrize("connections", [None, Connected()])
+def test_a_nas_over_tls_that_does_not_come_back_counts_as_silent(world: World, connections: Connected | None) -> None:
+    account_id, session_id = world.online(address=OVER_TLS)
+    world.runner.connections = connections
+    world.cut(account_id, session_id)
+    world.runner.start()
+    world.settle_down(CONNECTION_MS / 1000 + 1)
+    assert (world.commands()[0].state, world.commands()[0].answer) == ("failed", "no-answer")
+
+
+def test_a_nas_over_tls_with_an_address_for_coa_is_told_there(world: World) -> None:
+    account_id, session_id = world.online(address=OVER_TLS)
+    world.nases.by_id[1] = replace(GENERIC_NAS, network=None, coa_address="198.51.100.9")
+    world.network.nases["198.51.100.9", 3799] = answering(SECRET, None)
+    world.runner.connections = connected = Connected({OVER_TLS})
+    world.cut(account_id, session_id)
+    world.runner.start()
+    world.settle_down(1)
+    assert [sent.destination for sent in world.network.sent] == [("198.51.100.9", 3799)]
+    assert connected.said == []
+    assert [command.state for command in world.commands()] == ["acked"]
 
 
 # --- trouble of our own --------------------------------------------------------------------------------------------
