@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from charging import rating
 from charging.book import Book, Opening
 from charging.buckets import Rated, read_rated
-from charging.enforcement import EXHAUSTED, hold_next, profile_of
+from charging.enforcement import EXHAUSTED, at_maximum, hold_next, profile_of
 from charging.plan import Instant, Plan, Profile
 from charging.session import PROVISIONAL_MS, Session, Wanted
-from charging.tariff import quota
+from charging.tariff import Position, in_steps, quota, reach
+from charging.zone import realm_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,9 @@ class Login:
     nas_port_id: str | None = None
     again: bool = False
     """This NAS asks about running sessions too: one of the same device is answered for, not replaced."""
+    nas_group: str = ""
+    called_station: str = ""
+    service_class: str = ""
 
 
 class Admitted(NamedTuple):
@@ -72,7 +77,7 @@ def admit(book: Book, login: Login, now: Instant) -> Admitted | Refused:
     session.wanted, session.wanted_reason = "full", ""
     if not hold_next(book, session, plan, now):
         book.release(session)
-        if plan.exhausted.action == "disconnect":
+        if plan.exhausted.action == "disconnect" or at_maximum(book, session, plan, now):
             if known is None:
                 book.drop_session(session)
             return Refused("exhausted")
@@ -172,6 +177,10 @@ def _open(book: Book, login: Login, plan: Plan, now: Instant) -> Session:
             interval_seconds=interval + session_id % (interval // 10 + 1),
             wanted="full",
             posted_at=now,
+            nas_group=login.nas_group,
+            called_station=login.called_station,
+            realm=realm_of(login.username),
+            service_class=login.service_class,
         ),
         Opening(login.username, login.nas_port_id, login.calling_station, None),
     )
@@ -187,6 +196,8 @@ def _time_limit(profile: Profile, expires_at: Instant | None, now: Instant) -> i
 def _paid_seconds(book: Book, session: Session, plan: Plan, now: Instant) -> int | None:
     if session.wanted != "full" or not plan.charges("seconds"):
         return None
+    if not book.is_plain(plan):
+        return max(1, rating.seconds_paid(book, session, plan, read_rated(session.rated), now))
     own = {(c.bucket_id, c.unit): c.held for c in book.charges_of(session)}
     seconds = 0
     blocked = False
@@ -201,6 +212,10 @@ def _paid_seconds(book: Book, session: Session, plan: Plan, now: Instant) -> int
     for index, rate in enumerate(plan.rates):
         if rate.unit == "seconds" and not blocked:
             before = read_rated(session.rated).get(index, Rated(0, 0))
-            seconds += max(0, quota(rate, before.micros + max(micros, 0), plan.rounding) - before.units)
+            if rate.plain:
+                seconds += max(0, quota(rate, before.micros + max(micros, 0), plan.rounding) - before.units)
+            else:
+                at = Position(before.units, in_steps(rate, before.units), before.micros)
+                seconds += reach(rate, at, max(micros, 0), plan.rounding)
             break
     return max(1, seconds)

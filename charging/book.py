@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from charging.buckets import SHORTFALL, Bucket, Usage, cover, is_purse, read_rated, usable
+from charging.buckets import SHORTFALL, Bucket, Coverage, Usage, cover, is_purse, read_rated, usable
 from charging.ledger import Entry, Transfer, bucket_name, chained
 from charging.notices.kinds import Facts, NoticeKind
 from charging.plan import Instant, Plan, Unit
@@ -53,6 +53,28 @@ class Charge:
     live: bool = True
 
 
+class Counter(NamedTuple):
+    """What is counted of one subscriber over a period that begins at `period_at`, and until when."""
+
+    subscriber_id: int
+    name: str
+    """`rate:<plan>:<line>` in whole steps, or `bucket:<id>` in the bucket's unit."""
+    period_at: Instant
+    until_at: Instant
+
+
+@dataclass(slots=True)
+class Tally:
+    """A row of the tally table: how far a counter has come."""
+
+    account_id: int
+    subscriber_id: int
+    name: str
+    period_at: Instant
+    until_at: Instant
+    amount: int = 0
+
+
 class UsageLine(NamedTuple):
     """A row of the usage_line table: what one report added."""
 
@@ -73,6 +95,7 @@ class UsageLine(NamedTuple):
     free_octets: int
     flags: str
     raw: str
+    rated: str = ""
 
 
 class Command(NamedTuple):
@@ -135,6 +158,9 @@ class Book:
     buckets: dict[int, Bucket] = field(default_factory=dict)
     sessions: dict[int, Session] = field(default_factory=dict)
     charges: dict[tuple[int, int, str], Charge] = field(default_factory=dict)
+    tallies: dict[tuple[int, str, int], Tally] = field(default_factory=dict)
+    knows_tallies: bool = False
+    """They were read from the database, or there were none; most accounts never need them."""
 
     # What has changed since the book was opened.
     changed_buckets: set[int] = field(default_factory=set)
@@ -143,6 +169,8 @@ class Book:
     new_buckets: set[int] = field(default_factory=set)
     new_sessions: dict[int, Opening] = field(default_factory=dict)
     new_charges: set[tuple[int, int, str]] = field(default_factory=set)
+    changed_tallies: set[tuple[int, str, int]] = field(default_factory=set)
+    new_tallies: set[tuple[int, str, int]] = field(default_factory=set)
     bindings: list[Binding] = field(default_factory=list)
     usage_lines: list[UsageLine] = field(default_factory=list)
     transfers: list[Transfer] = field(default_factory=list)
@@ -155,6 +183,7 @@ class Book:
     settled_states: dict[int, tuple[object, ...]] = field(default_factory=dict)
     """Per session: what the database has of the fields that few reports change."""
     _usable: list[Bucket] | None = None
+    _scoped: bool | None = None
 
     def turn_page(self) -> None:
         """Everything that changed is in the database: go on from there, without the sessions that have ended."""
@@ -170,7 +199,7 @@ class Book:
         for changes in (
             self.changed_buckets, self.changed_sessions, self.changed_charges, self.new_buckets, self.new_sessions,
             self.new_charges, self.bindings, self.usage_lines, self.transfers, self.commands, self.notices,
-            self.ended, self.withdrawn,
+            self.ended, self.withdrawn, self.changed_tallies, self.new_tallies,
         ):  # fmt: skip
             if changes:
                 changes.clear()
@@ -185,11 +214,34 @@ class Book:
             self._usable = usable(list(self.buckets.values()), now)
         return self._usable
 
+    def is_plain(self, plan: Plan) -> bool:
+        """Does it not matter when, where and by whom something is used?"""
+        if self._scoped is None:
+            self._scoped = any(bucket.scope for bucket in self.buckets.values())
+        return not (plan.selective or self._scoped)
+
+    def counted(self, counter: Counter) -> int:
+        """How far a counter has come."""
+        tally = self.tallies.get(counter[:3])
+        return 0 if tally is None else tally.amount
+
+    def count(self, counter: Counter, amount: int) -> None:
+        """Let a counter go on."""
+        key = counter[:3]
+        tally = self.tallies.get(key)
+        if tally is None:
+            tally = self.tallies[key] = Tally(self.account.account_id, *counter)
+            self.new_tallies.add(key)
+        else:
+            self.changed_tallies.add(key)
+        tally.amount += amount
+
     def add_bucket(self, bucket: Bucket) -> Bucket:
         """Take a new bucket into the book; its balance comes by `move`."""
         self.buckets[bucket.bucket_id] = bucket
         self.new_buckets.add(bucket.bucket_id)
         self._usable = None
+        self._scoped = None
         return bucket
 
     def add_session(self, session: Session, opening: Opening) -> Session:
@@ -238,6 +290,23 @@ class Book:
         self.changed_buckets.add(bucket.bucket_id)
         self.charge_of(session, bucket.bucket_id, bucket.unit).accrued += amount
 
+    def give_back(self, session: Session, micros: int) -> list[tuple[Bucket, int]]:
+        """Money that a session has paid too much: to the buckets that it took it from, the latest first; what other sessions
+        had paid of it, to the account's own. The buckets with what each got."""
+        paid = [
+            c for c in self.charges_of(session) if c.unit == "money" and c.accrued > 0 and c.bucket_id in self.buckets
+        ]
+        given: list[tuple[Bucket, int]] = []
+        for charge in reversed(paid):
+            if amount := min(charge.accrued, micros):
+                given.append((self.buckets[charge.bucket_id], amount))
+                micros -= amount
+        if micros:
+            given.append((self.money_bucket(), micros))
+        for bucket, amount in given:
+            self.draw(session, bucket, -amount)
+        return given
+
     def move(
         self, bucket: Bucket, counter_account: str, amount: int, kind: str, reference: str, now: Instant, actor: str
     ) -> None:
@@ -261,7 +330,9 @@ class Book:
                 )
                 revenue = f"revenue:{plan.name}"
                 reference = f"session:{session.session_id}:{session.line_no}"
-                entry = Entry(source, revenue, charge.unit, amount)
+                # What was given back goes the other way: a transfer has no negative amount.
+                debit, credit = (source, revenue) if amount > 0 else (revenue, source)
+                entry = Entry(debit, credit, charge.unit, abs(amount))
                 self._append(entry, "usage", reference, now, "server", session_id=session.session_id)
                 charge.posted = charge.accrued
                 self.changed_charges.add((charge.session_id, charge.bucket_id, charge.unit))
@@ -289,24 +360,25 @@ class Book:
                 charge.held = 0
                 self.changed_charges.add((charge.session_id, charge.bucket_id, charge.unit))
 
-    def hold(self, session: Session, want: Usage, until: Instant, now: Instant) -> Usage:
-        """Reserve as much of `want` as is available, instead of what the session held; the part that nothing covers."""
-        self.release(session)
-        coverage = cover(
-            self.plans(session.plan_version_id),
+    def coverable(self, session: Session, plan: Plan, want: Usage, now: Instant) -> Coverage:
+        """How far a plain plan's unheld balances cover a usage."""
+        return cover(
+            plan,
             want,
             self.usable_buckets(now),
             _unheld,
             read_rated(session.rated),
             self.account.credit_limit_micros,
         )
+
+    def hold(self, session: Session, coverage: Coverage, until: Instant) -> None:
+        """Reserve what covers a session's next slice; what it held before was released."""
         for bucket, amount in coverage.draws:
             bucket.held += amount
             self.changed_buckets.add(bucket.bucket_id)
             charge = self.charge_of(session, bucket.bucket_id, bucket.unit)
             charge.held += amount
             charge.held_until = until
-        return coverage.uncovered
 
     def keeps_hold(self, session: Session, want_octets: int, until: Instant, now: Instant) -> bool:
         """Would `hold` come to what the session holds already? The common case, and much cheaper to see than to do.

@@ -12,11 +12,12 @@ from operator import attrgetter
 from typing import Any, Final
 
 from charging import tables
-from charging.book import Account, Book, Charge, Command, Notice, Opening, UsageLine
+from charging.book import Account, Book, Charge, Command, Notice, Opening, Tally, UsageLine
 from charging.buckets import Bucket
 from charging.bulk import Result, Sets
 from charging.ledger import Transfer
 from charging.plan import Instant, Plan
+from charging.rating import LATEST_COUNT_MS
 from charging.session import Session
 
 
@@ -45,6 +46,9 @@ _SESSION_STATE: Final = (
 _SESSION_BOUND: Final = ("session_key", "acct_session_id", "nas_port_id", "calling_station", "framed_address")
 _CHARGE_KEY: Final = ("account_id", "session_id", "bucket_id", "unit")
 _CHARGE_REWRITTEN: Final = ("accrued", "posted", "held", "held_until", "live")
+TALLY: Final = tuple(f.name for f in fields(Tally))
+_TALLY_SLACK_MS: Final = 86_400_000
+_TALLY_KEY: Final = ("account_id", "subscriber_id", "name", "period_at")
 
 _bucket_update = attrgetter(*_BUCKET_KEY, *_BUCKET_REWRITTEN)
 _bucket_row = attrgetter(*BUCKET)
@@ -53,6 +57,8 @@ _session_state = attrgetter(*_SESSION_STATE)
 _session_row = attrgetter(*SESSION)
 _charge_update = attrgetter(*_CHARGE_KEY, *_CHARGE_REWRITTEN)
 _charge_row = attrgetter(*CHARGE)
+_tally_row = attrgetter(*TALLY)
+_tally_update = attrgetter(*_TALLY_KEY, "amount")
 
 
 def read_books(
@@ -86,6 +92,17 @@ def read_books(
     for row in charges.fetchall():
         books[row[0]].charges[row[1], row[2], row[3]] = Charge(*row)
     return books
+
+
+def read_tallies(to: Sets, books: list[Book], now: Instant) -> None:
+    """What was counted over periods, for the accounts that need it."""
+    for book in books:
+        book.knows_tallies = True
+    by_account = {book.account.account_id: book for book in books}
+    which = f"account_id {{any}} AND until_at > {now - LATEST_COUNT_MS - _TALLY_SLACK_MS:d}"
+    for row in to.select(tables.tally, TALLY, which, sorted(by_account)).fetchall():
+        tally = Tally(*row)
+        by_account[tally.account_id].tallies[tally.subscriber_id, tally.name, tally.period_at] = tally
 
 
 def add_session(book: Book, row: tuple[Any, ...]) -> Session:
@@ -126,6 +143,7 @@ def write_books(to: Sets, books: list[Book], now: Instant) -> None:
         _write_sessions(to, books)
         _write_buckets(to, books)
         _write_charges(to, books)
+        _write_tallies(to, books)
         for table, kind, rows in (
             (tables.usage_line, UsageLine, [line for b in books for line in b.usage_lines]),
             (tables.transfer, Transfer, [t for b in books for t in b.transfers]),
@@ -199,6 +217,15 @@ def _write_charges(to: Sets, books: list[Book]) -> None:
         to.insert(tables.session_charge, CHARGE, new)
     if changed:
         to.update(tables.session_charge, _CHARGE_KEY, _CHARGE_REWRITTEN, changed)
+
+
+def _write_tallies(to: Sets, books: list[Book]) -> None:
+    new = [_tally_row(b.tallies[k]) for b in books for k in sorted(b.new_tallies)]
+    changed = [_tally_update(b.tallies[k]) for b in books for k in sorted(b.changed_tallies - b.new_tallies)]
+    if new:
+        to.insert(tables.tally, TALLY, new)
+    if changed:
+        to.update(tables.tally, _TALLY_KEY, ("amount",), changed)
 
 
 def _write_commands(to: Sets, books: list[Book], now: Instant) -> None:

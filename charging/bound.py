@@ -9,11 +9,12 @@ are live and those that its subscribers may still open. The numbers are those th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from charging.buckets import NEVER, Bucket, Rated, Usage, charged_part, cover
 from charging.enforcement import COMMAND_SECONDS, REPORT_DELAY_SECONDS, slice_of
-from charging.plan import Plan
+from charging.plan import Plan, Rate
 
 
 class Line(NamedTuple):
@@ -89,9 +90,26 @@ def _term(line: Line) -> Term:
 
 
 def _price(plan: Plan, usage: Usage, rated: dict[int, Rated]) -> int:
-    """What a usage costs by the plan's lines, from a purse that is never empty."""
+    """What a usage costs at most by the plan's lines, from a purse that is never empty."""
+    if plan.selective:
+        # Nobody knows when and where: the dearest line of each unit, as if it stood alone.
+        alone = [_price(replace(plan, rates=(_always(rate),)), usage, {}) for rate in plan.rates]
+        return sum(
+            max(
+                (micros for micros, rate in zip(alone, plan.rates, strict=True) if (rate.unit, rate.direction) == way),
+                default=0,
+            )
+            for way in {(rate.unit, rate.direction) for rate in plan.rates}
+        )
     purse = Bucket(0, 0, "", "money", "total", NEVER, 0, 0, "", 0, 0, False, "", 0, None, 0)
     return cover(plan, usage, [purse], lambda bucket: bucket.balance, rated, 0).money
+
+
+def _always(rate: Rate) -> Rate:
+    """The line without its conditions, and where it counts over a period, at its beginning."""
+    return replace(
+        rate, windows=(), zones=(), service_classes=(), valid_from=None, valid_until=None, accumulate="session", free=0
+    )
 
 
 def _sum(values: Sequence[int | None]) -> int | None:

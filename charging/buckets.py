@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from charging.money import Rounding
-from charging.plan import Direction, Instant, Plan, Rate, Unit
-from charging.tariff import price, quota
+from charging.money import MAX_AMOUNT, Rounding
+from charging.plan import Direction, Instant, Lines, Plan, Rate, Unit
+from charging.tariff import Position, cost, in_steps, price, quota, reach
 
 #: Draws past everything that could pay: consumed, but not covered. It is no bucket's number.
 SHORTFALL: Final = 0
@@ -35,6 +36,8 @@ class Bucket:
     valid_from: Instant
     expires_at: Instant | None
     created_at: Instant
+    scope: str = ""
+    """When, where and for whom it may be drawn, as `scope` reads it; empty: always, everywhere, for all of the account."""
 
 
 class Usage(NamedTuple):
@@ -60,12 +63,16 @@ class Coverage(NamedTuple):
     rated: dict[int, Rated]
     """Per price line touched: its new totals in this session."""
     money: int
-    """The part of `draws` that is money, micros."""
+    """The part of `draws` that is money, micros, less `credit`."""
     uncovered: Usage
+    credit: int = 0
+    """Micros to be given back: a volume tier has made cheaper what was paid before."""
+    refused: bool = False
+    """The price of the session itself is not paid, so nothing is."""
 
 
 def draw_order(bucket: Bucket) -> tuple[bool, int, Instant, Instant, int]:
-    """Blocker, then priority (lower first), then earlier expiry, then earlier creation; the id breaks a tie."""
+    """What is drawn first: blocker, then priority (lower first), then earlier expiry, then earlier creation; the id breaks a tie."""
     expires_at = NEVER if bucket.expires_at is None else bucket.expires_at
     return (not bucket.blocker, bucket.priority, expires_at, bucket.created_at, bucket.bucket_id)
 
@@ -102,21 +109,67 @@ def cover(
     available: Callable[[Bucket], int],
     rated: dict[int, Rated],
     credit_micros: int,
+    lines: Lines | None = None,
+    counted: Mapping[int, int] = MappingProxyType({}),
 ) -> Coverage:
     """Spread `usage` over `buckets` (usable ones, in draw order) and price what they leave by the plan's lines.
 
     A bucket of the usage's own unit goes before money. `available` says what a bucket may give; `rated` is what this
     session has been charged per price line so far; `credit_micros` is what the money buckets may go below zero.
+    `lines` are those that price this use (all of the plan); `counted` says what lines that count over a period have
+    counted in it.
     """
     draws: list[tuple[Bucket, int]] = []
+    if plan.prices_sessions:
+        return _cover_session(plan, usage, buckets, available, rated, credit_micros, lines or plan.lines, counted)
     uncovered, blocked = _from_own_units(charged_part(plan, usage), buckets, available, draws)
     if not plan.rates or not any(uncovered):
         return Coverage(draws, {}, 0, uncovered)
-    purse = sum(available(b) + (credit_micros if is_purse(b) else 0) for b in buckets if b.unit == "money")
-    new_rated, micros, uncovered = _by_rates(plan, uncovered, blocked, rated, purse)
-    if micros:
+    purse = _purse(buckets, available, credit_micros)
+    if lines is None:
+        lines = plan.lines
+    new_rated, micros, uncovered = _by_rates(plan, uncovered, blocked, rated, purse, lines, counted)
+    if micros > 0:
         draws += _from_money(buckets, available, micros)
+    elif micros:
+        return Coverage(draws, new_rated, micros, uncovered, -micros)
     return Coverage(draws, new_rated, micros, uncovered)
+
+
+def _purse(buckets: Sequence[Bucket], available: Callable[[Bucket], int], credit_micros: int) -> int:
+    """What money there is, as far as an amount of it can be written down."""
+    purse = sum(available(b) + (credit_micros if is_purse(b) else 0) for b in buckets if b.unit == "money")
+    return purse if purse < MAX_AMOUNT else MAX_AMOUNT
+
+
+def _cover_session(
+    plan: Plan,
+    usage: Usage,
+    buckets: Sequence[Bucket],
+    available: Callable[[Bucket], int],
+    rated: dict[int, Rated],
+    credit_micros: int,
+    lines: Lines,
+    counted: Mapping[int, int],
+) -> Coverage:
+    """Where the session itself has a price: it is paid first, or nothing is."""
+    draws: list[tuple[Bucket, int]] = []
+    purse = _purse(buckets, available, credit_micros)
+    new_rated: dict[int, Rated] = {}
+    entrance = 0
+    for index, rate in lines:
+        if rate.unit == "session" and not rated.get(index, _NOTHING_RATED).units:
+            units, micros = _affordable(rate, plan.rounding, _NOTHING_RATED, 1, purse - entrance, counted.get(index, 0))
+            if not units:
+                return Coverage([], {}, 0, charged_part(plan, usage), refused=True)
+            entrance += micros
+            new_rated[index] = Rated(1, micros)
+    uncovered, blocked = _from_own_units(charged_part(plan, usage), buckets, available, draws)
+    used, micros, uncovered = _by_rates(plan, uncovered, blocked, rated, purse - entrance, lines, counted)
+    micros += entrance
+    if micros > 0:
+        draws += _from_money(buckets, available, micros)
+    return Coverage(draws, new_rated | used, micros, uncovered, max(-micros, 0))
 
 
 def _from_own_units(
@@ -150,25 +203,33 @@ def _from_own_units(
 
 
 def _by_rates(
-    plan: Plan, usage: Usage, blocked: frozenset[Unit], rated: dict[int, Rated], purse: int
+    plan: Plan,
+    usage: Usage,
+    blocked: frozenset[Unit],
+    rated: dict[int, Rated],
+    purse: int,
+    lines: Lines,
+    counted: Mapping[int, int],
 ) -> tuple[dict[int, Rated], int, Usage]:
     """Price a usage by the plan's lines as far as `purse` micros reach: the lines' new totals, micros, what is left."""
     up, down, seconds = usage
     new_rated: dict[int, Rated] = {}
     micros = 0
-    for index, rate in enumerate(plan.rates):
+    for index, rate in lines:
         if rate.unit in blocked:
             continue
         if rate.unit == "seconds":
             units = seconds
+        elif rate.unit == "session":
+            continue
         else:
             units = (up if rate.direction != "down" else 0) + (down if rate.direction != "up" else 0)
         before = rated.get(index, _NOTHING_RATED)
-        units, cost = _affordable(rate, plan.rounding, before, units, purse - micros)
+        units, spent = _affordable(rate, plan.rounding, before, units, purse - micros, counted.get(index, 0))
         if not units:
             continue
-        micros += cost
-        new_rated[index] = Rated(before.units + units, before.micros + cost)
+        micros += spent
+        new_rated[index] = Rated(before.units + units, before.micros + spent)
         if rate.unit == "seconds":
             seconds -= units
         else:
@@ -178,15 +239,34 @@ def _by_rates(
     return new_rated, micros, Usage(up, down, seconds)
 
 
-def _affordable(rate: Rate, rounding: Rounding, before: Rated, units: int, purse: int) -> tuple[int, int]:
+def _affordable(rate: Rate, rounding: Rounding, before: Rated, units: int, purse: int, counted: int) -> tuple[int, int]:
     """How many of `units` a purse pays for at this point of the session, and their cost."""
     if not units:
         return 0, 0
-    cost = price(rate, before.units + units, rounding) - before.micros
-    if cost > purse:
+    if not rate.plain:
+        return _affordable_in_tiers(rate, rounding, before, units, purse, counted)
+    try:
+        spent = price(rate, before.units + units, rounding) - before.micros
+    except OverflowError:  # more than any purse holds
+        spent = MAX_AMOUNT + 1
+    if spent > purse:
         units = max(0, min(units, quota(rate, before.micros + max(purse, 0), rounding) - before.units))
-        cost = price(rate, before.units + units, rounding) - before.micros if units else 0
-    return units, cost
+        spent = price(rate, before.units + units, rounding) - before.micros if units else 0
+    return units, spent
+
+
+def _affordable_in_tiers(
+    rate: Rate, rounding: Rounding, before: Rated, units: int, purse: int, counted: int
+) -> tuple[int, int]:
+    at = Position(
+        before.units, in_steps(rate, before.units) if rate.accumulate == "session" else counted, before.micros
+    )
+    if rate.maximum_micros is None or rate.beyond == "free":
+        spent = cost(rate, at, units, rounding)
+        if spent <= purse:
+            return units, spent
+    units = min(units, reach(rate, at, max(purse, 0), rounding))
+    return units, cost(rate, at, units, rounding) if units else 0
 
 
 _NOTHING_BLOCKED: Final[frozenset[Unit]] = frozenset()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from charging import rating
 from charging.book import Book
-from charging.buckets import Usage, charged_part
+from charging.buckets import Rated, Usage, charged_part, read_rated
+from charging.money import MAX_AMOUNT
 from charging.plan import Instant, Plan, Profile
 from charging.session import Session
+from charging.tariff import Position, reach
 
 #: A report's own way to us: the NAS writes it, the network carries it, the writer commits it.
 REPORT_DELAY_SECONDS: Final = 5
@@ -23,6 +26,8 @@ SETTLING_MS: Final = 2_000
 MOST_DISCONNECTS: Final = 3
 #: The one reason for a cut that money takes back.
 EXHAUSTED: Final = "exhausted"
+#: A cut that money does not take back.
+AT_MAXIMUM: Final = "maximum"
 RETRY_MS: Final = 30_000
 
 
@@ -43,10 +48,16 @@ def hold_next(book: Book, session: Session, plan: Plan, now: Instant) -> bool:
     if not plan.charged_units:
         return True
     want = slice_of(plan, session.interval_seconds)
-    if plan.charges_total_octets_only and book.keeps_hold(session, want.up + want.down, session.stale_at, now):
-        return True
-    uncovered = book.hold(session, want, session.stale_at, now)
-    return not nothing_covered(plan, want, uncovered)
+    if book.is_plain(plan):
+        if plan.charges_total_octets_only and book.keeps_hold(session, want.up + want.down, session.stale_at, now):
+            return True
+        book.release(session)
+        coverage = book.coverable(session, plan, want, now)
+    else:
+        book.release(session)
+        coverage = rating.hold(book, session, plan, want, read_rated(session.rated), now)
+    book.hold(session, coverage, session.stale_at)
+    return not (coverage.refused or nothing_covered(plan, want, coverage.uncovered))
 
 
 def nothing_covered(plan: Plan, want: Usage, uncovered: Usage) -> bool:
@@ -66,9 +77,27 @@ def profile_of(plan: Plan, session: Session) -> Profile:
     return plan.profile
 
 
+def at_maximum(book: Book, session: Session, plan: Plan, now: Instant) -> bool:
+    """Has the session come to the maximum of a price line that disconnects there?"""
+    if not plan.disconnects_at_maximum:
+        return False
+    rated = read_rated(session.rated)
+    for index, rate in rating.lines_at(session, plan, now):
+        if rate.maximum_micros is not None and rate.beyond == "disconnect":
+            before = rated.get(index, Rated(0, 0))
+            counted = rating.counted_by(book, session, plan, rate, before, now)
+            if not reach(rate, Position(before.units, counted, before.micros), MAX_AMOUNT, plan.rounding):
+                return True
+    return False
+
+
 def exhaust(book: Book, session: Session, plan: Plan, now: Instant) -> None:
-    """Nothing pays for this session any more: have the plan's exhausted action applied."""
+    """Nothing pays for this session any more: have the plan's exhausted action applied; at a price line's maximum, end it."""
     book.release(session)
+    if at_maximum(book, session, plan, now):
+        book.command(session, "cut", AT_MAXIMUM, now)
+        book.notify(EXHAUSTED, AT_MAXIMUM, now, session=session)
+        return
     book.command(session, "cut" if plan.exhausted.action == "disconnect" else "exhausted", EXHAUSTED, now)
     book.notify("exhausted", plan.exhausted.action, now, session=session, facts={"action": plan.exhausted.action})
 

@@ -10,6 +10,7 @@ from charging.buckets import Bucket
 from charging.enforcement import reconsider
 from charging.money import MAX_AMOUNT
 from charging.plan import Allowance, Instant, Plan, Unit
+from charging.scope import scope_of
 
 TOP_UP_BUCKET = "top-up"
 
@@ -35,6 +36,8 @@ class Grant:
     plan_version_id: int
     reference: str
     actor: str
+    subscriber_id: int | None = None
+    """Who it is for, where an allowance is not shared."""
 
 
 class Applied(NamedTuple):
@@ -64,7 +67,7 @@ def grant(book: Book, item: Grant, now: Instant) -> Applied:
     """Fill a bucket for each of the plan's allowances."""
     plan = book.plans(item.plan_version_id)
     for allowance in plan.allowances:
-        bucket = book.add_bucket(_allowance_bucket(book, plan, allowance, now))
+        bucket = book.add_bucket(_allowance_bucket(book, plan, allowance, item.subscriber_id, now))
         book.move(bucket, f"grant:{plan.name}", allowance.amount, "grant", item.reference, now, item.actor)
     reconsider(book, "grant", now)
     return Applied(0)
@@ -111,7 +114,7 @@ def _empty(account_id: int, bucket_id: int, name: str, unit: Unit, now: Instant)
     )
 
 
-def _allowance_bucket(book: Book, plan: Plan, allowance: Allowance, now: Instant) -> Bucket:
+def _allowance_bucket(book: Book, plan: Plan, allowance: Allowance, subscriber_id: int | None, now: Instant) -> Bucket:
     left = (allowance.amount * (100 - percent) // 100 for percent in sorted(plan.thresholds_percent))
     bucket = _empty(book.account.account_id, book.new_id(), allowance.name, allowance.unit, now)
     bucket.direction = allowance.direction
@@ -120,6 +123,7 @@ def _allowance_bucket(book: Book, plan: Plan, allowance: Allowance, now: Instant
     bucket.priority = allowance.priority
     bucket.blocker = allowance.blocker
     bucket.source = f"allowance:{plan.name}"
+    bucket.scope = scope_of(plan, allowance, subscriber_id)
     if allowance.validity is not None:
         bucket.expires_at = allowance.validity.after(now, plan.time_zone)
     return bucket

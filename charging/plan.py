@@ -6,12 +6,15 @@ Rates are bit/s, volumes octets, times seconds, money micros. `up` is from the s
 import calendar
 import hashlib
 import json
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from math import lcm
+from typing import Any, Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from charging.money import UP_TO_MICROS, Rounding
+from charging.window import NEVER, Period, Timetable, Window
+from charging.zone import Place, Zone
 
 Instant = int
 """Milliseconds since the epoch, UTC."""
@@ -19,8 +22,16 @@ Instant = int
 Unit = Literal["octets", "seconds", "money"]
 Direction = Literal["total", "down", "up"]
 Action = Literal["throttle", "redirect", "disconnect"]
+RatedUnit = Literal["octets", "seconds", "session"]
+TierMode = Literal["graduated", "volume", "package", "flat"]
+Accumulation = Literal["session", "day", "week", "month"]
+Beyond = Literal["free", "disconnect"]
 
 DEFAULT_INTERIM_INTERVAL_SECONDS: Final = 300
+
+#: Of a field that plans of older versions do not know: it is left out of the kept text where it has its default, so that
+#: a plan that does not use it keeps its text and its digest.
+LATER: Final = {"later": True}
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND: Final = timedelta(seconds=1)
@@ -88,30 +99,131 @@ class Allowance:
     validity: Duration | None = None
     blocker: bool = False
     """When this bucket is empty, nothing else is drawn: the session is exhausted."""
+    windows: tuple[str, ...] = field(default=(), metadata=LATER)
+    """Only use in one of these time windows draws it."""
+    zones: tuple[str, ...] = field(default=(), metadata=LATER)
+    """Only sessions in one of these zones draw it."""
+    shared: bool = field(default=True, metadata=LATER)
+    """False: only the subscriber that it was granted for draws it."""
+    member_cap: int | None = field(default=None, metadata=LATER)
+    """What one subscriber of the account draws at most, in `member_cap_per`."""
+    member_cap_per: Period | None = field(default=None, metadata=LATER)
+    """None: in all the bucket's time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """One tier of a price line: `price_micros` per `per` units, up to and with the unit number `upto`; None: no end."""
+
+    upto: int | None
+    price_micros: int
+    per: int = 1
+
+    def __post_init__(self) -> None:
+        if self.price_micros < 0 or self.per < 1:
+            raise ValueError("a tier's price is not negative, and per at least 1 unit")
+
+
+class Step(NamedTuple):
+    """A tier as it is computed: `base + blocks begun since start · slope`, over the curve's denominator."""
+
+    base: int
+    start: int
+    block: int
+    slope: int
+
+
+class Curve(NamedTuple):
+    """The tiers of a price line over one common denominator, so that a price is rounded once."""
+
+    denominator: int
+    ends: tuple[int, ...]
+    """The last unit of each tier but the last."""
+    steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
     """A price line: `price_micros` per `per` units, sold in whole steps of `step` units, and a fee once per session.
 
-    The price stays an exact pair, because micros per octet would not be an integer.
+    The price stays an exact pair, because micros per octet would not be an integer. With `tiers`, they say the price.
     """
 
-    unit: Unit
+    unit: RatedUnit
     direction: Direction
     price_micros: int
     per: int
     step: int
     fee_micros: int = 0
+    name: str = field(default="", metadata=LATER)
+    """By it a count that is longer than a session goes on in the plan's next version."""
+    first_step: int = field(default=0, metadata=LATER)
+    """The size of a session's first step; 0: as the following ones."""
+    tiers: tuple[Tier, ...] = field(default=(), metadata=LATER)
+    mode: TierMode = field(default="graduated", metadata=LATER)
+    accumulate: Accumulation = field(default="session", metadata=LATER)
+    """What `free`, tiers, minimum and maximum count over: a session, or a calendar period of one subscriber."""
+    free: int = field(default=0, metadata=LATER)
+    """So many units cost nothing."""
+    minimum_micros: int = field(default=0, metadata=LATER)
+    """What use beyond the free units costs at least."""
+    maximum_micros: int | None = field(default=None, metadata=LATER)
+    beyond: Beyond = field(default="free", metadata=LATER)
+    """What happens at the maximum."""
+    discount_percent: int = field(default=0, metadata=LATER)
+    windows: tuple[str, ...] = field(default=(), metadata=LATER)
+    """It prices use in one of these time windows; empty: at any time."""
+    zones: tuple[str, ...] = field(default=(), metadata=LATER)
+    service_classes: tuple[str, ...] = field(default=(), metadata=LATER)
+    valid_from: Instant | None = field(default=None, metadata=LATER)
+    valid_until: Instant | None = field(default=None, metadata=LATER)
+
+    plain: bool = field(init=False, repr=False, compare=False)
+    """Price, step and fee say everything."""
+    curve: Curve = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # tariff divides by these on every report; it must be able to trust them.
-        if self.unit == "money":
-            raise ValueError("a rate prices octets or seconds, not money")
-        if self.price_micros < 0 or self.fee_micros < 0:
+        if self.price_micros < 0 or self.fee_micros < 0 or self.minimum_micros < 0:
             raise ValueError("a price and a fee are not negative")
-        if self.per < 1 or self.step < 1:
+        if self.per < 1 or self.step < 1 or self.first_step < 0 or self.free < 0:
             raise ValueError("a price is per at least 1 unit, in steps of at least 1 unit")
+        if self.unit not in {"octets", "seconds", "session"}:
+            raise ValueError("a rate prices octets, seconds or sessions, not money")
+        if not 0 <= self.discount_percent <= 100 or (self.maximum_micros or 0) < 0:
+            raise ValueError("a discount is 0 to 100 percent, a maximum not negative")
+        ends = [tier.upto for tier in self.tiers]
+        if ends and (ends[-1] is not None or any(e is None for e in ends[:-1])):
+            raise ValueError("the last tier has no end, the others have one")
+        plain = not (self.tiers or self.first_step or self.free or self.minimum_micros or self.discount_percent)
+        plain = plain and self.maximum_micros is None and self.mode == "graduated" and self.accumulate == "session"
+        object.__setattr__(self, "plain", plain and self.unit != "session")
+        object.__setattr__(self, "curve", _curve(self.tiers or (Tier(None, self.price_micros, self.per),), self.mode))
+
+
+def _curve(tiers: tuple[Tier, ...], mode: TierMode) -> Curve:
+    denominator = lcm(*(tier.per for tier in tiers)) if mode in {"graduated", "volume"} else 1
+    ends = tuple(tier.upto for tier in tiers if tier.upto is not None)
+    if any(upto <= before for before, upto in zip((0, *ends), ends, strict=False)):
+        raise ValueError("each tier ends after the one before it")
+    steps: list[Step] = []
+    start = base = 0
+    for tier in tiers:
+        slope = tier.price_micros * denominator // (tier.per if mode in {"graduated", "volume"} else 1)
+        match mode:
+            case "graduated":
+                step = Step(base, start, 1, slope)
+            case "package":
+                step = Step(base, start, tier.per, slope)
+            case "volume":
+                step = Step(0, 0, 1, slope)
+            case _:
+                step = Step(slope, start, 1, 0)
+        steps.append(step)
+        if tier.upto is not None:
+            base = step.base + -(-(tier.upto - step.start) // step.block) * step.slope
+            start = tier.upto
+    return Curve(denominator, ends, tuple(steps))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +236,11 @@ class Exhausted:
     def __post_init__(self) -> None:
         if (self.profile is None) != (self.action == "disconnect"):
             raise ValueError("throttle and redirect need a profile, disconnect has none")
+
+
+Lines = tuple[tuple[int, Rate], ...]
+#: Kinds of sessions whose price lines a plan remembers.
+_MOST_CHOICES: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +259,9 @@ class Plan:
     """Live sessions per subscriber at the same time; None: no limit."""
     rounding: Rounding = UP_TO_MICROS
     description: str = ""
+    windows: tuple[Window, ...] = field(default=(), metadata=LATER)
+    """Those that rates and allowances name."""
+    zones: tuple[Zone, ...] = field(default=(), metadata=LATER)
 
     # Facts that follow from the fields above, computed once because every report asks for them.
     charged_units: frozenset[Unit] = field(init=False, repr=False, compare=False)
@@ -153,10 +273,20 @@ class Plan:
     max_down_octets_per_second: int | None = field(init=False, repr=False, compare=False)
     """What the line can carry while in credit: the larger of rate and burst, rounded up; None: not limited."""
     max_up_octets_per_second: int | None = field(init=False, repr=False, compare=False)
+    lines: Lines = field(init=False, repr=False, compare=False)
+    """All price lines, with their numbers."""
+    selective: bool = field(init=False, repr=False, compare=False)
+    """Which line prices a use depends on when, where, and on what was used in the period."""
+    prices_sessions: bool = field(init=False, repr=False, compare=False)
+    counts: bool = field(init=False, repr=False, compare=False)
+    """Something is counted over periods: a price line, or what a member draws from an allowance."""
+    disconnects_at_maximum: bool = field(init=False, repr=False, compare=False)
+    timetable: Timetable | None = field(init=False, repr=False, compare=False)
+    _chosen: dict[tuple[Place, frozenset[str]], Lines] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         lines: tuple[Allowance | Rate, ...] = (*self.allowances, *self.rates)
-        units: set[Unit] = {line.unit for line in lines if line.unit != "money"}
+        units: set[Unit] = {line.unit for line in lines if line.unit not in {"money", "session"}}  # type: ignore[misc]
         if self.rates:
             units.add("money")
         profile = self.profile
@@ -166,9 +296,22 @@ class Plan:
             "charges_total_octets_only": (
                 units - {"money"} == {"octets"}
                 and {line.direction for line in lines if line.unit == "octets"} == {"total"}
+                and all(rate.unit != "session" for rate in self.rates)
             ),
             "max_down_octets_per_second": _octets_per_second(profile.rate_down_bps, profile.burst_down_bps),
             "max_up_octets_per_second": _octets_per_second(profile.rate_up_bps, profile.burst_up_bps),
+            "lines": tuple(enumerate(self.rates)),
+            "selective": any(map(_is_selective, self.rates)),
+            "prices_sessions": any(rate.unit == "session" for rate in self.rates),
+            "counts": (
+                any(rate.accumulate != "session" for rate in self.rates)
+                or any(each.member_cap is not None for each in self.allowances)
+            ),
+            "disconnects_at_maximum": any(
+                rate.maximum_micros is not None and rate.beyond == "disconnect" for rate in self.rates
+            ),
+            "timetable": _timetable(self),
+            "_chosen": {},
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
@@ -176,6 +319,55 @@ class Plan:
     def charges(self, unit: Unit) -> bool:
         """Does usage in this unit (for `money`: any usage at all) draw something?"""
         return unit in self.charged_units
+
+    def lines_for(self, place: Place, opened: frozenset[str]) -> Lines:
+        """The lines that price a use there while these windows are open: of each unit and direction the first that
+        fits, with its number."""
+        chosen = self._chosen.get((place, opened))
+        if chosen is None:
+            if len(self._chosen) >= _MOST_CHOICES:
+                self._chosen.clear()
+            chosen = self._chosen[place, opened] = _choose(self, place, opened)
+        return chosen
+
+
+def _is_selective(rate: Rate) -> bool:
+    dated = rate.valid_from is not None or rate.valid_until is not None
+    return bool(dated or rate.windows or rate.zones or rate.service_classes or rate.accumulate != "session")
+
+
+def _timetable(plan: Plan) -> Timetable | None:
+    """When which price lines hold: by the windows' names, and by their own dates."""
+    named = {name for rate in plan.rates for name in rate.windows}
+    dated = tuple(
+        (f"#{index}", rate.valid_from or 0, NEVER if rate.valid_until is None else rate.valid_until)
+        for index, rate in enumerate(plan.rates)
+        if rate.valid_from is not None or rate.valid_until is not None
+    )
+    windows = tuple(window for window in plan.windows if window.name in named)
+    return Timetable(plan.time_zone, windows, dated) if windows or dated else None
+
+
+def _choose(plan: Plan, place: Place, opened: frozenset[str]) -> Lines:
+    zones = {zone.name for zone in plan.zones if zone.holds(place)}
+    chosen: list[tuple[int, Rate]] = []
+    priced: set[tuple[RatedUnit, str]] = set()
+    for index, rate in plan.lines:
+        if (
+            (rate.windows and opened.isdisjoint(rate.windows))
+            or (rate.zones and zones.isdisjoint(rate.zones))
+            or (rate.service_classes and place.service_class not in rate.service_classes)
+            or ((rate.valid_from is not None or rate.valid_until is not None) and f"#{index}" not in opened)
+        ):
+            continue
+        ways: tuple[Direction, ...] = (
+            ("down", "up") if rate.unit == "octets" and rate.direction == "total" else (rate.direction,)
+        )
+        left = [way for way in ways if (rate.unit, way) not in priced]
+        if left:
+            priced |= {(rate.unit, way) for way in left}
+            chosen.append((index, rate if len(left) == len(ways) else replace(rate, direction=left[0])))
+    return tuple(chosen)
 
 
 def _octets_per_second(rate_bps: int | None, burst_bps: int | None) -> int | None:
@@ -187,7 +379,7 @@ def _octets_per_second(rate_bps: int | None, burst_bps: int | None) -> int | Non
 
 def to_json(plan: Plan) -> str:
     """The plan as one line of canonical JSON: every field, keys sorted, profiles inlined. Equal plans, equal text."""
-    return json.dumps(_plain(plan), sort_keys=True, separators=(",", ":"))
+    return json.dumps(plain(plan), sort_keys=True, separators=(",", ":"))
 
 
 def digest(plan: Plan) -> str:
@@ -206,21 +398,29 @@ def from_json(text: str) -> Plan:
             profile=_profile(read.pop("profile")),
             thresholds_percent=tuple(read.pop("thresholds_percent", ())),
             allowances=tuple(_allowance(item) for item in read.pop("allowances", ())),
-            rates=tuple(Rate(**item) for item in read.pop("rates", ())),
+            rates=tuple(_rate(item) for item in read.pop("rates", ())),
             exhausted=Exhausted() if exhausted is None else _exhausted(exhausted),
             rounding=UP_TO_MICROS if rounding is None else Rounding(**rounding),
+            windows=tuple(window_from(item) for item in read.pop("windows", ())),
+            zones=tuple(zone_from(item) for item in read.pop("zones", ())),
             **read,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"this text is not a plan that this version can read: {error}") from error
 
 
-def _plain(value: object) -> Any:
+def plain(value: object) -> Any:
+    """A value of plans as JSON has it."""
     if is_dataclass(value):
-        return {item.name: _plain(getattr(value, item.name)) for item in fields(value) if item.init}
+        return {item.name: plain(getattr(value, item.name)) for item in fields(value) if _is_kept(item, value)}
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
+
+
+def _is_kept(item: "Field[Any]", value: object) -> bool:
+    unused = "later" in item.metadata and item.default is not MISSING and getattr(value, item.name) == item.default
+    return item.init and not unused
 
 
 def _profile(read: dict[str, Any]) -> Profile:
@@ -230,7 +430,24 @@ def _profile(read: dict[str, Any]) -> Profile:
 
 def _allowance(read: dict[str, Any]) -> Allowance:
     validity = read.pop("validity", None)
-    return Allowance(validity=None if validity is None else Duration(**validity), **read)
+    names: dict[str, Any] = {key: tuple(read.pop(key, ())) for key in ("windows", "zones")}
+    return Allowance(validity=None if validity is None else Duration(**validity), **names, **read)
+
+
+def _rate(read: dict[str, Any]) -> Rate:
+    names: dict[str, Any] = {key: tuple(read.pop(key, ())) for key in ("windows", "zones", "service_classes")}
+    return Rate(tiers=tuple(Tier(**item) for item in read.pop("tiers", ())), **names, **read)
+
+
+def window_from(read: dict[str, Any]) -> Window:
+    """A window as `plain` wrote it."""
+    pairs: dict[str, Any] = {key: tuple((a, b) for a, b in read.pop(key, ())) for key in ("hours", "dates")}
+    return Window(days=tuple(read.pop("days", ())), **pairs, **read)
+
+
+def zone_from(read: dict[str, Any]) -> Zone:
+    """A zone as `plain` wrote it."""
+    return Zone(read.pop("name"), **{key: tuple(names) for key, names in read.items()})
 
 
 def _exhausted(read: dict[str, Any]) -> Exhausted:

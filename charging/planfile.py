@@ -6,8 +6,10 @@ docs/plans.md explains the keys.
 """
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
-from typing import Final, TypeVar, get_args
+from datetime import date, datetime, timedelta
+from typing import Final, NamedTuple, TypeVar, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -16,17 +18,25 @@ from charging.money import EXPONENTS, MAX_AMOUNT, PRICE_DECIMALS, Rounding, Roun
 from charging.money import parse_price as parse_price_text
 from charging.plan import (
     DEFAULT_INTERIM_INTERVAL_SECONDS,
+    Accumulation,
     Action,
     Allowance,
+    Beyond,
     Direction,
     Duration,
     Exhausted,
+    Instant,
     Plan,
     Profile,
     Rate,
+    RatedUnit,
+    Tier,
+    TierMode,
     Unit,
 )
 from charging.tomlfile import NAME, BadValueError, Table, TomlFileError, parse
+from charging.window import DAY_MINUTES, Period, Window, local
+from charging.zone import Zone
 
 T = TypeVar("T")
 
@@ -37,13 +47,17 @@ MIN_INTERIM_INTERVAL_SECONDS: Final = 60
 MAX_INTERIM_INTERVAL_SECONDS: Final = 86_400
 MAX_RATE_BPS: Final = 10**12
 MAX_TIMEOUT_SECONDS: Final = 2**32 - 1
-MAX_STEP: Final[Mapping[Unit, int]] = {"octets": 10 * 10**9, "seconds": 86_400}
+MAX_STEP: Final[Mapping[RatedUnit, int]] = {"octets": 10 * 10**9, "seconds": 86_400, "session": 1}
 """The largest charging step: a hold must be able to pay for the next one."""
 MAX_PER: Final = 10**15
 MAX_PRICE_MICROS: Final = 10**15
 MAX_TEXT_OCTETS: Final = 247
 """What fits any RADIUS attribute, vendor-specific ones too."""
 MAX_PLANS: Final = 10_000
+MAX_TIERS: Final = 20
+MAX_ENTRIES: Final = 200
+"""In a list of a window or a zone."""
+_WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 class PlanFileError(TomlFileError):
@@ -69,6 +83,8 @@ def _file(top: Table) -> list[Plan]:
     currency = top.take("currency", _currency, "", required='currency = "EUR"')
     time_zone = top.take("time_zone", _time_zone, "UTC", required='time_zone = "Europe/Berlin"')
     profiles = {name: _profile(name, table) for name, table in top.tables("profile").items()}
+    windows = {name: _window(name, table) for name, table in top.tables("window").items()}
+    zones = {name: _zone(name, table) for name, table in top.tables("zone").items()}
     tables = top.tables("plan")
     top.finish()
     if not tables and not top.faults.under(("plan",)):
@@ -76,7 +92,50 @@ def _file(top: Table) -> list[Plan]:
     if len(tables) > MAX_PLANS:
         top.fault("plan", f"{len(tables)} plans in one file; the most is {MAX_PLANS}")
         return []
-    return [_plan(name, table, currency, time_zone, profiles) for name, table in tables.items()]
+    sale = _Sale(currency, time_zone, profiles, windows, zones)
+    return [_plan(name, table, sale) for name, table in tables.items()]
+
+
+class _Sale(NamedTuple):
+    """What all plans of a file share."""
+
+    currency: str
+    time_zone: str
+    profiles: Mapping[str, Profile]
+    windows: Mapping[str, Window]
+    zones: Mapping[str, Zone]
+
+    def windows_named(self, value: object) -> tuple[str, ...]:
+        return _names(value, tuple(self.windows), "window")
+
+    def zones_named(self, value: object) -> tuple[str, ...]:
+        return _names(value, tuple(self.zones), "zone")
+
+
+def _window(name: str, table: Table) -> Window:
+    window = Window(
+        name,
+        days=table.take("days", _days, ()),
+        hours=table.take("hours", _hours, ()),
+        dates=table.take("dates", _dates, ()),
+    )
+    if not table.values:
+        table.fault(None, 'is open always; write days = ["sat", "sun"], hours = ["22:00-06:00"] or dates = ["12-25"]')
+    table.finish()
+    return window
+
+
+def _zone(name: str, table: Table) -> Zone:
+    zone = Zone(
+        name,
+        nas_groups=table.take("nas_groups", _patterns, ()),
+        called_stations=table.take("called_stations", _patterns, ()),
+        realms=table.take("realms", _patterns, ()),
+    )
+    if not table.values:
+        table.fault(None, 'holds everything; write nas_groups = ["NAME"], called_stations = ["*:guest"] or realms')
+    table.finish()
+    return zone
 
 
 def _profile(name: str, table: Table) -> Profile:
@@ -118,31 +177,41 @@ def _attributes(table: Table) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def _plan(name: str, table: Table, currency: str, time_zone: str, profiles: Mapping[str, Profile]) -> Plan:
+def _plan(name: str, table: Table, sale: _Sale) -> Plan:
+    currency, profiles = sale.currency, sale.profiles
+
     def profile_named(value: object) -> Profile:
         return profiles[_one_of(value, tuple(profiles), "profile", "write [profile.{}] for it")]
 
     profile = table.take("profile", profile_named, None, required='profile = "NAME" of a [profile.NAME]')
     rounding_mode: RoundingMode = table.take("rounding", _rounding_mode, "up")
     decimals = table.take("decimals", _integer_between(0, PRICE_DECIMALS), PRICE_DECIMALS)
+    thresholds = table.take("thresholds", _thresholds, ())
+    allowances, rates = _allowances(table, sale), _rates(table, sale)
+    lines: tuple[Allowance | Rate, ...] = (*allowances, *rates)
+    windows_used = {window for line in lines for window in line.windows}
+    zones_used = {zone for line in lines for zone in line.zones}
     plan = Plan(
         name=name,
         currency=currency,
-        time_zone=time_zone,
+        time_zone=sale.time_zone,
         profile=profile or Profile(""),
-        thresholds_percent=table.take("thresholds", _thresholds, ()),
-        allowances=_allowances(table, currency),
-        rates=_rates(table, currency),
+        thresholds_percent=thresholds,
+        allowances=allowances,
+        rates=rates,
         exhausted=_exhausted(table, profile, profile_named),
         max_sessions=table.take("max_sessions", _max_sessions, 1),
         rounding=Rounding(rounding_mode, decimals),
         description=table.take("description", _description, ""),
+        windows=tuple(window for window in sale.windows.values() if window.name in windows_used),
+        zones=tuple(zone for zone in sale.zones.values() if zone.name in zones_used),
     )
     table.finish()
     return plan
 
 
-def _allowances(plan: Table, currency: str) -> tuple[Allowance, ...]:
+def _allowances(plan: Table, sale: _Sale) -> tuple[Allowance, ...]:
+    currency = sale.currency
     tables = plan.array("allowance")
     found: list[Allowance] = []
     names: set[str] = set()
@@ -163,7 +232,17 @@ def _allowances(plan: Table, currency: str) -> tuple[Allowance, ...]:
             priority=table.take("priority", _integer_between(-1_000, 1_000), 0),
             validity=table.take("validity", _validity, None),
             blocker=table.take("blocker", _boolean, default=False),
+            windows=table.take("windows", sale.windows_named, ()),
+            zones=table.take("zones", sale.zones_named, ()),
+            shared=table.take("shared", _boolean, default=True),
+            member_cap=table.take("member_cap", _amount(unit, currency), None),
+            member_cap_per=table.take("member_cap_per", _period, None),
         )
+        if "member_cap_per" in table.values and "member_cap" not in table.values:
+            example = _EXAMPLES[unit or "octets"]
+            table.fault("member_cap_per", f'a period without a cap; write member_cap = "{example}" too')
+        if not allowance.shared and "member_cap" in table.values:
+            table.fault("member_cap", "only one member draws what is not shared; leave one of the two")
         table.finish()
         if unit == "money" and not plan.values.get("rate"):
             table.fault("unit", "an allowance of money in a plan without a rate is never drawn; write a [[…rate]] too")
@@ -171,28 +250,119 @@ def _allowances(plan: Table, currency: str) -> tuple[Allowance, ...]:
     return tuple(found)
 
 
-def _rates(plan: Table, currency: str) -> tuple[Rate, ...]:
+def _rates(plan: Table, sale: _Sale) -> tuple[Rate, ...]:
     found: list[Rate] = []
-    seen: dict[tuple[Unit, Direction], int] = {}
-    for index, table in enumerate(plan.array("rate")):
-        unit: Unit | None = table.take("unit", _rated_unit, None, required='unit = "octets" or "seconds"')
-        direction = _direction_of(table, unit)
-        example = "1m" if unit == "seconds" else "1MB"
-        per = table.take("per", _units(unit, MAX_PER), 1, required=f'per = "{example}"')
-        step = table.take("step", _units(unit, MAX_STEP.get(unit or "octets", MAX_PER)), 1)
-        price = table.take("price", _price(currency), 0, required='price = "0.02"')
-        fee = table.take("fee", _price(currency), 0)
+    names: set[str] = set()
+    for table in plan.array("rate"):
+        rate = _rate(table, sale)
         table.finish()
-        if unit is None:
+        if rate is None:
             continue
-        # The same octets would be paid twice: by two equal lines, or by `total` and one of its two parts.
-        for (other_unit, other), other_index in seen.items():
-            if other_unit == unit and (other == direction or "total" in (other, direction)):
-                also = f"rate[{other_index}] prices {'' if unit == 'seconds' else other + ' '}{unit} already"
+        if rate.name in names:
+            table.fault("name", f"{rate.name!r} is the name of another rate of this plan; names must differ")
+        if rate.name:
+            names.add(rate.name)
+        # The same use would be paid twice, or the second line never be asked.
+        for other_index, other in enumerate(found):
+            same = other.unit == rate.unit and (
+                other.direction == rate.direction or "total" in {other.direction, rate.direction}
+            )
+            if same and _conditions(other) in {_conditions(rate), _NO_CONDITIONS}:
+                what = "sessions" if rate.unit == "session" else rate.unit
+                also = (
+                    f"rate[{other_index}] prices {other.direction + ' ' if rate.unit == 'octets' else ''}{what} already"
+                )
                 table.fault("direction" if "direction" in table.values else None, f"{also}; leave one of the two")
-        seen[unit, direction] = index
-        found.append(Rate(unit, direction, price, per, step, fee))
+        found.append(rate)
     return tuple(found)
+
+
+def _conditions(rate: Rate) -> tuple[object, ...]:
+    return rate.windows, rate.zones, rate.service_classes, rate.valid_from, rate.valid_until
+
+
+_NO_CONDITIONS: Final = ((), (), (), None, None)
+
+
+def _rate(table: Table, sale: _Sale) -> Rate | None:
+    """One price line; None where it can not be said what its unit is."""
+    currency = sale.currency
+    unit: RatedUnit | None = table.take("unit", _rated_unit, None, required='unit = "octets", "seconds" or "session"')
+    direction = _direction_of(table, unit)
+    example = {"seconds": "1m", "session": "1"}.get(unit or "octets", "1MB")
+    tier_tables = table.array("tier")
+    per_required = None if unit == "session" or tier_tables else f'per = "{example}"'
+    per = table.take("per", _units(unit, MAX_PER), 1, required=per_required)
+    step = table.take("step", _units(unit, MAX_STEP.get(unit or "octets", MAX_PER)), 1)
+    first_step = table.take("first_step", _units(unit, MAX_STEP.get(unit or "octets", MAX_PER)), 0)
+    price = table.take("price", _price(currency), 0, required=None if tier_tables else 'price = "0.02"')
+    if tier_tables and "price" in table.values:
+        table.fault("price", "the tiers say the price; leave one of the two")
+    name = table.take("name", _name, "")
+    fee = table.take("fee", _price(currency), 0)
+    mode: TierMode = table.take("mode", _tier_mode, "graduated")
+    tiers = _tiers(table, tier_tables, unit, per, currency)
+    if "mode" in table.values and not tier_tables and mode != "package":
+        table.fault("mode", f"{mode} says how tiers are priced; write a [[{_SHORT}.tier]] too")
+    accumulate: Accumulation = table.take("accumulate", _accumulation, "session")
+    if accumulate != "session" and not name:
+        table.fault(
+            "accumulate", f'what is counted over a {accumulate} needs a name; write name = "{unit or "data"}" too'
+        )
+    free = table.take("free", _units(unit, MAX_AMOUNT), 0)
+    minimum = table.take("minimum", _price(currency), 0)
+    maximum = table.take("maximum", _price(currency), None)
+    beyond: Beyond = table.take("at_maximum", _beyond, "free")
+    if "at_maximum" in table.values and "maximum" not in table.values:
+        table.fault("at_maximum", 'there is no maximum; write maximum = "5.00" too')
+    if maximum is not None and maximum < minimum:
+        table.fault("maximum", "is less than the minimum; write a larger one")
+    first, last = table.take("from", _date, None), table.take("until", _date, None)
+    if first is not None and last is not None and last < first:
+        table.fault("until", f"is before {first}, the first day; write a later one")
+    discount = table.take("discount", _discount, 0)
+    windows = table.take("windows", sale.windows_named, ())
+    zones = table.take("zones", sale.zones_named, ())
+    service_classes = table.take("service_classes", _service_classes, ())
+    if unit is None:
+        return None
+    try:
+        return Rate(
+            unit, direction, price, per, step, fee, name, first_step, tiers, mode, accumulate, free, minimum, maximum,
+            beyond, discount, windows, zones, service_classes, _day_begins(first, sale.time_zone),
+            _day_begins(None if last is None else last + timedelta(days=1), sale.time_zone),
+        )  # fmt: skip
+    except ValueError:  # tiers out of order: their faults are known
+        return None
+
+
+_SHORT: Final = "plan.NAME.rate"
+
+
+def _tiers(rate: Table, tables: list[Table], unit: RatedUnit | None, per: int, currency: str) -> tuple[Tier, ...]:
+    tiers: list[Tier] = []
+    before = 0
+    example = {"seconds": "10h", "session": "10"}.get(unit or "octets", "10GB")
+    if len(tables) > MAX_TIERS:
+        rate.fault("tier", f"{len(tables)} tiers; the most is {MAX_TIERS}")
+        tables = tables[:MAX_TIERS]
+    for number, table in enumerate(tables, 1):
+        last = number == len(tables)
+        required = None if last else f'upto = "{example}"; only the last tier has no end'
+        upto = table.take("upto", _units(unit, MAX_AMOUNT), None, required=required)
+        if last and "upto" in table.values:
+            table.fault("upto", "the last tier has no end; remove this line, or write another tier")
+        elif upto is not None and upto <= before:
+            table.fault("upto", "each tier ends after the one before it; write a larger amount")
+        before = upto or before
+        price = table.take("price", _price(currency), 0, required='price = "0.02"')
+        tiers.append(Tier(upto, price, table.take("per", _units(unit, MAX_PER), per)))
+        table.finish()
+    return tuple(tiers)
+
+
+def _day_begins(day: date | None, time_zone: str) -> Instant | None:
+    return None if day is None else local(day, 0, ZoneInfo(time_zone))
 
 
 def _exhausted(plan: Table, usual: Profile | None, profile_named: Callable[[object], Profile]) -> Exhausted:
@@ -329,10 +499,122 @@ def _unit(value: object) -> Unit:
     return _one_of(value, get_args(Unit), "unit")  # type: ignore[return-value]  # one of Unit's own values
 
 
-def _rated_unit(value: object) -> Unit:
+def _rated_unit(value: object) -> RatedUnit:
     if value == "money":
-        raise BadValueError("'money' has no price; write octets or seconds")
-    return _unit(value)
+        raise BadValueError("'money' has no price; write octets, seconds or session")
+    return _one_of(value, get_args(RatedUnit), "unit")  # type: ignore[return-value]  # one of RatedUnit's own values
+
+
+def _tier_mode(value: object) -> TierMode:
+    return _one_of(value, get_args(TierMode), "mode")  # type: ignore[return-value]  # one of its own
+
+
+def _accumulation(value: object) -> Accumulation:
+    return _one_of(value, get_args(Accumulation), "accumulation")  # type: ignore[return-value]  # one of its own
+
+
+def _period(value: object) -> Period:
+    return _one_of(value, get_args(Period), "period")  # type: ignore[return-value]  # one of its own
+
+
+def _beyond(value: object) -> Beyond:
+    return _one_of(value, get_args(Beyond), "action at the maximum")  # type: ignore[return-value]  # one of its own
+
+
+def _list(value: object, example: str) -> list[object]:
+    """A list, or one entry of it."""
+    entries = value if isinstance(value, list) else [value]
+    if not entries:
+        raise BadValueError(f"an empty list holds nothing; write for example {example}, or leave the line out")
+    if len(entries) > MAX_ENTRIES:
+        raise BadValueError(f"{len(entries)} entries; the most is {MAX_ENTRIES}")
+    return entries
+
+
+def _names(value: object, known: tuple[str, ...], what: str) -> tuple[str, ...]:
+    names = [_one_of(each, known, what, f"write [{what}.{{}}] for it") for each in _list(value, f'["{what}"]')]
+    return tuple(dict.fromkeys(names))
+
+
+def _days(value: object) -> tuple[int, ...]:
+    found: set[int] = set()
+    for each in _list(value, '["mon-fri"]'):
+        text = _string(each, '"mon-fri"').lower()
+        first, _, last = text.partition("-")
+        if first not in _WEEKDAYS or (last or first) not in _WEEKDAYS:
+            raise BadValueError(f"{text!r} is no weekday; write mon, tue, wed, thu, fri, sat, sun or mon-fri")
+        begin, end = _WEEKDAYS.index(first), _WEEKDAYS.index(last or first)
+        found |= {day % 7 for day in range(begin, end + 1 if end >= begin else end + 8)}
+    return tuple(sorted(found))
+
+
+def _hours(value: object) -> tuple[tuple[int, int], ...]:
+    found: list[tuple[int, int]] = []
+    for each in _list(value, '["22:00-06:00"]'):
+        text = _string(each, '"22:00-06:00"')
+        match = re.fullmatch(r"([0-9]{2}):([0-9]{2})-([0-9]{2}):([0-9]{2})", text)
+        ends = None if match is None else [int(match[1]) * 60 + int(match[2]), int(match[3]) * 60 + int(match[4])]
+        if match is None or ends is None or max(int(match[2]), int(match[4])) > 59 or max(ends) > DAY_MINUTES:
+            raise BadValueError(
+                f'{text!r} are no hours; write for example "08:00-18:00", or "22:00-06:00" over midnight'
+            )
+        if ends[0] == DAY_MINUTES or ends[0] == ends[1]:
+            raise BadValueError(f"{text!r} is no time at all; write 00:00-24:00 for a whole day")
+        found.append((ends[0], ends[1]))
+    return tuple(found)
+
+
+def _dates(value: object) -> tuple[tuple[str, str], ...]:
+    found: list[tuple[str, str]] = []
+    for each in _list(value, '["12-25"]'):
+        if isinstance(each, date):
+            found.append((each.isoformat()[:10], each.isoformat()[:10]))
+            continue
+        text = _string(each, '"12-25"')
+        first, _, last = text.partition(" to ")
+        last = last or first
+        if not all(map(_is_day, (first, last))) or len(first) != len(last):
+            raise BadValueError(f'{text!r} is no date; write "2026-12-24", "12-25" for every year, or "12-24 to 12-26"')
+        if last < first and len(first) == len("2026-12-24"):
+            raise BadValueError(f"{text!r} ends before it begins; write {last} to {first}")
+        found.append((first, last))
+    return tuple(found)
+
+
+def _is_day(text: str) -> bool:
+    if not re.fullmatch(r"([0-9]{4}-)?[0-9]{2}-[0-9]{2}", text):
+        return False
+    try:
+        date.fromisoformat(text if len(text) > len("12-25") else f"2024-{text}")  # a leap year has all days
+    except ValueError:
+        return False
+    return True
+
+
+def _date(value: object) -> date:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    text = _string(value, '"2026-12-24"')
+    if len(text) != len("2026-12-24") or not _is_day(text):
+        raise BadValueError(f"{text!r} is no day; write for example 2026-12-24")
+    return date.fromisoformat(text)
+
+
+def _patterns(value: object) -> tuple[str, ...]:
+    return tuple(_text(each) for each in _list(value, '["NAME"]'))
+
+
+def _service_classes(value: object) -> tuple[str, ...]:
+    return tuple(_text(each).lower() for each in _list(value, '["framed"]'))
+
+
+def _discount(value: object) -> int:
+    percent = value if isinstance(value, int) and not isinstance(value, bool) else None
+    if percent is None:
+        percent = amounts.parse_percent(_string(value, '"10%"'))
+    if not 1 <= percent <= 100:
+        raise BadValueError(f"{percent}% is no discount; write 1% to 100%")
+    return percent
 
 
 def _direction(value: object) -> Direction:
@@ -347,10 +629,11 @@ def _rounding_mode(value: object) -> RoundingMode:
     return _one_of(value, get_args(RoundingMode), "rounding")  # type: ignore[return-value]  # one of its own
 
 
-def _direction_of(table: Table, unit: Unit | None) -> Direction:
+def _direction_of(table: Table, unit: Unit | RatedUnit | None) -> Direction:
     direction: Direction = table.take("direction", _direction, "total")
-    if unit in ("seconds", "money") and direction != "total":
-        table.fault("direction", f"{unit} have no direction; remove this line, or write total")
+    if unit not in ("octets", None) and direction != "total":
+        what = "sessions" if unit == "session" else unit
+        table.fault("direction", f"{what} have no direction; remove this line, or write total")
         return "total"
     return direction
 
@@ -366,12 +649,14 @@ def _number_or_text(value: object, parse: Callable[[str], T], example: str) -> T
     return parse(value)
 
 
-def _units(unit: Unit | None, most: int) -> Callable[[object], int]:
-    """A positive number of octets or seconds, at most `most`. With an unknown unit nothing can be said: 1."""
+def _units(unit: Unit | RatedUnit | None, most: int) -> Callable[[object], int]:
+    """A positive number of octets, seconds or sessions, at most `most`. With an unknown unit nothing can be said: 1."""
 
     def read(value: object) -> int:
         if unit is None:
             return 1
+        if unit == "session":
+            return _integer_between(1, most)(int(value) if isinstance(value, str) and value.isdigit() else value)
         if unit == "seconds":
             count, shown = _number_or_text(value, amounts.parse_seconds, "1m"), amounts.format_seconds(most)
         else:

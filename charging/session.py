@@ -134,6 +134,10 @@ class Session:
     failed_commands: int = 0
     acked_version: int = 0
     acked_at: Instant | None = None
+    nas_group: str = ""
+    called_station: str = ""
+    realm: str = ""
+    service_class: str = ""
 
 
 class Advance(NamedTuple):

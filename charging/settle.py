@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from charging import tables
 from charging.admission import Admitted, Login, Refused, admit
 from charging.book import Account, Book
-from charging.bookkeeping import SESSION, Conflict, add_closed, read_books, write_books
+from charging.bookkeeping import SESSION, Conflict, add_closed, read_books, read_tallies, write_books
 from charging.bulk import Sets, sets
 from charging.enforcement import command_acked, command_failed
 from charging.payment import Applied, Grant, NotApplied, TopUp, grant, top_up
@@ -183,12 +183,28 @@ def _open(
         + [s.plan_version_id for s in closed]
         + [item.plan_version_id for item in items if isinstance(item, Login | Grant)],
     )
+    counting = [book for book in books.values() if not book.knows_tallies and _counts(book, items, plans)]
+    if counting:
+        read_tallies(to, counting, now)
     top_ups = [item.top_up_id for item in items if isinstance(item, TopUp)]
     pending: set[int] = set()
     if top_ups:
         rows = to.select(tables.billing_top_up, ("top_up_id",), "top_up_id {any} AND status = 'pending'", top_ups)
         pending = {row[0] for row in rows.fetchall()}
     return _Work(books, owners, pending, frozenset(books).difference(unread))
+
+
+def _counts(book: Book, items: Sequence[Item], plans: Plans) -> bool:
+    """Does something of this account go by what was used in a period?"""
+    if any(plans(session.plan_version_id).counts for session in book.sessions.values()):
+        return True
+    if any(bucket.scope for bucket in book.buckets.values()):
+        return True
+    account_id = book.account.account_id
+    return any(
+        isinstance(item, Login) and item.account_id == account_id and plans(item.plan_version_id).counts
+        for item in items
+    )
 
 
 def _open_closed(

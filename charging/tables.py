@@ -172,6 +172,7 @@ bucket = Table(
     Column("valid_from", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("created_at", BigInteger, nullable=False),
+    Column("scope", Text, nullable=False, server_default="", comment="JSON: when, where and who may draw; empty: any"),
     CheckConstraint("unit IN ('octets', 'seconds', 'money')", name="unit"),
     CheckConstraint("direction IN ('total', 'down', 'up')", name="direction"),
     CheckConstraint("held >= 0", name="held"),
@@ -233,6 +234,11 @@ session = Table(
     # what the NAS acknowledged
     _number("acked_version"),
     Column("acked_at", BigInteger),
+    # where it is, as prices ask for it; written at login
+    Column("nas_group", Text, nullable=False, server_default=""),
+    Column("called_station", Text, nullable=False, server_default=""),
+    Column("realm", Text, nullable=False, server_default=""),
+    Column("service_class", Text, nullable=False, server_default="", comment="Service-Type by name"),
     CheckConstraint("state IN ('provisional', 'open', 'closed')", name="state"),
     CheckConstraint("wanted IN ('full', 'exhausted', 'cut')", name="wanted"),
     postgresql_with=_REWRITTEN,
@@ -288,8 +294,21 @@ usage_line = Table(
     Column("amount_micros", BigInteger, nullable=False),
     Column("draws", Text, nullable=False, comment="JSON: [[bucket_id, unit, amount], ...]; bucket 0 is shortfall"),
     Column("free_octets", BigInteger, nullable=False, comment="used at the exhausted profile's speed: not charged"),
-    Column("flags", Text, nullable=False, comment="suspect, wrap, reset, baseline"),
+    Column("flags", Text, nullable=False, comment="suspect, wrap, reset, baseline, estimated"),
     Column("raw", Text, nullable=False, comment="what the NAS said, where it was not taken as it stood"),
+    Column("rated", Text, nullable=False, server_default="", comment="per price line: units and micros that it added"),
+)
+
+tally = Table(
+    "tally",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("subscriber_id", BigInteger, primary_key=True),
+    Column("name", Text, primary_key=True, comment="rate:<plan>:<line> in whole steps, or bucket:<id> in its unit"),
+    Column("period_at", BigInteger, primary_key=True, comment="when the period began; 0: all time"),
+    Column("until_at", BigInteger, nullable=False),
+    _number("amount"),
+    postgresql_with=_REWRITTEN,
 )
 
 transfer = Table(

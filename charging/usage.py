@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from charging import rating
 from charging.book import Binding, Book, Opening, UsageLine
-from charging.buckets import SHORTFALL, Bucket, Usage, cover, read_rated, write_rated
+from charging.buckets import SHORTFALL, Bucket, Rated, Usage, cover, read_rated, write_rated
 from charging.enforcement import check_applied, exhaust, free_octets, hold_next, reconsider
 from charging.notices.kinds import Facts
 from charging.plan import Instant, Plan
@@ -48,11 +49,13 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
         step.octets_down - session.octets_down,
         step.seconds - session.seconds,
     )
-    micros, draws, free = 0, "[]", 0
+    micros, draws, free, rated, flags = 0, "[]", 0, "", step.flags
     if session.closed_at is None and session.wanted != "full":
         check_applied(book, session, plan, used, report.event_at, now)
     if used.up or used.down or used.seconds:
-        micros, draws, free = _charge(book, session, plan, used, report.event_at, now)
+        micros, draws, free, rated, estimated = _charge(book, session, plan, used, report.event_at, now)
+        if estimated:
+            flags = f"{flags} estimated".lstrip()
     if used.up or used.down or used.seconds or step.flags:
         session.line_no += 1
         book.usage_lines.append(
@@ -72,8 +75,9 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
                 micros,
                 draws,
                 free,
-                step.flags,
+                flags,
                 step.raw,
+                rated,
             )
         )
     (
@@ -87,7 +91,7 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
         session.last_event_at = max(session.last_event_at, report.event_at)
         book.post(session, now)
         _cover_again(book, now)
-        return Recorded(session.account_id, session.session_id, used, micros, step.flags)
+        return Recorded(session.account_id, session.session_id, used, micros, flags)
     session.interval_seconds = interval_seen(session, report)
     session.last_report_at = now
     session.last_event_at = max(session.last_event_at, report.event_at)
@@ -105,7 +109,7 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
             book.post(session, now)
     if len(book.sessions) > 1:
         _keep_newest(book, session, now)
-    return Recorded(session.account_id, session.session_id, used, micros, step.flags)
+    return Recorded(session.account_id, session.session_id, used, micros, flags)
 
 
 def _keep_newest(book: Book, session: Session, now: Instant) -> None:
@@ -141,21 +145,34 @@ def _cover_again(book: Book, now: Instant) -> None:
 
 def _charge(
     book: Book, session: Session, plan: Plan, used: Usage, event_at: Instant, now: Instant
-) -> tuple[int, str, int]:
-    """Draw what was used from the buckets; micros charged, the draws as JSON, octets that were free.
+) -> tuple[int, str, int, str, bool]:
+    """Draw what was used from the buckets; micros charged, the draws as JSON, octets that were free, what each price line
+    charged, and whether octets were split by time.
 
     What was consumed is always booked: what no bucket covers goes to shortfall, in its own unit.
     """
     rated = read_rated(session.rated)
-    coverage = cover(plan, used, book.usable_buckets(now), _balance, rated, book.account.credit_limit_micros)
+    estimated = False
+    if book.is_plain(plan):
+        coverage = cover(plan, used, book.usable_buckets(now), _balance, rated, book.account.credit_limit_micros)
+    else:
+        span = rating.span_of(session, used, event_at)
+        coverage, counts, estimated = rating.charge(book, session, plan, used, span, rated, now)
+        for counter, amount in counts.items():
+            book.count(counter, amount)
     parts: list[str] = []
     for bucket, amount in coverage.draws:
         book.draw(session, bucket, amount)
         if bucket.low_water_marks:
             _pass_marks(book, session, bucket, now)
         parts.append(f'[{bucket.bucket_id},"{bucket.unit}",{amount}]')
+    if coverage.credit:
+        given = book.give_back(session, coverage.credit)
+        parts += [f'[{bucket.bucket_id},"{bucket.unit}",{-amount}]' for bucket, amount in given]
+    lines = ""
     if coverage.rated:
         session.rated = write_rated({**rated, **coverage.rated})
+        lines = write_rated(_added(rated, coverage.rated)) if rated else session.rated
     uncovered = coverage.uncovered
     free = 0
     if uncovered.up or uncovered.down:
@@ -168,7 +185,15 @@ def _charge(
     if uncovered.seconds and session.wanted != "exhausted":
         book.charge_of(session, SHORTFALL, "seconds").accrued += uncovered.seconds
         parts.append(f'[{SHORTFALL},"seconds",{uncovered.seconds}]')
-    return coverage.money, f"[{','.join(parts)}]", free
+    return coverage.money, f"[{','.join(parts)}]", free, lines, estimated
+
+
+def _added(before: dict[int, Rated], after: dict[int, Rated]) -> dict[int, Rated]:
+    """What each price line has charged since."""
+    return {
+        index: Rated(now.units - before[index].units, now.micros - before[index].micros) if index in before else now
+        for index, now in after.items()
+    }
 
 
 def _balance(bucket: Bucket) -> int:
@@ -337,6 +362,10 @@ def _successor(book: Book, session: Session, report: Report, now: Instant) -> Se
         wanted_version=session.wanted_version,
         acked_version=session.acked_version,
         acked_at=session.acked_at,
+        nas_group=session.nas_group,
+        called_station=session.called_station,
+        realm=session.realm,
+        service_class=session.service_class,
     )
     opening = Opening(report.username, report.nas_port_id, report.calling_station, report.framed_address)
     return book.add_session(successor, opening)

@@ -101,6 +101,9 @@ def upgrade() -> None:
         sa.Column("valid_from", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "scope", sa.Text(), server_default="", nullable=False, comment="JSON: when, where and who may draw; empty: any"
+        ),
         sa.CheckConstraint("direction IN ('total', 'down', 'up')", name=op.f("ck_bucket_direction")),
         sa.CheckConstraint("unit IN ('octets', 'seconds', 'money')", name=op.f("ck_bucket_unit")),
         sa.CheckConstraint("held >= 0", name=op.f("ck_bucket_held")),
@@ -396,6 +399,10 @@ def upgrade() -> None:
         sa.Column("failed_commands", sa.Integer(), server_default="0", nullable=False),
         sa.Column("acked_version", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("acked_at", sa.BigInteger(), nullable=True),
+        sa.Column("nas_group", sa.Text(), server_default="", nullable=False),
+        sa.Column("called_station", sa.Text(), server_default="", nullable=False),
+        sa.Column("realm", sa.Text(), server_default="", nullable=False),
+        sa.Column("service_class", sa.Text(), server_default="", nullable=False, comment="Service-Type by name"),
         sa.CheckConstraint("state IN ('provisional', 'open', 'closed')", name=op.f("ck_session_state")),
         sa.CheckConstraint("wanted IN ('full', 'exhausted', 'cut')", name=op.f("ck_session_wanted")),
         sa.PrimaryKeyConstraint("account_id", "session_id", name=op.f("pk_session")),
@@ -462,6 +469,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account_id", "seq", name=op.f("pk_transfer")),
     )
     op.create_table(
+        "tally",
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("subscriber_id", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "name",
+            sa.Text(),
+            nullable=False,
+            comment="rate:<plan>:<line> in whole steps, or bucket:<id> in its unit",
+        ),
+        sa.Column("period_at", sa.BigInteger(), nullable=False, comment="when the period began; 0: all time"),
+        sa.Column("until_at", sa.BigInteger(), nullable=False),
+        sa.Column("amount", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "subscriber_id", "name", "period_at", name=op.f("pk_tally")),
+        postgresql_with={"fillfactor": "70"},
+    )
+    op.create_table(
         "usage_line",
         sa.Column("account_id", sa.BigInteger(), nullable=False),
         sa.Column("session_id", sa.BigInteger(), nullable=False),
@@ -482,8 +505,15 @@ def upgrade() -> None:
         sa.Column(
             "free_octets", sa.BigInteger(), nullable=False, comment="used at the exhausted profile's speed: not charged"
         ),
-        sa.Column("flags", sa.Text(), nullable=False, comment="suspect, wrap, reset, baseline"),
+        sa.Column("flags", sa.Text(), nullable=False, comment="suspect, wrap, reset, baseline, estimated"),
         sa.Column("raw", sa.Text(), nullable=False, comment="what the NAS said, where it was not taken as it stood"),
+        sa.Column(
+            "rated",
+            sa.Text(),
+            server_default="",
+            nullable=False,
+            comment="per price line: units and micros that it added",
+        ),
         sa.PrimaryKeyConstraint("account_id", "session_id", "line_no", name=op.f("pk_usage_line")),
     )
     op.create_table(
