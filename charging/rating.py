@@ -89,7 +89,7 @@ def charge(
     now: Instant,
 ) -> Charged:
     """Price and cover what was used in a span of time, piece by piece. Changes nothing."""
-    tab = _Tab(book, session, plan, now, rated)
+    tab = Tab(book, session, plan, now, rated)
     parts = pieces(plan, tab.scopes, used, span)
     money = credit = up = down = seconds = 0
     refused = False
@@ -107,7 +107,7 @@ def charge(
 def hold(book: Book, session: Session, plan: Plan, want: Usage, rated: dict[int, Rated], now: Instant) -> Coverage:
     """What a session is to hold for its next slice. Where a change lies within it, the dearer side is held; whether
     anything is left to go on with is for the present side to say."""
-    tab = _Tab(book, session, plan, now, rated, unheld=True)
+    tab = Tab(book, session, plan, now, rated, unheld=True)
     present, _ = tab.cover(want, now)
     change = _next_change(plan, tab.scopes, now)
     if change < now + want.seconds * 1000:
@@ -119,7 +119,7 @@ def hold(book: Book, session: Session, plan: Plan, want: Usage, rated: dict[int,
 
 def seconds_paid(book: Book, session: Session, plan: Plan, rated: dict[int, Rated], now: Instant) -> int:
     """How many seconds from now are paid for, across every change of prices and buckets: the inverse of `charge` in time."""
-    tab = _Tab(book, session, plan, now, rated, unheld=True)
+    tab = Tab(book, session, plan, now, rated, unheld=True)
     tab.own = {charge.bucket_id: charge.held for charge in book.charges_of(session)}
     at, seconds = now, 0
     while at < now + FURTHEST_MS:
@@ -184,7 +184,7 @@ def _change_of(timetable: Timetable, at: Instant) -> Instant:
 
 
 @dataclass(slots=True)
-class _Tab:
+class Tab:
     """A use of one session that is covered piece by piece: what a piece takes is gone for those after it."""
 
     book: Book
@@ -206,6 +206,7 @@ class _Tab:
 
     @property
     def scopes(self) -> list[Scope | None]:
+        """Of the buckets that may be drawn at all."""
         return [scope for _, scope in self.buckets]
 
     def take(self, usage: Usage, at: Instant) -> Coverage:

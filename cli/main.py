@@ -20,6 +20,7 @@ NOUNS: Final = {
     "nas": "Network access servers: who may ask.",
     "dialect": "What each vendor's equipment understands.",
     "plan": "Plans: what is sold.",
+    "rate": "What a use of a plan would cost, line by line.",
     "account": "Accounts: who pays.",
     "subscriber": "Subscribers: who logs in.",
     "certificate": "Certificates: a private CA for EAP.",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -12,14 +14,17 @@ from charging import amounts, catalogue
 from charging.catalogue import CatalogueError, PlanVersion
 from charging.database import reading
 from charging.money import format_money
-from charging.plan import Allowance, Profile, Rate, to_json
+from charging.plan import Allowance, Plan, Profile, Rate, Tier, to_json
 from charging.transaction import run
+from charging.window import Window
+from charging.zone import Zone
 from cli.amounts import amount_text
 from cli.clock import now
 from cli.config import Setup, pass_setup
 from cli.output import Column, day, iso, json_option, print_record, print_records
 
 MOST_FILE_OCTETS: Final = 16 * 2**20
+_WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 @click.group(epilog="Example: aaa plan load plans.toml")
@@ -36,9 +41,7 @@ def load(setup: Setup, file: Path, as_json: bool) -> None:
 
     A plan whose content has changed gets a new version. Sessions keep the version that they began with.
     """
-    from charging import planfile
-
-    plans = planfile.load(_text_of(file), str(file))
+    plans = plans_of(file)
     at = now()
     loaded = run(setup.engine(), lambda connection: catalogue.load_plans(connection, plans, at))
     records = [{"name": each.name, "version": each.number, "new": each.new} for each in loaded]
@@ -48,6 +51,13 @@ def load(setup: Setup, file: Path, as_json: bool) -> None:
         Column("", lambda record: "new" if record["new"] else "unchanged"),
     )
     print_records(records, columns, as_json=as_json, none="no plans")
+
+
+def plans_of(file: Path) -> list[Plan]:
+    """The plans of a TOML file; PlanFileError with all of its faults."""
+    from charging import planfile
+
+    return planfile.load(_text_of(file), str(file))
 
 
 @plan.command("list", epilog="Example: aaa plan list")
@@ -122,7 +132,9 @@ def _columns(chosen: PlanVersion, versions: list[PlanVersion]) -> tuple[Column, 
         ("profile", _profile(sold.profile)),
         ("allowances", [_allowance(each, sold.currency) for each in sold.allowances]),
         ("thresholds", ", ".join(thresholds) or None),
-        ("rates", [_price(each, sold.currency) for each in sold.rates]),
+        ("rates", [_price(each, sold.currency, sold.time_zone) for each in sold.rates]),
+        *([("windows", [_window(each) for each in sold.windows])] if sold.windows else []),
+        *([("zones", [_zone(each) for each in sold.zones])] if sold.zones else []),
         ("exhausted", then),
         ("sessions", "no limit" if sold.max_sessions is None else f"at most {sold.max_sessions} at the same time"),
         ("rounding", f"{sold.rounding.mode}, to {sold.rounding.decimals} decimals"),
@@ -162,15 +174,79 @@ def _allowance(allowance: Allowance, currency: str) -> str:
         parts.append(f"priority {allowance.priority}")
     if allowance.blocker:
         parts.append("when it is empty, nothing else is drawn")
+    parts += _conditions(allowance)
+    if not allowance.shared:
+        parts.append("not shared")
+    if allowance.member_cap is not None:
+        cap = amount_text(allowance.unit, allowance.member_cap, currency)
+        parts.append(
+            f"at most {cap} per member" + (f" and {allowance.member_cap_per}" if allowance.member_cap_per else "")
+        )
     return ", ".join(parts)
 
 
-def _price(rate: Rate, currency: str) -> str:
+def _price(rate: Rate, currency: str, time_zone: str) -> str:
     direction = f" {rate.direction}" if rate.unit == "octets" else ""
-    text = f"{format_money(rate.price_micros, currency)} per {amount_text(rate.unit, rate.per, currency)}{direction}"
-    if rate.step > 1:
-        text += f", in steps of {amount_text(rate.unit, rate.step, currency)}"
-    return text + (f", {format_money(rate.fee_micros, currency)} per session" if rate.fee_micros else "")
+
+    def amount(units: int) -> str:
+        return f"{units} sessions" if rate.unit == "session" else amount_text(rate.unit, units, currency)
+
+    def price(micros: int, per: int) -> str:
+        if rate.mode == "flat" and rate.tiers:
+            return format_money(micros, currency)
+        return (
+            f"{format_money(micros, currency)} per {'session' if rate.unit == 'session' and per == 1 else amount(per)}"
+        )
+
+    def tier(each: Tier) -> str:
+        return price(each.price_micros, each.per) + ("" if each.upto is None else f" up to {amount(each.upto)}")
+
+    parts = [f"{rate.name}: " if rate.name else ""]
+    if rate.tiers:
+        parts[0] += f"{rate.mode}{direction}: " + "; ".join(map(tier, rate.tiers))
+    else:
+        parts[0] += price(rate.price_micros, rate.per) + direction + (" begun" if rate.mode == "package" else "")
+    if rate.first_step:
+        parts.append(f"first step {amount(rate.first_step)}")
+    if rate.step > 1 or rate.first_step:
+        parts.append(f"in steps of {amount(rate.step)}")
+    parts += [f"{format_money(rate.fee_micros, currency)} per session"] if rate.fee_micros else []
+    parts += [f"the first {amount(rate.free)} free"] if rate.free else []
+    parts += [f"at least {format_money(rate.minimum_micros, currency)}"] if rate.minimum_micros else []
+    if rate.maximum_micros is not None:
+        then = "then free" if rate.beyond == "free" else "then disconnected"
+        parts.append(f"at most {format_money(rate.maximum_micros, currency)}, {then}")
+    parts += [f"{rate.discount_percent}% off"] if rate.discount_percent else []
+    parts += [f"counted over the {rate.accumulate}"] if rate.accumulate != "session" else []
+    parts += _conditions(rate)
+    parts += [f"for {' or '.join(rate.service_classes)}"] if rate.service_classes else []
+    zone = ZoneInfo(time_zone)
+    if rate.valid_from is not None:
+        parts.append(f"from {datetime.fromtimestamp(rate.valid_from // 1000, zone):%Y-%m-%d}")
+    if rate.valid_until is not None:
+        parts.append(f"until {datetime.fromtimestamp(rate.valid_until // 1000 - 1, zone):%Y-%m-%d}")
+    return ", ".join(parts)
+
+
+def _conditions(line: Allowance | Rate) -> list[str]:
+    parts = [f"in {' or '.join(line.windows)}"] if line.windows else []
+    return parts + ([f"where {' or '.join(line.zones)}"] if line.zones else [])
+
+
+def _window(window: Window) -> str:
+    parts = [" ".join(_WEEKDAYS[day] for day in window.days)] if window.days else []
+    parts += (
+        [", ".join(f"{a // 60:02}:{a % 60:02}-{b // 60:02}:{b % 60:02}" for a, b in window.hours)]
+        if window.hours
+        else []
+    )
+    parts += [", ".join(a if a == b else f"{a} to {b}" for a, b in window.dates)] if window.dates else []
+    return f"{window.name}: " + "; ".join(parts)
+
+
+def _zone(zone: Zone) -> str:
+    lists = (("NAS group", zone.nas_groups), ("called station", zone.called_stations), ("realm", zone.realms))
+    return f"{zone.name}: " + "; ".join(f"{title} {' or '.join(entries)}" for title, entries in lists if entries)
 
 
 def _rate(bps: int | None) -> str:
