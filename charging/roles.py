@@ -48,6 +48,7 @@ TABLES: Final[dict[str, Rights]] = {
     "bucket": Rights(server=WRITES, operator=WRITES),
     "session": Rights(server=WRITES, operator=WRITES),
     "session_charge": Rights(server=WRITES, operator=WRITES),
+    "tally": Rights(server=WRITES, operator=WRITES),
     "usage_line": Rights(server=APPENDS, operator=APPENDS),
     "transfer": Rights(server=APPENDS, operator=APPENDS),
     "notice": Rights(server=WRITES, operator=WRITES),
