@@ -17,6 +17,7 @@ USER_NAME: Final = 1
 NAS_PORT: Final = 5
 FRAMED_IP_ADDRESS: Final = 8
 CLASS: Final = 25
+CALLED_STATION_ID: Final = 30
 CALLING_STATION_ID: Final = 31
 ACCT_STATUS_TYPE: Final = 40
 ACCT_DELAY_TIME: Final = 41
@@ -76,7 +77,7 @@ def report_of(
     output_octets = _octets(seen, ACCT_OUTPUT_OCTETS, ACCT_OUTPUT_GIGAWORDS)
     # RFC 2866: Input is what the port received from the subscriber. Some equipment has it the other way round.
     up, down = (output_octets, input_octets) if nas.counters_reversed else (input_octets, output_octets)
-    calling = get(CALLING_STATION_ID)
+    calling, called = get(CALLING_STATION_ID), get(CALLED_STATION_ID)
     return Report(
         _KINDS.get(status, "other"),
         nas.nas_id,
@@ -95,6 +96,7 @@ def report_of(
         text(calling) if calling else None,
         port_of(get(NAS_PORT_ID), get(NAS_PORT)),
         _address(get(FRAMED_IP_ADDRESS), get(FRAMED_IPV6_ADDRESS)),
+        text(called) if called else "",
     )
 
 

@@ -145,6 +145,7 @@ class NasDirectory:
                 counters_reversed=speaks.counters_reversed if row.counters_reversed is None else row.counters_reversed,
                 on_database_down=row.on_database_down,
                 mac_authentication=row.mac_authentication,
+                nas_group=row.nas_group,
                 certificate=row.certificate,
             )
         except (KeyRingError, ValueError) as error:

@@ -526,6 +526,9 @@ def _login(request: AccessRequest, subscriber: Subscriber, nas: Nas, source: str
         calling_station=request.calling_station,
         nas_port_id=request.nas_port_id,
         again=dialect(nas.dialect).capability == "reauthenticate",
+        nas_group=nas.nas_group,
+        called_station=request.called_station,
+        service_class=request.service_class,
     )
 
 

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from aaa.passwords import Chap, Eap, Method, MsChap1, MsChap2, Pap, PasswordChange, Unsupported, mschap
 from aaa.wire import Malformed, Packet, decode_password
 from aaa.wire.packet import VENDOR_SPECIFIC, vendor_attributes
+from charging.zone import SERVICE_CLASSES
 
 USER_NAME = 1
 USER_PASSWORD = 2
+SERVICE_TYPE = 6
 CHAP_PASSWORD = 3
 NAS_PORT = 5
 FRAMED_MTU = 12
 STATE = 24
+CALLED_STATION_ID = 30
 CALLING_STATION_ID = 31
 CHAP_CHALLENGE = 60
 EAP_MESSAGE = 79
@@ -41,6 +44,9 @@ class AccessRequest:
     calling_station: str | None
     nas_port_id: str | None
     """NAS-Port-Id, or the number of NAS-Port where there is none."""
+    called_station: str = ""
+    service_class: str = ""
+    """Service-Type, as plans name it; empty where they have no name for it."""
 
 
 def access_request(packet: Packet, secret: bytes) -> AccessRequest:
@@ -53,7 +59,16 @@ def access_request(packet: Packet, secret: bytes) -> AccessRequest:
         _method(packet, secret),
         optional_text(packet.first(CALLING_STATION_ID)),
         port_of(packet.first(NAS_PORT_ID), packet.first(NAS_PORT)),
+        text(packet.first(CALLED_STATION_ID) or b""),
+        _service_class(packet.first(SERVICE_TYPE)),
     )
+
+
+def _service_class(value: bytes | None) -> str:
+    if value is None:
+        return ""
+    number = int.from_bytes(value, "big")
+    return SERVICE_CLASSES[number - 1] if 1 <= number <= len(SERVICE_CLASSES) else ""
 
 
 def text(value: bytes) -> str:

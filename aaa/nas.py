@@ -37,6 +37,8 @@ class Nas:
     """spool: its reports are kept on this machine's disk and answered; silent: it must send them elsewhere, or later."""
     mac_authentication: bool = False
     """Who has no password but an address (User-Name = Calling-Station-Id) may log in here."""
+    nas_group: str = ""
+    """What prices and allowances may ask for."""
     certificate: str | None = None
     """Its certificate's name, as `certificate_names` writes it. None: it does not speak over TLS."""
 

@@ -58,6 +58,7 @@ class NasSettings:
     """None: as the dialect says."""
     on_database_down: OnDatabaseDown = "spool"
     mac_authentication: bool = False
+    nas_group: str = ""
     certificate: str | None = None
     """As `certificate_names.canonical_name` writes it. None: it does not speak over TLS."""
 
@@ -337,11 +338,15 @@ def enrol(
         if each.account_name not in accounts
     }
     accounts |= catalogue.add_accounts(connection, [NewAccount(*each) for each in missing.items()], now)
+    ids: dict[str, int] = {}
     for some in in_parts(newcomers):
         rows = [_subscriber_values(each, accounts[each.account_name], keys, now) for each in some]
         connection.execute(insert(subscriber), rows)
+        made = select(subscriber.c.username, subscriber.c.subscriber_id)
+        made = made.where(subscriber.c.username.in_([each.username for each in some]))
+        ids |= {row.username: row.subscriber_id for row in connection.execute(made)}
     grants = [
-        grant_of(each.username, accounts[each.account_name], plans[each.plan_name], actor)
+        grant_of(each.username, ids[each.username], accounts[each.account_name], plans[each.plan_name], actor)
         for each in newcomers
         if plans[each.plan_name].plan.allowances
     ]
@@ -349,10 +354,10 @@ def enrol(
         settle_in(connection, grants, now)
 
 
-def grant_of(username: str, account_id: int, version: catalogue.PlanVersion, actor: str) -> Grant:
+def grant_of(username: str, subscriber_id: int, account_id: int, version: catalogue.PlanVersion, actor: str) -> Grant:
     """The allowances of a plan's version, for a subscriber."""
     reference = f"subscriber:{username}:{version.plan.name}:{version.number}"
-    return Grant(account_id, version.plan_version_id, reference, actor)
+    return Grant(account_id, version.plan_version_id, reference, actor, subscriber_id)
 
 
 def _subscriber_values(each: Newcomer, account_id: int, keys: KeyRing | None, now: Instant) -> dict[str, Any]:

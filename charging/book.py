@@ -136,6 +136,7 @@ class Binding(NamedTuple):
     nas_port_id: str | None
     calling_station: str | None
     framed_address: str | None
+    called_station: str
 
 
 class Opening(NamedTuple):

@@ -43,7 +43,14 @@ _SESSION_STATE: Final = (
     "offset_seconds", "epoch", "epoch_seconds", "gigawords_seen", "leaked_octets", "wanted_reason", "wanted_version",
     "failed_commands", "acked_version", "acked_at",
 )  # fmt: skip
-_SESSION_BOUND: Final = ("session_key", "acct_session_id", "nas_port_id", "calling_station", "framed_address")
+_SESSION_BOUND: Final = (
+    "session_key",
+    "acct_session_id",
+    "nas_port_id",
+    "calling_station",
+    "framed_address",
+    "called_station",
+)
 _CHARGE_KEY: Final = ("account_id", "session_id", "bucket_id", "unit")
 _CHARGE_REWRITTEN: Final = ("accrued", "posted", "held", "held_until", "live")
 TALLY: Final = tuple(f.name for f in fields(Tally))

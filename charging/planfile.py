@@ -36,7 +36,7 @@ from charging.plan import (
 )
 from charging.tomlfile import NAME, BadValueError, Table, TomlFileError, parse
 from charging.window import DAY_MINUTES, Period, Window, local
-from charging.zone import Zone
+from charging.zone import SERVICE_CLASSES, Zone
 
 T = TypeVar("T")
 
@@ -605,7 +605,7 @@ def _patterns(value: object) -> tuple[str, ...]:
 
 
 def _service_classes(value: object) -> tuple[str, ...]:
-    return tuple(_text(each).lower() for each in _list(value, '["framed"]'))
+    return tuple(_one_of(each, SERVICE_CLASSES, "service class") for each in _list(value, '["framed"]'))
 
 
 def _discount(value: object) -> int:

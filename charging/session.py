@@ -61,6 +61,7 @@ class Report(NamedTuple):
     nas_port_id: str | None = None
     """NAS-Port-Id, or the number of NAS-Port where there is none."""
     framed_address: str | None = None
+    called_station: str = ""
 
     @property
     def session_key(self) -> str:

@@ -77,6 +77,7 @@ nas = Table(
     Column(
         "mac_authentication", Boolean, nullable=False, server_default=false(), comment="an address alone may be a login"
     ),
+    Column("nas_group", Text, nullable=False, server_default="", comment="what zones of plans may name"),
     Column("created_at", BigInteger, nullable=False),
     Column("revised_at", BigInteger, nullable=False, comment="moves on with every change; nodes watch the newest"),
     CheckConstraint("network IS NOT NULL OR certificate IS NOT NULL", name="known_by"),

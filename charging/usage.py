@@ -322,6 +322,7 @@ def _of_its_time(sessions: list[Session], report: Report) -> list[Session]:
 def _bind(book: Book, session: Session, report: Report) -> None:
     session.acct_session_id = report.acct_session_id
     session.session_key = report.session_key
+    session.called_station = session.called_station or report.called_station  # not every login says it
     book.bindings.append(
         Binding(
             session.account_id,
@@ -331,6 +332,7 @@ def _bind(book: Book, session: Session, report: Report) -> None:
             report.nas_port_id,
             report.calling_station,
             report.framed_address,
+            session.called_station,
         )
     )
 

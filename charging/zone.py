@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+#: RFC 2865 section 5.6: Service-Type 1 and on, small and with hyphens.
+SERVICE_CLASSES: Final = (
+    "login", "framed", "callback-login", "callback-framed", "outbound", "administrative", "nas-prompt",
+    "authenticate-only", "callback-nas-prompt", "call-check", "callback-administrative",
+)  # fmt: skip
 
 
 class Place(NamedTuple):
@@ -17,7 +23,7 @@ class Place(NamedTuple):
     realm: str = ""
     """Behind the last @ of the user name."""
     service_class: str = ""
-    """Service-Type: framed, login, …"""
+    """Service-Type, one of SERVICE_CLASSES."""
 
 
 NOWHERE = Place()

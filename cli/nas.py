@@ -56,6 +56,7 @@ _DETAILS: Final = (
     Column("counters reversed", "counters_reversed"),
     Column("on database down", "on_database_down"),
     Column("MAC authentication", "mac_authentication"),
+    Column("group", lambda nas: nas["group"] or "none"),
     Column("previous secret accepted", "previous_secret_accepted"),
     Column("created", lambda nas: day(nas["created_at"])),
     Column("changed", lambda nas: day(nas["revised_at"])),
@@ -131,6 +132,7 @@ def _settings_options(command: F) -> F:
                 default=None,
                 help="Let in who has no password but an address, which anybody can claim.",
             ),
+            click.option("--group", "nas_group", metavar="NAME", help="What zones of plans name; none: in no group."),
         )
     ):
         command = option(command)
@@ -363,6 +365,8 @@ def _changed(settings: NasSettings, given: dict[str, Any]) -> NasSettings:
     said = {key: value for key, value in given.items() if value is not None}
     if said.get("coa_port") == "dialect":
         said["coa_port"] = None
+    if said.get("nas_group") == "none":
+        said["nas_group"] = ""
     if said.get("certificate") == "none":
         said["certificate"] = None
     if "coa_address" in said:
@@ -389,6 +393,7 @@ def _record(line: NasLine) -> dict[str, Any]:
         "counters_reversed": speaks.counters_reversed if reversed_ is None else reversed_,
         "on_database_down": settings.on_database_down,
         "mac_authentication": settings.mac_authentication,
+        "group": settings.nas_group or None,
         "previous_secret_accepted": line.previous_secret_sealed is not None,
         "live_sessions": line.live_sessions,
         "created_at": iso(line.created_at),

@@ -261,7 +261,8 @@ def set_(
         if one_time_code is not None:
             registry.change_totp(connection, keys, line, code_secret)
         if plan_name not in {None, line.plan_name} and not no_grant and plan.plan.allowances:
-            settle_in(connection, [registry.grant_of(username, line.account_id, plan, setup.actor)], at)
+            granted = registry.grant_of(username, line.subscriber_id, line.account_id, plan, setup.actor)
+            settle_in(connection, [granted], at)
         return registry.subscriber_named(connection, username)
 
     record = _record(run(engine, work))

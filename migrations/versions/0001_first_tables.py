@@ -202,6 +202,9 @@ def upgrade() -> None:
             nullable=False,
             comment="an address alone may be a login",
         ),
+        sa.Column(
+            "nas_group", sa.Text(), server_default="", nullable=False, comment="what zones of plans may name"
+        ),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column(
             "revised_at", sa.BigInteger(), nullable=False, comment="moves on with every change; nodes watch the newest"

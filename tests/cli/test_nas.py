@@ -49,6 +49,7 @@ def test_a_new_nas_gets_a_secret_that_is_shown_once(aaa: Aaa, at: Callable[[str]
         "counters_reversed": False,
         "on_database_down": "spool",
         "mac_authentication": False,
+        "group": None,
         "previous_secret_accepted": False,
         "live_sessions": 0,
         "created_at": shown["created_at"],
