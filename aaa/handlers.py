@@ -41,6 +41,8 @@ from charging.usage import Orphan, Recorded
 from charging.writer import DatabaseUnavailable, DiskFailed, Writer
 
 _PROXY_STATE: Final = 33
+#: All Proxy-States go back in the answer, which needs room for its own attributes.
+MOST_PROXY_STATE_OCTETS: Final = 2048
 _ACCESS_CODES: Final = frozenset({Code.ACCESS_REQUEST, Code.STATUS_SERVER})
 _ACCOUNTING_CODES: Final = frozenset({Code.ACCOUNTING_REQUEST, Code.STATUS_SERVER})
 #: A Reject leaves no earlier than this after its request, so that guessing is slow and its time tells nothing.
@@ -245,6 +247,10 @@ def _say(services: Services, nas: Nas, report: Report | Restart, outcome: Outcom
 async def _admit(
     services: Services, packet: Packet, nas: Nas, secret: bytes, received_at: Instant, datagram: Datagram
 ) -> bytes | None:
+    if len(packet.raw) > MOST_PROXY_STATE_OCTETS:
+        octets = sum(map(len, packet.all(_PROXY_STATE)))
+        if octets > MOST_PROXY_STATE_OCTETS:
+            raise Malformed("proxy-state", f"{octets} octets, an answer has room for {MOST_PROXY_STATE_OCTETS}")
     try:
         if services.writer.why_unavailable is not None:
             raise DatabaseUnavailable(services.writer.why_unavailable)
