@@ -11,7 +11,7 @@ WORKERS ?= 4
 PROOFS := tests/simulation tests/chaos
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test prove lint style types floors format bench serve simulate chaos clean
+.PHONY: help install demo test prove lint style types floors format bench serve simulate chaos fuzz clean
 
 help:
 	@echo 'make demo      a prepaid session, from login to top-up, with live figures'
@@ -23,6 +23,7 @@ help:
 	@echo 'make serve     bring the database up to date and serve   (ARGS="--auth-port 1812")'
 	@echo 'make simulate  the server on a fake clock, with faults   (SEEDS=5000 FROM=0)'
 	@echo 'make chaos     real processes, real faults             (SECONDS=600 SEED=1)'
+	@echo 'make fuzz      any octets, at whatever reads them       (SECONDS=60 for each target)'
 	@echo 'make clean     remove the virtual environment and what the tools left'
 
 install: $(INSTALLED)
@@ -76,6 +77,11 @@ simulate: $(INSTALLED)
 SEED ?= 1
 chaos: $(INSTALLED)
 	@$(BIN)/python -m tests.chaos --seed $(SEED) $(SECONDS:%=--seconds %) $(ARGS)
+
+fuzz: $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,fuzz]' || true
+	@$(BIN)/python -m tests.fuzz $(SECONDS:%=--seconds %) $(ARGS)
+
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

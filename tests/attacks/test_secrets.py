@@ -118,12 +118,12 @@ def test_a_bug_is_logged_without_the_values_it_happened_with(
     """A traceback names places in the code, no local variables: passwords and secrets are in them."""
     import structlog
 
-    from aaa import handlers
+    from aaa import access
 
     def broken(*_arguments: Any) -> None:
         raise RuntimeError("what nobody expected")
 
-    monkeypatch.setattr(handlers.access, "decide", broken)
+    monkeypatch.setattr(access, "decide", broken)
     log.configure("debug", "json")
     try:
         sqlite_floor.services = sqlite_floor.services._replace(log=structlog.get_logger("aaa"))
