@@ -82,6 +82,5 @@ fuzz: $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,fuzz]' || true
 	@$(BIN)/python -m tests.fuzz $(SECONDS:%=--seconds %) $(ARGS)
 
-
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
