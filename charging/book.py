@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from charging.buckets import SHORTFALL, Bucket, Coverage, Usage, cover, is_purse, read_rated, usable
-from charging.ledger import Entry, Transfer, bucket_name, chained
+from charging.ledger import Entry, Transfer, bucket_name, bucket_named, chained
 from charging.notices.kinds import Facts, NoticeKind
 from charging.plan import Instant, Plan, Unit
 from charging.session import Session, Wanted
@@ -36,6 +36,15 @@ class Account:
     version: int
     ledger_seq: int
     ledger_hash: str
+    voucher_failures: int = 0
+    """Voucher codes that there are not; the first of them at `voucher_failed_at`."""
+    voucher_failed_at: Instant = 0
+    auto_below_micros: int = 0
+    auto_amount_micros: int = 0
+    """What to ask for when there is less money than `auto_below_micros`; 0: nothing."""
+    auto_request_id: int | None = None
+    """The request that nobody has answered yet: there is never more than one."""
+    auto_not_before: Instant = 0
 
 
 @dataclass(slots=True)
@@ -126,6 +135,27 @@ class Notice(NamedTuple):
     created_at: Instant
 
 
+class Request(NamedTuple):
+    """A row of the top_up_request table: a billing system shall charge the subscriber's card."""
+
+    account_id: int
+    request_id: int
+    amount_micros: int
+    amount: str
+    balance_micros: int
+    created_at: Instant
+
+
+class Answer(NamedTuple):
+    """What became of an open request: paid, declined or cancelled."""
+
+    account_id: int
+    request_id: int
+    answered_at: Instant
+    status: str
+    answer: str
+
+
 class Binding(NamedTuple):
     """What the first report adds to a session that a login opened."""
 
@@ -164,6 +194,8 @@ class Book:
     """They were read from the database, or there were none; most accounts never need them."""
 
     # What has changed since the book was opened.
+    changed_account: bool = False
+    """More of the account than its version and the ledger's end."""
     changed_buckets: set[int] = field(default_factory=set)
     changed_sessions: set[int] = field(default_factory=set)
     changed_charges: set[tuple[int, int, str]] = field(default_factory=set)
@@ -177,6 +209,8 @@ class Book:
     transfers: list[Transfer] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
     ended: list[int] = field(default_factory=list)
     """Sessions that were closed: what their NAS was to be told is of no use any more."""
     withdrawn: list[int] = field(default_factory=list)
@@ -188,8 +222,9 @@ class Book:
 
     def turn_page(self) -> None:
         """Everything that changed is in the database: go on from there, without the sessions that have ended."""
-        if self.changed_sessions or self.changed_buckets or self.commands:
+        if self.changed:
             self.account.version += 1
+            self.changed_account = False
         self._usable = None
         closed = [s.session_id for s in self.sessions.values() if s.closed_at is not None]
         for session_id in closed:
@@ -200,10 +235,15 @@ class Book:
         for changes in (
             self.changed_buckets, self.changed_sessions, self.changed_charges, self.new_buckets, self.new_sessions,
             self.new_charges, self.bindings, self.usage_lines, self.transfers, self.commands, self.notices,
-            self.ended, self.withdrawn, self.changed_tallies, self.new_tallies,
+            self.ended, self.withdrawn, self.changed_tallies, self.new_tallies, self.requests, self.answers,
         ):  # fmt: skip
             if changes:
                 changes.clear()
+
+    @property
+    def changed(self) -> bool:
+        """Is there anything to write?"""
+        return bool(self.changed_sessions or self.changed_buckets or self.commands or self.changed_account)
 
     def live_sessions(self) -> list[Session]:
         """Those that are not closed, oldest first."""
@@ -317,6 +357,18 @@ class Book:
         name = bucket_name(bucket.bucket_id)
         debit, credit = (counter_account, name) if amount > 0 else (name, counter_account)
         self._append(Entry(debit, credit, bucket.unit, abs(amount)), kind, reference, now, actor)
+
+    def move_back(self, entry: Entry, kind: str, reference: str, now: Instant, actor: str) -> int:
+        """The opposite of an earlier transfer, in exactly the buckets that it drew and filled; its number."""
+        for name, amount in ((entry.debit, entry.amount), (entry.credit, -entry.amount)):
+            bucket_id = bucket_named(name)
+            if bucket_id is not None:
+                bucket = self.buckets[bucket_id]
+                bucket.balance += amount
+                self.changed_buckets.add(bucket_id)
+        self._append(Entry(entry.credit, entry.debit, entry.unit, entry.amount), kind, reference, now, actor)
+        self.changed_account = True  # a transfer between two counter-accounts changes no bucket
+        return self.account.ledger_seq
 
     def post(self, session: Session, now: Instant) -> None:
         """Write what a session has accrued since the last time into the ledger, one transfer per bucket."""

@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from charging import tables
-from charging.book import Account, Book, Charge, Command, Notice, Opening, Tally, UsageLine
+from charging.book import Account, Answer, Book, Charge, Command, Notice, Opening, Request, Tally, UsageLine
 from charging.buckets import Bucket
 from charging.bulk import Result, Sets
 from charging.ledger import Transfer
@@ -29,6 +29,12 @@ ACCOUNT: Final = tuple(f.name for f in fields(Account))
 BUCKET: Final = tuple(f.name for f in fields(Bucket))
 SESSION: Final = tuple(f.name for f in fields(Session))
 CHARGE: Final = tuple(f.name for f in fields(Charge))
+_LEDGER_END: Final = ("ledger_seq", "ledger_hash")
+#: What commands, orders and answered requests change.
+_ACCOUNT_TERMS: Final = (
+    "kind", "credit_limit_micros", "voucher_failures", "voucher_failed_at", "auto_below_micros", "auto_amount_micros",
+    "auto_request_id", "auto_not_before",
+)  # fmt: skip
 _BUCKET_KEY: Final = ("account_id", "bucket_id")
 _BUCKET_REWRITTEN: Final = ("balance", "held", "marks_passed")
 _SESSION_KEY: Final = ("account_id", "session_id")
@@ -145,16 +151,24 @@ def write_books(to: Sets, books: list[Book], now: Instant) -> None:
     books.sort(key=lambda book: book.account.account_id)
     written: list[Result] = []
     with _conflict_first(written, len(books)), to.together():
-        written += _move_versions(to, [b.account for b in books if not b.transfers], ())
-        written += _move_versions(to, [b.account for b in books if b.transfers], ("ledger_seq", "ledger_hash"))
+        whole = [b.account for b in books if b.changed_account]
+        written += _move_versions(to, [b.account for b in books if not (b.transfers or b.changed_account)], ())
+        written += _move_versions(to, [b.account for b in books if b.transfers and not b.changed_account], _LEDGER_END)
+        if whole:
+            written += _move_versions(to, whole, _LEDGER_END + _ACCOUNT_TERMS)
         _write_sessions(to, books)
         _write_buckets(to, books)
         _write_charges(to, books)
         _write_tallies(to, books)
+        answers = [answer for b in books for answer in b.answers]
+        if answers:
+            key, columns = Answer._fields[:2], Answer._fields[2:]
+            to.update(tables.top_up_request, key, columns, answers)
         for table, kind, rows in (
             (tables.usage_line, UsageLine, [line for b in books for line in b.usage_lines]),
             (tables.transfer, Transfer, [t for b in books for t in b.transfers]),
             (tables.notice, Notice, [n for b in books for n in b.notices]),
+            (tables.top_up_request, Request, [r for b in books for r in b.requests]),
         ):
             if rows:
                 to.insert(table, kind._fields, rows)

@@ -79,8 +79,8 @@ def draw_order(bucket: Bucket) -> tuple[bool, int, Instant, Instant, int]:
 
 def is_purse(bucket: Bucket) -> bool:
     """Is this the money bucket that every account begins with? Top-ups go to it, and the credit limit is its own: a
-    bucket that a plan gave, whatever its name, may expire, and with it a debt."""
-    return bucket.unit == "money" and bucket.source == "top-up"
+    bucket that a plan gave, whatever its name, or that was paid in for a time, may expire, and with it a debt."""
+    return bucket.unit == "money" and bucket.source == "top-up" and bucket.expires_at is None
 
 
 def usable(buckets: Sequence[Bucket], now: Instant) -> list[Bucket]:

@@ -102,6 +102,14 @@ def exhaust(book: Book, session: Session, plan: Plan, now: Instant) -> None:
     book.notify("exhausted", plan.exhausted.action, now, session=session, facts={"action": plan.exhausted.action})
 
 
+def cover_again(book: Book, now: Instant) -> None:
+    """After a draw: sessions whose hold it took get another one from what is left, or hear that nothing is."""
+    for other in book.trim_holds():
+        plan = book.plans(other.plan_version_id)
+        if other.wanted == "full" and not hold_next(book, other, plan, now):
+            exhaust(book, other, plan, now)
+
+
 def reconsider(book: Book, reason: str, now: Instant) -> None:
     """Money or a hold came back: give live sessions that had nothing their slice and their full service again."""
     for session in book.live_sessions():

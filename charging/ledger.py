@@ -20,7 +20,7 @@ class Entry(NamedTuple):
 
 class Transfer(NamedTuple):
     """`amount` of `unit` from `debit` to `credit`. A bucket's name is `bucket:<id>`; all other names are
-    counter-accounts: cash, grant:<plan>, revenue:<plan>, shortfall:<nas>, adjustment."""
+    counter-accounts: cash, voucher, grant:<plan>, revenue:<plan>, shortfall:<nas>, adjustment, account:<id>."""
 
     account_id: int
     seq: int
@@ -49,6 +49,11 @@ def chained(previous_hash: str, fields: tuple[object, ...]) -> str:
 def bucket_name(bucket_id: int) -> str:
     """The ledger's name of a bucket."""
     return f"bucket:{bucket_id}"
+
+
+def bucket_named(name: str) -> int | None:
+    """The bucket of a name in the ledger; None for a counter-account."""
+    return int(name.removeprefix("bucket:")) if name.startswith("bucket:") else None
 
 
 def chain_break(transfers: Iterable[Transfer], head_seq: int, head_hash: str) -> str | None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from charging.auto_top_up import paid
 from charging.book import MONEY_BUCKET, Book
 from charging.buckets import Bucket
 from charging.enforcement import reconsider
 from charging.money import MAX_AMOUNT
-from charging.plan import Allowance, Instant, Plan, Unit
+from charging.plan import Allowance, Duration, Instant, Plan, Unit
 from charging.scope import scope_of
 
 TOP_UP_BUCKET = "top-up"
+TOO_MUCH = "amount: the balance would be larger than 2^63"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,10 @@ class TopUp:
     reference: str
     """`<source>:<external_ref>`"""
     actor: str
+    validity: Duration | None = None
+    """How long it lasts; None: for ever."""
+    request_id: int | None = None
+    """The account's top-up request that it answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,16 @@ class Grant:
     actor: str
     subscriber_id: int | None = None
     """Who it is for, where an allowance is not shared."""
+
+
+class Income(NamedTuple):
+    """An amount that comes in from a counter-account, until when it lasts (None: for ever), and what the ledger calls it."""
+
+    unit: Unit
+    amount: int
+    expires_at: Instant | None
+    counter_account: str
+    kind: str
 
 
 class Applied(NamedTuple):
@@ -54,13 +70,30 @@ class NotApplied(NamedTuple):
 
 def top_up(book: Book, payment: TopUp, now: Instant) -> Applied | NotApplied:
     """Book a payment and restore what it can restore."""
-    bucket = _bucket_for(book, payment.unit, now)
-    if bucket.balance + payment.amount > MAX_AMOUNT:
-        return NotApplied("amount: the balance would be larger than 2^63")
-    book.move(bucket, "cash", payment.amount, "top-up", payment.reference, now, payment.actor)
+    if payment.request_id is not None and payment.request_id != book.account.auto_request_id:
+        return NotApplied(f"request_id: the account has no open top-up request {payment.request_id}")
+    expires_at = None if payment.validity is None else payment.validity.after(now, "UTC")
+    income = Income(payment.unit, payment.amount, expires_at, "cash", "top-up")
+    came = pay_in(book, income, payment.reference, payment.actor, now)
+    if isinstance(came, Applied) and payment.request_id is not None:
+        paid(book, payment.reference, now)
+    return came
+
+
+def pay_in(book: Book, income: Income, reference: str, actor: str, now: Instant) -> Applied | NotApplied:
+    """Move what came in to the bucket of its unit and expiry, and restore what it can restore."""
+    bucket = bucket_for(book, income.unit, income.expires_at, now)
+    if bucket.balance + income.amount > MAX_AMOUNT:
+        return NotApplied(TOO_MUCH)
+    book.move(bucket, income.counter_account, income.amount, income.kind, reference, now, actor)
     reset_marks(bucket)
-    reconsider(book, "top-up", now)
-    return Applied(sum(b.balance for b in book.usable_buckets(now) if b.unit == payment.unit))
+    reconsider(book, income.kind, now)
+    return Applied(sum(b.balance for b in book.usable_buckets(now) if b.unit == income.unit))
+
+
+def extended(expires_at: Instant, extends: Duration, time_zone: str, now: Instant) -> Instant:
+    """When a service ends that a payment of now extends; never earlier than before."""
+    return max(expires_at, extends.after(now, time_zone))
 
 
 def grant(book: Book, item: Grant, now: Instant) -> Applied:
@@ -84,13 +117,22 @@ def reset_marks(bucket: Bucket) -> None:
         bucket.marks_passed = sum(1 for mark in bucket.low_water_marks.split(" ") if bucket.balance <= int(mark))
 
 
-def _bucket_for(book: Book, unit: Unit, now: Instant) -> Bucket:
-    if unit == "money":
-        return book.money_bucket()
+def paid_bucket(book: Book, unit: Unit, expires_at: Instant | None) -> Bucket | None:
+    """The bucket of what was paid in of that unit and expiry, where there is one."""
     for bucket in book.buckets.values():
-        if bucket.unit == unit and bucket.source == "top-up" and bucket.expires_at is None:
+        if bucket.unit == unit and bucket.source == "top-up" and bucket.expires_at == expires_at:
             return bucket
-    return book.add_bucket(_empty(book.account.account_id, book.new_id(), TOP_UP_BUCKET, unit, now))
+    return None
+
+
+def bucket_for(book: Book, unit: Unit, expires_at: Instant | None, now: Instant) -> Bucket:
+    """The bucket for what is paid in; a new one where there is none of that unit and expiry."""
+    known = paid_bucket(book, unit, expires_at)
+    if known is not None:
+        return known
+    bucket = _empty(book.account.account_id, book.new_id(), TOP_UP_BUCKET, unit, now)
+    bucket.expires_at = expires_at
+    return book.add_bucket(bucket)
 
 
 def _empty(account_id: int, bucket_id: int, name: str, unit: Unit, now: Instant) -> Bucket:

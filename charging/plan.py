@@ -262,6 +262,8 @@ class Plan:
     windows: tuple[Window, ...] = field(default=(), metadata=LATER)
     """Those that rates and allowances name."""
     zones: tuple[Zone, ...] = field(default=(), metadata=LATER)
+    top_up_extends: Duration | None = field(default=None, metadata=LATER)
+    """Service that has an end lasts at least this long after each payment."""
 
     # Facts that follow from the fields above, computed once because every report asks for them.
     charged_units: frozenset[Unit] = field(init=False, repr=False, compare=False)
@@ -394,6 +396,7 @@ def from_json(text: str) -> Plan:
         read = json.loads(text)
         exhausted = read.pop("exhausted", None)
         rounding = read.pop("rounding", None)
+        extends = read.pop("top_up_extends", None)
         return Plan(
             profile=_profile(read.pop("profile")),
             thresholds_percent=tuple(read.pop("thresholds_percent", ())),
@@ -403,6 +406,7 @@ def from_json(text: str) -> Plan:
             rounding=UP_TO_MICROS if rounding is None else Rounding(**rounding),
             windows=tuple(window_from(item) for item in read.pop("windows", ())),
             zones=tuple(zone_from(item) for item in read.pop("zones", ())),
+            top_up_extends=None if extends is None else Duration(**extends),
             **read,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:

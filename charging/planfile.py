@@ -205,6 +205,7 @@ def _plan(name: str, table: Table, sale: _Sale) -> Plan:
         description=table.take("description", _description, ""),
         windows=tuple(window for window in sale.windows.values() if window.name in windows_used),
         zones=tuple(zone for zone in sale.zones.values() if zone.name in zones_used),
+        top_up_extends=table.take("top_up_extends", _validity, None),
     )
     table.finish()
     return plan

@@ -10,29 +10,31 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from charging import tables
+from charging import extension, order_rows, tables
 from charging.admission import Admitted, Login, Refused, admit
+from charging.auto_top_up import ask_where_low
 from charging.book import Account, Book
 from charging.bookkeeping import SESSION, Conflict, add_closed, read_books, read_tallies, write_books
 from charging.bulk import Sets, sets
 from charging.enforcement import command_acked, command_failed
+from charging.order import Order, Reach, Redeem, Remit, carry_out
 from charging.payment import Applied, Grant, NotApplied, TopUp, grant, top_up
 from charging.plan import Instant, Plan, from_json
 from charging.session import Report, Session
 from charging.shelf import Shelf
+from charging.terms import Agreed, Terms, agree
 from charging.usage import NAS_RESTART, Orphan, Recorded, close, report
 
 #: The beginning of our own count of milliseconds: an id is 41 bits of time and 22 of chance.
 _ID_EPOCH_MS: Final = 1_735_689_600_000
 #: Plan versions never change, so they are kept; more than this many and the memory is begun anew.
 _MOST_PLANS: Final = 4096
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,8 @@ class Settled(NamedTuple):
     """The books that the batch worked on; after the commit they may go on a shelf."""
 
 
-Item = Report | Login | TopUp | Grant | Close | Cut | CommandAcked | CommandFailed
-Outcome = Recorded | Orphan | Admitted | Refused | Applied | NotApplied | Done
+Item = Report | Login | TopUp | Grant | Order | Terms | Close | Cut | CommandAcked | CommandFailed
+Outcome = Recorded | Orphan | Admitted | Refused | Applied | NotApplied | Agreed | Done
 
 
 class Plans:
@@ -138,12 +140,21 @@ def settle(
     changed: list[Book] = []
     unchanged: list[Book] = []
     for book in books:
-        (changed if book.changed_sessions or book.changed_buckets or book.commands else unchanged).append(book)
+        if book.account.auto_amount_micros:
+            ask_where_low(book, now)
+        (changed if book.changed else unchanged).append(book)
     _verify(to, [book.account for book in unchanged if book.account.account_id in work.from_shelf])
     if changed:
         write_books(to, changed, now)
     _store_orphans(to, items, outcomes)
     _store_top_ups(to, items, outcomes, now)
+    if work.reach is not None:
+        order_rows.store(
+            to, work.reach, [(i, o) for i, o in zip(items, outcomes, strict=True) if isinstance(i, Order)], now
+        )
+    if work.extensible:
+        paid = {_payer(i) for i, o in zip(items, outcomes, strict=True) if isinstance(o, Applied)}
+        extension.extend(to, work.extensible, paid, now)
     return Settled(outcomes, any(book.commands for book in changed), books)
 
 
@@ -157,6 +168,10 @@ class _Work(NamedTuple):
     pending_top_ups: set[int]
     from_shelf: frozenset[int] = frozenset()
     """Accounts whose books were not read in this transaction."""
+    reach: Reach | None = None
+    """What the batch's orders see."""
+    extensible: Sequence[extension.Line] = ()
+    """Whose service a payment of this batch extends."""
 
 
 def _open(
@@ -166,7 +181,10 @@ def _open(
     owners = _owners(to, usernames) if usernames else {}
     books: dict[int, Book] = {}
     unread: list[int] = []
-    for account_id in sorted({a for item in items if (a := _account_of(item, owners)) is not None}):
+    orders = [item for item in items if isinstance(item, Order)]
+    account_ids = {a for item in items if (a := _account_of(item, owners)) is not None}
+    account_ids.update(order.what.to_account_id for order in orders if isinstance(order.what, Remit))
+    for account_id in sorted(account_ids):
         book = shelf.take(account_id)
         if book is None:
             unread.append(account_id)
@@ -191,7 +209,18 @@ def _open(
     if top_ups:
         rows = to.select(tables.billing_top_up, ("top_up_id",), "top_up_id {any} AND status = 'pending'", top_ups)
         pending = {row[0] for row in rows.fetchall()}
-    return _Work(books, owners, pending, frozenset(books).difference(unread))
+    from_shelf = frozenset(books).difference(unread)
+    reach = order_rows.reach_of(to, orders, books) if orders else None
+    paying = [a for item in items if (a := _payer(item)) is not None] if top_ups or orders else []
+    lines = extension.lines_of(to, paying, partial(plans.read, to), plans) if paying else ()
+    return _Work(books, owners, pending, from_shelf, reach, lines)
+
+
+def _payer(item: Item) -> int | None:
+    """The account that an item pays something in for."""
+    if isinstance(item, TopUp) or (isinstance(item, Order) and isinstance(item.what, Redeem)):
+        return item.account_id
+    return None
 
 
 def _counts(book: Book, items: Sequence[Item], plans: Plans) -> bool:
@@ -248,6 +277,7 @@ def _owners(to: Sets, usernames: list[str]) -> dict[str, tuple[int, int]]:
 
 
 def _account_of(item: Item, owners: dict[str, tuple[int, int]]) -> int | None:
+    """Whose book an item is about; that of a transfer's other side is opened too."""
     if not isinstance(item, Report):
         return item.account_id
     if item.token is not None:
@@ -276,15 +306,8 @@ def _decide(work: _Work, item: Item, now: Instant) -> Outcome:
             return report(book, item, subscriber_id, now)
         case Login():
             return admit(book, item, now)
-        case TopUp():
-            if item.top_up_id not in work.pending_top_ups:
-                return NotApplied("already-settled")
-            outcome = top_up(book, item, now)
-            if isinstance(outcome, Applied):
-                work.pending_top_ups.discard(item.top_up_id)
-            return outcome
-        case Grant():
-            return grant(book, item, now)
+        case TopUp() | Grant() | Order() | Terms():
+            return _pay(work, book, item, now)
         case Close():
             return Done(_give_up(book, item, now))
         case Cut():
@@ -300,11 +323,32 @@ def _decide(work: _Work, item: Item, now: Instant) -> Outcome:
             return Done(1)
 
 
-def _no_account(item: Login | TopUp | Grant | Close | Cut | CommandAcked | CommandFailed) -> Outcome:
+def _pay(work: _Work, book: Book, item: TopUp | Grant | Order | Terms, now: Instant) -> Applied | NotApplied | Agreed:
+    """What comes in or is put right; a row of an inbox once."""
+    if isinstance(item, Grant):
+        return grant(book, item, now)
+    if isinstance(item, Terms):
+        return agree(book, item, now)
+    if isinstance(item, TopUp):
+        if item.top_up_id not in work.pending_top_ups:
+            return NotApplied("already-settled")
+        outcome = top_up(book, item, now)
+        if isinstance(outcome, Applied):
+            work.pending_top_ups.discard(item.top_up_id)
+        return outcome
+    if work.reach is None or item.order_id not in work.reach.pending:
+        return NotApplied("already-settled")
+    outcome = carry_out(work.books, item, work.reach, now)
+    if isinstance(outcome, Applied):
+        work.reach.pending.discard(item.order_id)
+    return outcome
+
+
+def _no_account(item: Login | TopUp | Grant | Order | Terms | Close | Cut | CommandAcked | CommandFailed) -> Outcome:
     match item:
         case Login():
             return Refused("no-account")
-        case TopUp() | Grant():
+        case TopUp() | Grant() | Order() | Terms():
             return NotApplied("no-account")
         case _:
             return Done(0)
@@ -363,7 +407,7 @@ def _store_orphans(to: Sets, items: Sequence[Item], outcomes: list[Outcome]) -> 
 
 def _store_top_ups(to: Sets, items: Sequence[Item], outcomes: list[Outcome], now: Instant) -> None:
     """The inbox row is answered in the transaction that moves the money. Only a row that is still pending is."""
-    applied_at = (_EPOCH + timedelta(milliseconds=now)).isoformat(sep=" ")
+    applied_at = order_rows.timestamp(now)
     rows = [
         (item.top_up_id, "pending", applied_at)
         for item, outcome in zip(items, outcomes, strict=True)

@@ -147,10 +147,17 @@ account = Table(
     _number("version"),
     _number("ledger_seq"),
     Column("ledger_hash", Text, nullable=False, server_default="", comment="the newest transfer's hash"),
+    _number("voucher_failures"),
+    _number("voucher_failed_at"),
+    _number("auto_below_micros"),
+    Column("auto_amount_micros", BigInteger, nullable=False, server_default="0", comment="0: no automatic top-up"),
+    Column("auto_request_id", BigInteger, comment="the one open top-up request"),
+    _number("auto_not_before"),
     Column("created_at", BigInteger, nullable=False),
     CheckConstraint("kind IN ('prepaid', 'postpaid')", name="kind"),
     CheckConstraint("status IN ('active', 'suspended')", name="status"),
     CheckConstraint("credit_limit_micros >= 0", name="credit_limit"),
+    CheckConstraint("auto_amount_micros >= 0", name="auto_amount"),
     postgresql_with=_REWRITTEN,
 )
 
@@ -431,6 +438,8 @@ billing_top_up = Table(
     Column("amount", Text, nullable=False, comment="10.00, 5GB, 2h"),
     Column("currency", Text, comment="null: the account's own"),
     Column("comment", Text),
+    Column("validity", Text, comment="how long it lasts: 30 days, 1 month; null: for ever"),
+    Column("request_id", BigInteger, comment="the top-up request that it answers"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.current_timestamp()),
     Column("status", Text, nullable=False, server_default="pending"),
     Column("error", Text),
@@ -451,6 +460,112 @@ Index(
     unique=True,
     postgresql_where=billing_top_up.c.status == text("'applied'"),
     sqlite_where=billing_top_up.c.status == text("'applied'"),
+)
+
+billing_order = Table(
+    "billing_order",
+    metadata,
+    Column("order_id", _RowId, Identity(), primary_key=True),
+    Column("source", Text, nullable=False, comment="the billing system that writes"),
+    Column("external_ref", Text, nullable=False, comment="its own number for this order"),
+    Column("kind", Text, nullable=False, comment="redeem, transfer, refund, reverse, adjust or decline"),
+    Column("account", Text, nullable=False, comment="the account's name"),
+    Column("unit", Text, nullable=False, server_default="money", comment="transfer, adjust: money, octets or seconds"),
+    Column("amount", Text, comment="transfer, refund: 10.00, 5GB, 2h; adjust: -10.00 too"),
+    Column("currency", Text, comment="null: the account's own"),
+    Column("to_account", Text, comment="transfer: who gets it"),
+    Column("code", Text, comment="redeem: the voucher's; the server wipes it when it answers"),
+    Column("bucket_id", BigInteger, comment="adjust: which one; null: the one that top-ups go to"),
+    Column("transfer_seq", BigInteger, comment="reverse: this transfer of the account's ledger"),
+    Column("session_id", BigInteger, comment="reverse: all that this session was charged"),
+    Column("request_id", BigInteger, comment="decline: the top-up request that is not paid"),
+    Column("reason", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.current_timestamp()),
+    Column("status", Text, nullable=False, server_default="pending"),
+    Column("error", Text),
+    Column("applied_at", DateTime(timezone=True)),
+    Column("digest", Text, comment="over what was ordered; the same reference again must mean the same"),
+    CheckConstraint("status IN ('pending', 'applied', 'duplicate', 'error')", name="status"),
+)
+Index(
+    "ix_billing_order_pending",
+    billing_order.c.order_id,
+    postgresql_where=billing_order.c.status == text("'pending'"),
+    sqlite_where=billing_order.c.status == text("'pending'"),
+)
+Index(
+    "uq_billing_order_applied",
+    billing_order.c.source,
+    billing_order.c.external_ref,
+    unique=True,
+    postgresql_where=billing_order.c.status == text("'applied'"),
+    sqlite_where=billing_order.c.status == text("'applied'"),
+)
+
+# --- vouchers, top-up requests, reversals ------------------------------------------------------------------------
+
+voucher_batch = Table(
+    "voucher_batch",
+    metadata,
+    Column("batch_id", _RowId, Identity(), primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("unit", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, comment="of money"),
+    Column("validity", Text, comment="how long what it pays in lasts: 30d, 1 month; null: for ever"),
+    Column("expires_at", BigInteger, comment="when its vouchers can no longer be redeemed"),
+    Column("comment", Text),
+    Column("actor", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    CheckConstraint("unit IN ('octets', 'seconds', 'money')", name="unit"),
+    CheckConstraint("amount > 0", name="amount"),
+)
+
+voucher = Table(
+    "voucher",
+    metadata,
+    Column("voucher_id", _RowId, Identity(), primary_key=True),
+    Column("batch_id", BigInteger, ForeignKey("voucher_batch.batch_id"), nullable=False),
+    Column("serial", Integer, nullable=False),
+    Column("fingerprint", Text, nullable=False, unique=True, comment="of the code, which is kept nowhere"),
+    Column("state", Text, nullable=False, server_default="ready"),
+    Column("account_id", BigInteger, comment="who redeemed it"),
+    Column("reference", Text, comment="of its transfer in the ledger"),
+    Column("actor", Text, comment="who redeemed or voided it"),
+    Column("settled_at", BigInteger, comment="when it was redeemed or voided"),
+    UniqueConstraint("batch_id", "serial"),
+    CheckConstraint("state IN ('ready', 'redeemed', 'void')", name="state"),
+)
+
+top_up_request = Table(
+    "top_up_request",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("request_id", BigInteger, primary_key=True),
+    Column("amount_micros", BigInteger, nullable=False),
+    Column("amount", Text, nullable=False, comment="the same as a top-up's row says it: 20.00"),
+    Column("balance_micros", BigInteger, nullable=False, comment="when it was made"),
+    Column("status", Text, nullable=False, server_default="open"),
+    Column("answer", Text, comment="the top-up's reference, or why it was declined"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("answered_at", BigInteger),
+    CheckConstraint("status IN ('open', 'paid', 'declined', 'cancelled')", name="status"),
+)
+# The last word against asking twice, and what the billing systems look through.
+Index(
+    "uq_top_up_request_open",
+    top_up_request.c.account_id,
+    unique=True,
+    postgresql_where=top_up_request.c.status == text("'open'"),
+    sqlite_where=top_up_request.c.status == text("'open'"),
+)
+
+reversal = Table(
+    "reversal",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("seq", BigInteger, primary_key=True, comment="the transfer that was taken back: once"),
+    Column("by_seq", BigInteger, nullable=False, comment="the transfer that took it back"),
 )
 
 orphan_report = Table(

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from charging import rating
 from charging.book import Binding, Book, Opening, UsageLine
 from charging.buckets import SHORTFALL, Bucket, Rated, Usage, cover, read_rated, write_rated
-from charging.enforcement import check_applied, exhaust, free_octets, hold_next, reconsider
+from charging.enforcement import check_applied, cover_again, exhaust, free_octets, hold_next, reconsider
 from charging.notices.kinds import Facts
 from charging.plan import Instant, Plan
 from charging.session import NEXT_STATE, Report, Session, advance, interval_seen, stale_at
@@ -90,7 +90,7 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
     if session.closed_at is not None:
         session.last_event_at = max(session.last_event_at, report.event_at)
         book.post(session, now)
-        _cover_again(book, now)
+        cover_again(book, now)
         return Recorded(session.account_id, session.session_id, used, micros, flags)
     session.interval_seconds = interval_seen(session, report)
     session.last_report_at = now
@@ -104,7 +104,7 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
     else:
         if session.wanted == "full" and not hold_next(book, session, plan, now):
             exhaust(book, session, plan, now)
-        _cover_again(book, now)
+        cover_again(book, now)
         if now - session.posted_at >= POSTING_MS:
             book.post(session, now)
     if len(book.sessions) > 1:
@@ -131,16 +131,8 @@ def close(book: Book, session: Session, reason: str, now: Instant) -> None:
     for charge in book.charges_of(session):
         charge.live = False
         book.changed_charges.add((charge.session_id, charge.bucket_id, charge.unit))
-    _cover_again(book, now)
+    cover_again(book, now)
     reconsider(book, "released", now)
-
-
-def _cover_again(book: Book, now: Instant) -> None:
-    """After a draw: sessions whose hold it took get another one from what is left, or hear that nothing is."""
-    for other in book.trim_holds():
-        plan = book.plans(other.plan_version_id)
-        if other.wanted == "full" and not hold_next(book, other, plan, now):
-            exhaust(book, other, plan, now)
 
 
 def _charge(

@@ -28,10 +28,23 @@ def upgrade() -> None:
         sa.Column("version", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("ledger_seq", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("ledger_hash", sa.Text(), server_default="", nullable=False, comment="the newest transfer's hash"),
+        sa.Column("voucher_failures", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("voucher_failed_at", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("auto_below_micros", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column(
+            "auto_amount_micros",
+            sa.BigInteger(),
+            server_default="0",
+            nullable=False,
+            comment="0: no automatic top-up",
+        ),
+        sa.Column("auto_request_id", sa.BigInteger(), nullable=True, comment="the one open top-up request"),
+        sa.Column("auto_not_before", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("kind IN ('prepaid', 'postpaid')", name=op.f("ck_account_kind")),
         sa.CheckConstraint("status IN ('active', 'suspended')", name=op.f("ck_account_status")),
         sa.CheckConstraint("credit_limit_micros >= 0", name=op.f("ck_account_credit_limit")),
+        sa.CheckConstraint("auto_amount_micros >= 0", name=op.f("ck_account_auto_amount")),
         sa.PrimaryKeyConstraint("account_id", name=op.f("pk_account")),
         sa.UniqueConstraint("name", name=op.f("uq_account_name")),
         postgresql_with={"fillfactor": "70"},
@@ -48,6 +61,8 @@ def upgrade() -> None:
         sa.Column("amount", sa.Text(), nullable=False, comment="10.00, 5GB, 2h"),
         sa.Column("currency", sa.Text(), nullable=True, comment="null: the account's own"),
         sa.Column("comment", sa.Text(), nullable=True),
+        sa.Column("validity", sa.Text(), nullable=True, comment="how long it lasts: 30 days, 1 month; null: for ever"),
+        sa.Column("request_id", sa.BigInteger(), nullable=True, comment="the top-up request that it answers"),
         sa.Column(
             "created_at", sa.DateTime(timezone=True), server_default=sa.text("(CURRENT_TIMESTAMP)"), nullable=False
         ),
@@ -74,6 +89,148 @@ def upgrade() -> None:
             postgresql_where=sa.text("status = 'applied'"),
             sqlite_where=sa.text("status = 'applied'"),
         )
+
+    op.create_table(
+        "billing_order",
+        sa.Column(
+            "order_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), sa.Identity(always=False), nullable=False
+        ),
+        sa.Column("source", sa.Text(), nullable=False, comment="the billing system that writes"),
+        sa.Column("external_ref", sa.Text(), nullable=False, comment="its own number for this order"),
+        sa.Column("kind", sa.Text(), nullable=False, comment="redeem, transfer, refund, reverse, adjust or decline"),
+        sa.Column("account", sa.Text(), nullable=False, comment="the account's name"),
+        sa.Column(
+            "unit",
+            sa.Text(),
+            server_default="money",
+            nullable=False,
+            comment="transfer, adjust: money, octets or seconds",
+        ),
+        sa.Column("amount", sa.Text(), nullable=True, comment="transfer, refund: 10.00, 5GB, 2h; adjust: -10.00 too"),
+        sa.Column("currency", sa.Text(), nullable=True, comment="null: the account's own"),
+        sa.Column("to_account", sa.Text(), nullable=True, comment="transfer: who gets it"),
+        sa.Column(
+            "code", sa.Text(), nullable=True, comment="redeem: the voucher's; the server wipes it when it answers"
+        ),
+        sa.Column(
+            "bucket_id", sa.BigInteger(), nullable=True, comment="adjust: which one; null: the one that top-ups go to"
+        ),
+        sa.Column(
+            "transfer_seq", sa.BigInteger(), nullable=True, comment="reverse: this transfer of the account's ledger"
+        ),
+        sa.Column("session_id", sa.BigInteger(), nullable=True, comment="reverse: all that this session was charged"),
+        sa.Column("request_id", sa.BigInteger(), nullable=True, comment="decline: the top-up request that is not paid"),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column(
+            "created_at", sa.DateTime(timezone=True), server_default=sa.text("(CURRENT_TIMESTAMP)"), nullable=False
+        ),
+        sa.Column("status", sa.Text(), server_default="pending", nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("applied_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column(
+            "digest",
+            sa.Text(),
+            nullable=True,
+            comment="over what was ordered; the same reference again must mean the same",
+        ),
+        sa.CheckConstraint(
+            "status IN ('pending', 'applied', 'duplicate', 'error')", name=op.f("ck_billing_order_status")
+        ),
+        sa.PrimaryKeyConstraint("order_id", name=op.f("pk_billing_order")),
+    )
+    with op.batch_alter_table("billing_order", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_billing_order_pending",
+            ["order_id"],
+            unique=False,
+            postgresql_where=sa.text("status = 'pending'"),
+            sqlite_where=sa.text("status = 'pending'"),
+        )
+        batch_op.create_index(
+            "uq_billing_order_applied",
+            ["source", "external_ref"],
+            unique=True,
+            postgresql_where=sa.text("status = 'applied'"),
+            sqlite_where=sa.text("status = 'applied'"),
+        )
+
+    op.create_table(
+        "reversal",
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False, comment="the transfer that was taken back: once"),
+        sa.Column("by_seq", sa.BigInteger(), nullable=False, comment="the transfer that took it back"),
+        sa.PrimaryKeyConstraint("account_id", "seq", name=op.f("pk_reversal")),
+    )
+    op.create_table(
+        "top_up_request",
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("request_id", sa.BigInteger(), nullable=False),
+        sa.Column("amount_micros", sa.BigInteger(), nullable=False),
+        sa.Column("amount", sa.Text(), nullable=False, comment="the same as a top-up's row says it: 20.00"),
+        sa.Column("balance_micros", sa.BigInteger(), nullable=False, comment="when it was made"),
+        sa.Column("status", sa.Text(), server_default="open", nullable=False),
+        sa.Column("answer", sa.Text(), nullable=True, comment="the top-up's reference, or why it was declined"),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("answered_at", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint(
+            "status IN ('open', 'paid', 'declined', 'cancelled')", name=op.f("ck_top_up_request_status")
+        ),
+        sa.PrimaryKeyConstraint("account_id", "request_id", name=op.f("pk_top_up_request")),
+    )
+    with op.batch_alter_table("top_up_request", schema=None) as batch_op:
+        batch_op.create_index(
+            "uq_top_up_request_open",
+            ["account_id"],
+            unique=True,
+            postgresql_where=sa.text("status = 'open'"),
+            sqlite_where=sa.text("status = 'open'"),
+        )
+
+    op.create_table(
+        "voucher_batch",
+        sa.Column(
+            "batch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), sa.Identity(always=False), nullable=False
+        ),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("unit", sa.Text(), nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("currency", sa.Text(), nullable=True, comment="of money"),
+        sa.Column(
+            "validity", sa.Text(), nullable=True, comment="how long what it pays in lasts: 30d, 1 month; null: for ever"
+        ),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True, comment="when its vouchers can no longer be redeemed"),
+        sa.Column("comment", sa.Text(), nullable=True),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("unit IN ('octets', 'seconds', 'money')", name=op.f("ck_voucher_batch_unit")),
+        sa.CheckConstraint("amount > 0", name=op.f("ck_voucher_batch_amount")),
+        sa.PrimaryKeyConstraint("batch_id", name=op.f("pk_voucher_batch")),
+        sa.UniqueConstraint("name", name=op.f("uq_voucher_batch_name")),
+    )
+    op.create_table(
+        "voucher",
+        sa.Column(
+            "voucher_id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            sa.Identity(always=False),
+            nullable=False,
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False),
+        sa.Column("serial", sa.Integer(), nullable=False),
+        sa.Column("fingerprint", sa.Text(), nullable=False, comment="of the code, which is kept nowhere"),
+        sa.Column("state", sa.Text(), server_default="ready", nullable=False),
+        sa.Column("account_id", sa.BigInteger(), nullable=True, comment="who redeemed it"),
+        sa.Column("reference", sa.Text(), nullable=True, comment="of its transfer in the ledger"),
+        sa.Column("actor", sa.Text(), nullable=True, comment="who redeemed or voided it"),
+        sa.Column("settled_at", sa.BigInteger(), nullable=True, comment="when it was redeemed or voided"),
+        sa.CheckConstraint("state IN ('ready', 'redeemed', 'void')", name=op.f("ck_voucher_state")),
+        sa.ForeignKeyConstraint(
+            ["batch_id"], ["voucher_batch.batch_id"], name=op.f("fk_voucher_batch_id_voucher_batch")
+        ),
+        sa.PrimaryKeyConstraint("voucher_id", name=op.f("pk_voucher")),
+        sa.UniqueConstraint("batch_id", "serial", name=op.f("uq_voucher_batch_id_serial")),
+        sa.UniqueConstraint("fingerprint", name=op.f("uq_voucher_fingerprint")),
+    )
 
     op.create_table(
         "bucket",
@@ -619,10 +776,20 @@ _VIEWS = {
         SELECT a.name AS account, t.seq, t.debit, t.credit, t.unit, t.amount, t.kind, t.reference, t.session_id,
                {t.effective_at} AS effective_at, {t.recorded_at} AS recorded_at, t.actor, t.hash
         FROM transfer AS t JOIN account AS a ON a.account_id = t.account_id""",
+    "billing_voucher": """
+        SELECT b.name AS batch, v.serial, b.unit, b.amount, b.currency, b.validity,
+               CASE WHEN v.state = 'ready' AND b.expires_at <= {now} THEN 'expired' ELSE v.state END AS state,
+               {b.expires_at} AS expires_at, a.name AS account, v.reference, v.actor, {v.settled_at} AS settled_at
+        FROM voucher AS v JOIN voucher_batch AS b ON b.batch_id = v.batch_id
+        LEFT JOIN account AS a ON a.account_id = v.account_id""",
+    "billing_top_up_request": """
+        SELECT r.request_id, a.name AS account, a.currency, r.amount, r.amount_micros, r.balance_micros, r.status,
+               r.answer, {r.created_at} AS created_at, {r.answered_at} AS answered_at
+        FROM top_up_request AS r JOIN account AS a ON a.account_id = r.account_id""",
 }
 
 # The ledger and the usage lines are written once.
-_WRITTEN_ONCE = ("transfer", "usage_line", "plan_version")
+_WRITTEN_ONCE = ("transfer", "usage_line", "plan_version", "reversal")
 
 
 def _make_views(dialect: str) -> None:
