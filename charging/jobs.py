@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, ParamSpec, TypeVar, cast
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Engine, and_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, select, tuple_, update
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from charging import inbox, tables
+from charging import inbox, order_inbox, tables
 from charging.batching import Run
 from charging.database import reading
 from charging.payment import Applied, NotApplied
@@ -47,42 +48,57 @@ _MILLISECOND: Final = 10**-3
 _session = tables.session.c
 _restart = tables.nas_restart.c
 
-#: Top-ups that are left alone for now → until when.
+#: Rows of an inbox that are left alone for now → until when.
 Aside = dict[int, Instant]
 
 
-async def read_inbox(engine: Engine, writer: Writer, run: Run, now: Instant, aside: Aside | None = None) -> int:
-    """Apply or answer the pending top-ups; how many. `aside` keeps, from turn to turn, the ones that failed without a
-    reason of their own, so that they can not stand in the way of the others."""
+class Post(NamedTuple):
+    """An inbox: how its rows are read, answered and refused, and the number of one."""
+
+    pending: Callable[..., tuple[Sequence[Any], Sequence[Any], int]]
+    answer: Callable[[Connection, Sequence[Any]], int]
+    refusal: Callable[[int, str], Any]
+    number: Callable[[Any], int]
+
+
+TOP_UPS: Final = Post(inbox.pending, inbox.answer, inbox.refusal, attrgetter("top_up_id"))
+ORDERS: Final = Post(order_inbox.pending, order_inbox.answer, order_inbox.refusal, attrgetter("order_id"))
+
+
+async def read_inbox(
+    engine: Engine, writer: Writer, run: Run, now: Instant, aside: Aside | None = None, post: Post = TOP_UPS
+) -> int:
+    """Apply or answer the pending rows of an inbox; how many. `aside` keeps, from turn to turn, the ones that failed
+    without a reason of their own, so that they can not stand in the way of the others."""
     aside = {} if aside is None else aside
-    for top_up_id in [i for i, until in aside.items() if until <= now]:
-        del aside[top_up_id]
+    for number in [i for i, until in aside.items() if until <= now]:
+        del aside[number]
     done = 0
     for _ in range(MOST_PAGES):
         # The thread has a copy of its own.
-        page = await _in_thread(run, _pending, engine, frozenset(aside))
-        outcomes = await _settled(writer, page.top_ups)
-        answers = list(page.answers)
+        items, answered, rows = await _in_thread(run, _pending, engine, frozenset(aside), post)
+        outcomes = await _settled(writer, items)
+        answers = list(answered)
         applied = 0
         failure: Exception | None = None
-        for top_up, outcome in zip(page.top_ups, outcomes, strict=True):
+        for item, outcome in zip(items, outcomes, strict=True):
             if isinstance(outcome, Applied):
                 applied += 1
             elif isinstance(outcome, NotApplied):
                 if outcome.reason != "already-settled":
-                    answers.append(inbox.refusal(top_up.top_up_id, outcome.reason))
+                    answers.append(post.refusal(post.number(item), outcome.reason))
             elif isinstance(outcome, Exception) and not isinstance(outcome, inbox.ALREADY_APPLIED):
                 # The same reference may just have been applied elsewhere: then the next read finds it. Anything else
                 # is no answer for a billing system: the row stays as it is.
                 failure = outcome
                 if not isinstance(outcome, DatabaseUnavailable) and len(aside) < MOST_SET_ASIDE:
-                    aside[top_up.top_up_id] = now + SET_ASIDE_MS
+                    aside[post.number(item)] = now + SET_ASIDE_MS
         if answers:
-            done += await _in_thread(run, _answer, engine, answers)
+            done += await _in_thread(run, _answer, engine, answers, post)
         done += applied
         if failure is not None:
             raise failure
-        if page.rows < MOST_AT_ONCE or not (applied or answers):
+        if rows < MOST_AT_ONCE or not (applied or answers):
             break
     return done
 
@@ -147,9 +163,11 @@ class Jobs:
         on_recovery: Callable[[str], None] = lambda _name: None,
     ) -> None:
         """`on_failure(job, error)` is called once for a row of failures, `on_recovery(job)` when it works again."""
-        aside: Aside = {}
+        top_ups: Aside = {}
+        orders: Aside = {}
         self._turns = [
-            _Turn("inbox", INBOX_EVERY_MS, lambda: read_inbox(engine, writer, run, now(), aside)),
+            _Turn("inbox", INBOX_EVERY_MS, lambda: read_inbox(engine, writer, run, now(), top_ups)),
+            _Turn("orders", INBOX_EVERY_MS, lambda: read_inbox(engine, writer, run, now(), orders, ORDERS)),
             _Turn("restarts", RESTARTS_EVERY_MS, lambda: close_restarted(engine, writer, run, now())),
             _Turn("stale", STALE_EVERY_MS, lambda: close_stale(engine, writer, run, now()), at_once=False),
         ]
@@ -232,14 +250,14 @@ async def _in_thread(run: Run, work: Callable[P, T], *args: P.args, **kwargs: P.
     return cast("T", result)
 
 
-def _pending(engine: Engine, skipped: frozenset[int]) -> inbox.Pending:
+def _pending(engine: Engine, skipped: frozenset[int], post: Post = TOP_UPS) -> tuple[Sequence[Any], Sequence[Any], int]:
     with reading(engine) as connection:
-        return inbox.pending(connection, MOST_AT_ONCE, without=skipped)
+        return post.pending(connection, MOST_AT_ONCE, without=skipped)
 
 
-def _answer(engine: Engine, answers: Sequence[inbox.Answer]) -> int:
+def _answer(engine: Engine, answers: Sequence[Any], post: Post) -> int:
     with engine.begin() as connection:
-        return inbox.answer(connection, answers)
+        return post.answer(connection, answers)
 
 
 def _live(engine: Engine, which: ColumnElement[bool], after: tuple[int, int]) -> Sequence[Any]:

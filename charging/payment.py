@@ -127,6 +127,8 @@ def paid_bucket(book: Book, unit: Unit, expires_at: Instant | None) -> Bucket | 
 
 def bucket_for(book: Book, unit: Unit, expires_at: Instant | None, now: Instant) -> Bucket:
     """The bucket for what is paid in; a new one where there is none of that unit and expiry."""
+    if unit == "money" and expires_at is None:
+        return book.money_bucket()
     known = paid_bucket(book, unit, expires_at)
     if known is not None:
         return known

@@ -9,7 +9,7 @@ short enough to be typed.
 from __future__ import annotations
 
 import hashlib
-import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -47,9 +47,9 @@ class Voucher:
     expires_at: Instant | None
 
 
-def new_code(chance: random.Random) -> str:
-    """A code as it is printed: `7KQM-3XWP-9TRA-HC2N`."""
-    characters = "".join(chance.choice(ALPHABET) for _ in range(CODE_CHARACTERS - 1))
+def new_code(choose: Callable[[str], str]) -> str:
+    """A code as it is printed: `7KQM-3XWP-9TRA-HC2N`. `choose` takes one of the alphabet's characters by chance."""
+    characters = "".join(choose(ALPHABET) for _ in range(CODE_CHARACTERS - 1))
     return in_groups(characters + check_character(characters))
 
 

@@ -361,11 +361,11 @@ def test_a_failure_is_told_once_and_the_next_turn_tries_again(shop: Shop, writer
     turns.jobs.start()
     for _ in range(3):
         clock.advance(0.25)
-    assert turns.said == ["inbox: no database", "restarts: no database"]
+    assert turns.said == ["inbox: no database", "orders: no database", "restarts: no database"]
     broken = False
     clock.advance(0.25)
     assert shop.balance(account_id) == euros(10)
-    assert sorted(turns.said[2:]) == ["inbox works again", "restarts works again"]
+    assert sorted(turns.said[3:]) == ["inbox works again", "orders works again", "restarts works again"]
 
 
 def test_a_turn_under_way_is_not_begun_again_and_stop_waits_for_it(shop: Shop, writer: Writer, clock: Clock) -> None:
@@ -378,7 +378,7 @@ def test_a_turn_under_way_is_not_begun_again_and_stop_waits_for_it(shop: Shop, w
     turns = Turns(shop, writer, clock, run)
     turns.jobs.start()
     clock.advance(10)
-    assert len(waiting) == 2, "the inbox and the restarts, once each"
+    assert len(waiting) == 3, "the two inboxes and the restarts, once each"
     stopped: list[object] = []
     turns.jobs.stop().addCallback(stopped.append)
     assert stopped == []
