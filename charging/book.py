@@ -195,7 +195,9 @@ class Book:
 
     # What has changed since the book was opened.
     changed_account: bool = False
-    """More of the account than its version and the ledger's end."""
+    """More of the account than its version and the ledger's end,"""
+    changed_terms: bool = False
+    """among it what operators agreed."""
     changed_buckets: set[int] = field(default_factory=set)
     changed_sessions: set[int] = field(default_factory=set)
     changed_charges: set[tuple[int, int, str]] = field(default_factory=set)
@@ -224,7 +226,7 @@ class Book:
         """Everything that changed is in the database: go on from there, without the sessions that have ended."""
         if self.changed:
             self.account.version += 1
-            self.changed_account = False
+            self.changed_account = self.changed_terms = False
         self._usable = None
         closed = [s.session_id for s in self.sessions.values() if s.closed_at is not None]
         for session_id in closed:

@@ -30,11 +30,9 @@ BUCKET: Final = tuple(f.name for f in fields(Bucket))
 SESSION: Final = tuple(f.name for f in fields(Session))
 CHARGE: Final = tuple(f.name for f in fields(Charge))
 _LEDGER_END: Final = ("ledger_seq", "ledger_hash")
-#: What commands, orders and answered requests change.
-_ACCOUNT_TERMS: Final = (
-    "kind", "credit_limit_micros", "voucher_failures", "voucher_failed_at", "auto_below_micros", "auto_amount_micros",
-    "auto_request_id", "auto_not_before",
-)  # fmt: skip
+#: What the server changes of an account by itself, and what only an operator does.
+_ACCOUNT_STATE: Final = ("voucher_failures", "voucher_failed_at", "auto_request_id", "auto_not_before")
+_ACCOUNT_TERMS: Final = ("kind", "credit_limit_micros", "auto_below_micros", "auto_amount_micros")
 _BUCKET_KEY: Final = ("account_id", "bucket_id")
 _BUCKET_REWRITTEN: Final = ("balance", "held", "marks_passed")
 _SESSION_KEY: Final = ("account_id", "session_id")
@@ -151,11 +149,8 @@ def write_books(to: Sets, books: list[Book], now: Instant) -> None:
     books.sort(key=lambda book: book.account.account_id)
     written: list[Result] = []
     with _conflict_first(written, len(books)), to.together():
-        whole = [b.account for b in books if b.changed_account]
-        written += _move_versions(to, [b.account for b in books if not (b.transfers or b.changed_account)], ())
-        written += _move_versions(to, [b.account for b in books if b.transfers and not b.changed_account], _LEDGER_END)
-        if whole:
-            written += _move_versions(to, whole, _LEDGER_END + _ACCOUNT_TERMS)
+        for columns, group in _by_columns(books).items():
+            written += _move_versions(to, [book.account for book in group], columns)
         _write_sessions(to, books)
         _write_buckets(to, books)
         _write_charges(to, books)
@@ -187,6 +182,17 @@ def _conflict_first(written: list[Result], accounts: int) -> Iterator[None]:
         if moved and min(moved) >= 0 and sum(moved) < accounts:
             raise Conflict from error
         raise
+
+
+def _by_columns(books: list[Book]) -> dict[tuple[str, ...], list[Book]]:
+    """Which columns of their accounts the books changed: mostly none but the version, or the ledger's end too."""
+    groups: dict[tuple[str, ...], list[Book]] = {}
+    for book in books:
+        columns: tuple[str, ...] = _LEDGER_END if book.transfers or book.changed_account else ()
+        if book.changed_account:
+            columns += _ACCOUNT_STATE + (_ACCOUNT_TERMS if book.changed_terms else ())
+        groups.setdefault(columns, []).append(book)
+    return groups
 
 
 def _move_versions(to: Sets, accounts: list[Account], columns: tuple[str, ...]) -> list[Result]:

@@ -43,8 +43,15 @@ TABLES: Final[dict[str, Rights]] = {
     "nas": Rights(server=("SELECT", "UPDATE (require_message_authenticator, revised_at)"), operator=OWNS),
     "plan": Rights(server=READS, operator=WRITES),
     "plan_version": Rights(server=READS, operator=APPENDS),
-    "subscriber": Rights(server=("SELECT", "UPDATE (totp_step)"), operator=OWNS),
-    "account": Rights(server=("SELECT", "UPDATE (version, ledger_seq, ledger_hash)"), operator=WRITES),
+    "subscriber": Rights(server=("SELECT", "UPDATE (totp_step, expires_at)"), operator=OWNS),
+    "account": Rights(
+        server=(
+            "SELECT",
+            "UPDATE (version, ledger_seq, ledger_hash)",
+            "UPDATE (voucher_failures, voucher_failed_at, auto_request_id, auto_not_before)",
+        ),
+        operator=WRITES,
+    ),
     "bucket": Rights(server=WRITES, operator=WRITES),
     "session": Rights(server=WRITES, operator=WRITES),
     "session_charge": Rights(server=WRITES, operator=WRITES),
@@ -57,14 +64,30 @@ TABLES: Final[dict[str, Rights]] = {
     "billing_top_up": Rights(
         server=("SELECT", "UPDATE (status, error, applied_at)"),
         operator=WRITES,
-        billing=("SELECT", "INSERT (source, external_ref, account, unit, amount, currency, comment)"),
+        billing=(
+            "SELECT",
+            "INSERT (source, external_ref, account, unit, amount, currency, comment, validity, request_id)",
+        ),
     ),
+    "billing_order": Rights(
+        server=("SELECT", "UPDATE (status, error, applied_at, digest, code)"),
+        operator=WRITES,
+        billing=(
+            "SELECT",
+            "INSERT (source, external_ref, kind, account, unit, amount, currency, to_account, code, reason)",
+            "INSERT (bucket_id, transfer_seq, session_id, request_id)",
+        ),
+    ),
+    "voucher_batch": Rights(server=READS, operator=APPENDS),
+    "voucher": Rights(server=("SELECT", "UPDATE (state, account_id, reference, actor, settled_at)"), operator=WRITES),
+    "top_up_request": Rights(server=WRITES, operator=WRITES),
+    "reversal": Rights(server=APPENDS, operator=APPENDS),
     "orphan_report": Rights(server=APPENDS, operator=OWNS),
     "nas_restart": Rights(server=WRITES, operator=WRITES),
 }
 
-#: Columns that an auditor need not see: with them a password can be guessed at leisure.
-_SECRET: Final = ("_sealed", "_argon2", "_sha256")
+#: Columns that an auditor need not see: with them a password, or a voucher's code, can be guessed at leisure.
+_SECRET: Final = ("_sealed", "_argon2", "_sha256", "fingerprint")
 #: Every view of this name is part of the billing contract (docs/billing-sql.md).
 VIEW_PREFIX: Final = "billing_"
 #: Alembic's own: the programs look whether the database is of their version.

@@ -183,17 +183,19 @@ def _open(
     unread: list[int] = []
     orders = [item for item in items if isinstance(item, Order)]
     account_ids = {a for item in items if (a := _account_of(item, owners)) is not None}
-    account_ids.update(order.what.to_account_id for order in orders if isinstance(order.what, Remit))
-    for account_id in sorted(account_ids):
+    others = {order.what.to_account_id for order in orders if isinstance(order.what, Remit)}
+    for account_id in sorted(account_ids | others):
         book = shelf.take(account_id)
-        if book is None:
+        if book is None or others:
             unread.append(account_id)
         else:
             book.new_id = new_id
             books[account_id] = book
     if unread:
         # Where two nodes have the same accounts at work, who comes second would lose what he decided, again and again.
-        books.update(read_books(to, unread, now, plans, new_id, waiting=shelf.distrusts(now)))
+        # And who has two accounts at work in one item takes all locks in the order of their ids before anything else.
+        waiting = bool(others) or shelf.distrusts(now)
+        books.update(read_books(to, unread, now, plans, new_id, waiting=waiting))
     closed = _open_closed(to, items, books, owners)
     plans.read(
         to,

@@ -45,7 +45,7 @@ def agree(book: Book, terms: Terms, now: Instant) -> Agreed:
         account.auto_not_before = 0
         if not terms.auto_amount_micros:
             cancelled(book, now)
-    book.changed_account = True
+    book.changed_account = book.changed_terms = True
     if account.credit_limit_micros < before:
         cover_again(book, now)
     elif account.credit_limit_micros > before:

@@ -386,4 +386,4 @@ def test_a_turn_under_way_is_not_begun_again_and_stop_waits_for_it(shop: Shop, w
         done.callback(work())
     assert len(stopped) == 1
     clock.advance(10)
-    assert len(waiting) == 2
+    assert len(waiting) == 3
