@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, text
 
+from charging import order_audit
 from charging.inbox import amount_of
 from charging.ledger import Transfer, chain_break
 from charging.plan import Instant
@@ -451,7 +452,16 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     commands,
 )
 #: These need one look at the whole database; they name the account themselves.
-EVERYWHERE: Final[tuple[Callable[[Connection], Iterator[tuple[str, str]]], ...]] = (top_ups, references, session_keys)
+EVERYWHERE: Final[tuple[Callable[[Connection], Iterator[tuple[str, str]]], ...]] = (
+    top_ups,
+    references,
+    session_keys,
+    order_audit.orders,
+    order_audit.vouchers,
+    order_audit.between_accounts,
+    order_audit.reversals,
+    order_audit.top_up_requests,
+)
 
 
 # --- reading -----------------------------------------------------------------------------------------------------------

@@ -170,7 +170,7 @@ def _remit(book: Book, to: Book | None, order: Order, what: Remit, now: Instant)
     own = [b for b in book.usable_buckets(now) if b.unit == what.unit and b.source == "top-up"]
     parts = _taken(own, what.amount)
     if parts is None:
-        return _not_enough(own, "to transfer")
+        return _not_enough(own, what.unit, "to transfer")
     for bucket, amount in parts:
         known = paid_bucket(to, what.unit, bucket.expires_at)
         if known is not None and known.balance + amount > MAX_AMOUNT:
@@ -189,7 +189,7 @@ def _refund(book: Book, order: Order, what: Refund, now: Instant) -> Applied | N
     own = [b for b in book.usable_buckets(now) if b.unit == "money" and b.source == "top-up"]
     parts = _taken(own, what.amount)
     if parts is None:
-        return _not_enough(own, "to refund")
+        return _not_enough(own, "money", "to refund")
     for bucket, amount in parts:
         book.move(bucket, "cash", -amount, "refund", order.reference, now, order.actor)
     return _balance(book, "money", now)
@@ -207,7 +207,8 @@ def _adjust(book: Book, order: Order, what: Adjust, now: Instant) -> Applied | N
     if found is not None and found.balance + what.amount > MAX_AMOUNT:
         return NotApplied(TOO_MUCH)
     if what.amount < 0 and (found is None or -what.amount > _free(book, found)):
-        return _not_enough([] if found is None else [found], "to take", 0 if found is None else _credit(book, found))
+        own, credit = ([], 0) if found is None else ([found], _credit(book, found))
+        return _not_enough(own, what.unit, "to take", credit)
     bucket = found or bucket_for(book, what.unit, None, now)
     book.move(bucket, "adjustment", what.amount, "adjustment", order.reference, now, order.actor)
     reset_marks(bucket)
@@ -237,7 +238,7 @@ def _reverse(book: Book, order: Order, what: Reverse, reach: Reach, now: Instant
         if bucket.balance + amount > MAX_AMOUNT:
             return NotApplied(TOO_MUCH)
         if amount < 0 and -amount > _free(book, bucket):
-            return _not_enough([bucket], "to take back", _credit(book, bucket))
+            return _not_enough([bucket], bucket.unit, "to take back", _credit(book, bucket))
     for each in originals:
         by = book.move_back(each.entry, "reversal", order.reference, now, order.actor)
         reach.reversals.append((book.account.account_id, each.seq, by))
@@ -287,12 +288,11 @@ def _taken(buckets: list[Bucket], amount: int) -> list[tuple[Bucket, int]] | Non
     return parts if not amount else None
 
 
-def _not_enough(buckets: list[Bucket], what_for: str, credit: int = 0) -> NotApplied:
+def _not_enough(buckets: list[Bucket], unit: Unit, what_for: str, credit: int = 0) -> NotApplied:
     free = sum(max(b.balance - b.held + credit, 0) for b in buckets)
     held = sum(b.held for b in buckets)
-    unit = "micros" if not buckets or buckets[0].unit == "money" else buckets[0].unit
     also = f"; live sessions hold {held} more" if held else ""
-    return NotApplied(f"amount: there are {free} {unit} {what_for}{also}")
+    return NotApplied(f"amount: there are {free} {'micros' if unit == 'money' else unit} {what_for}{also}")
 
 
 def _balance(book: Book, unit: Unit, now: Instant) -> Applied:

@@ -22,6 +22,7 @@ EFFECTS_ALLOWED = {
         "health",
         "inbox",
         "jobs",
+        "order_audit",
         "order_inbox",
         "order_rows",
         "restarts",

@@ -31,7 +31,7 @@ def plan_by_volume(**changes: Any) -> Plan:
         "exhausted": Exhausted("throttle", SLOW),
         "max_sessions": 2,
     } | changes
-    return Plan("volume", "EUR", "UTC", **given)
+    return Plan(given.pop("name", "volume"), "EUR", "UTC", **given)
 
 
 def plan_with_allowance() -> Plan:
