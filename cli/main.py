@@ -29,6 +29,7 @@ NOUNS: Final = {
     "session": "Sessions: who is on line; disconnect.",
     "usage": "What a subscriber used, report by report.",
     "ledger": "The ledger: show and check it.",
+    "service": "A systemd unit for the server.",
     "doctor": "Is everything as it should be? What to do where it is not.",
     "explain": "Why an account is in the state it is in.",
 }
