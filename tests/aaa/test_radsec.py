@@ -116,6 +116,8 @@ def test_a_nas_logs_a_subscriber_in_and_reports(site: Site, newest: ssl.TLSVersi
     assert nas.ask(Code.ACCOUNTING_REQUEST, report, 2, signed=False).code == Code.ACCOUNTING_RESPONSE
     (session,) = site.floor.rows(tables.session)
     assert (session.nas_address, session.acct_session_id) == ("radsec:bras-1", b"0000002A")
+    replayed = site.floor.nases.at(session.nas_address)
+    assert replayed is not None, "the spool knows a report's NAS by this source"
     # The watchdog of RFC 6614 section 2.3.
     assert nas.ask(Code.STATUS_SERVER, [], 3).code == Code.ACCESS_ACCEPT
     assert site.floor.dropped == {}

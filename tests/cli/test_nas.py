@@ -309,3 +309,44 @@ def test_secrets_are_sealed_in_the_database(aaa: Aaa) -> None:
     engine.dispose()
     assert SECRET.encode() not in line.secret_sealed
     assert registry.open_secret(load_keys(aaa.keys_file), line) == SECRET
+
+
+# --- over TLS ------------------------------------------------------------------------------------------------------
+
+
+def test_a_nas_known_by_its_certificate(aaa: Aaa, at: Callable[[str], Any]) -> None:
+    shown = aaa.json("nas", "add", "bras-1", "--certificate", "dns:BRAS-1.example.net")
+    assert (shown["network"], shown["certificate"]) == (None, "dns:bras-1.example.net")
+    assert "secret" not in shown, "over TLS there is none"
+    nas = at("radsec:bras-1")
+    assert (nas.secrets, nas.require_message_authenticator, nas.limit_proxy_state) == ((b"radsec",), "no", False)
+    assert "any, over TLS" in aaa.ok("nas", "list")
+    assert aaa.json("nas", "audit")[0]["findings"] == []
+    assert aaa.fails("nas", "set", "bras-1", "--address", "192.0.2.1") == (
+        "over TLS 'bras-1' needed no secret, from an address it does; add --secret-stdin or --secret"
+    )
+    aaa.ok("nas", "set", "bras-1", "--address", "192.0.2.1", "--secret", SECRET)
+    aaa.ok("nas", "set", "bras-1", "--certificate", "none")
+    assert at("radsec:bras-1") is None
+    assert aaa.json("nas", "show", "bras-1")["certificate"] is None
+
+
+def test_a_nas_must_be_known_by_something_of_its_own(aaa: Aaa) -> None:
+    aaa.ok("nas", "add", "bras-1", "--certificate", "dns:bras-1.example.net")
+    assert aaa.fails("nas", "add", "bras-2", "--certificate", "dns:bras-1.example.net") == (
+        "dns:bras-1.example.net is the certificate of NAS 'bras-1' already; each needs its own"
+    )
+    assert aaa.fails("nas", "set", "bras-1", "--certificate", "none") == (
+        "NAS 'bras-1' needs an address, or a certificate to know it by; give one of them"
+    )
+    for wrong in ((), ("--certificate", "none"), ("--certificate", "bras-3"), ("--certificate", "nothing.pem")):
+        result = aaa("nas", "add", "bras-3", *wrong)
+        assert result.exit_code == 2
+        assert "--certificate" in result.stderr
+
+
+def test_the_simulator_speaks_udp_only(aaa: Aaa) -> None:
+    aaa.ok("nas", "add", "bras-1", "--certificate", "dns:bras-1.example.net")
+    result = aaa("nas", "simulate", "bras-1", "alice", "--password", "x")
+    assert result.exit_code == 2
+    assert "speaks over TLS only" in result.stderr

@@ -1,0 +1,330 @@
+"""Debian's radsecproxy carries radclient's packets to the real server over mutual TLS; commands go back over a connection;
+whoever has no right certificate gets nowhere."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
+
+import pytest
+
+from aaa import wire
+from aaa.certificates import Authority
+from aaa.wire import Attribute, Code, Packet
+from aaa.wire.stream import Stream
+from charging import tables
+from charging.database import open_engine, reading
+from tests.stories.conftest import PLANS, SECRET, Aaa, ServerProcess
+from tests.stories.test_radclient import RADCLIENT, radclient
+from tests.tls import HOST, RADSEC, client_context
+
+RADSECPROXY = shutil.which("radsecproxy")
+PASSWORD: Final = "correct-horse-battery-staple"
+WITHIN_SECONDS: Final = 15
+
+needs_radsecproxy = pytest.mark.skipif(
+    RADSECPROXY is None or RADCLIENT is None,
+    reason="radsecproxy or radclient is not installed; the Debian packages radsecproxy and freeradius-utils have them "
+    "(.ci/run installs them)",
+)
+
+
+class Site(NamedTuple):
+    """A running server with a port for TLS, and a folder of certificates."""
+
+    server: ServerProcess
+    port: int
+    folder: Path
+    ports: Callable[[int], list[int]]
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.server.log.splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == event]
+
+
+@pytest.fixture(scope="module")
+def site(
+    tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, free_udp_ports: Callable[[int], list[int]]
+) -> Iterator[Site]:
+    """The operator's own commands, from the CA to the NASes."""
+    folder = tmp_path_factory.mktemp("radsec")
+    shutil.copy(sqlite_template, folder / "test.db")
+    aaa = Aaa(f"sqlite:///{folder / 'test.db'}", folder)
+    certificates = folder / "certificates"
+    said = aaa("certificate", "init", HOST, "--folder", str(certificates))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    keys = [line for line in said.splitlines() if line.startswith("eap_")]
+    config = folder / "aaa.toml"
+    config.write_text("\n".join([*keys, f"radsec_port = {port}"]) + "\n", encoding="utf-8")
+    aaa.options[:0] = ["--config", str(config)]
+    for name in ("proxy", "bras-2", "bras-3", "stranger"):
+        aaa("certificate", "issue", name, "--nas", "--folder", str(certificates), "--out", str(certificates))
+    aaa("certificate", "issue", "alice", "--folder", str(certificates), "--out", str(certificates))
+    past = datetime.now(UTC) - timedelta(days=30)
+    authority = Authority(certificates)
+    authority.write_client(authority.issue("expired", "nas", 1, past), certificates / "expired", PASSWORD)
+    other = Authority.create(folder / "other", "another CA", datetime.now(UTC))
+    other.write_client(other.issue("proxy", "nas", 1, datetime.now(UTC)), certificates / "forged", PASSWORD)
+    plans = folder / "plans.toml"
+    plans.write_text(PLANS, encoding="utf-8")
+    aaa("nas", "add", "here", "--address", "127.0.0.1", "--secret-stdin", stdin=SECRET)
+    for name in ("proxy", "expired"):
+        aaa("nas", "add", name, "--certificate", f"dns:{name}")
+    aaa("nas", "add", "bras-2", "--certificate", str(certificates / "bras-2.pem"))
+    aaa("nas", "add", "bras-3", "--certificate", "subject:CN=bras-3", "--dialect", "mikrotik")
+    aaa("plan", "load", str(plans))
+    for name in ("alice", "bob"):
+        aaa(
+            "subscriber", "add", name, "--plan", "prepaid-50", "--password-stdin", "--max-sessions", "9", stdin=PASSWORD
+        )
+    server = ServerProcess(aaa, folder, *free_udp_ports(2))
+    server.start()
+    try:
+        yield Site(server, port, certificates, free_udp_ports)
+    finally:
+        server.kill()
+
+
+# --- radsecproxy ---------------------------------------------------------------------------------------------------
+
+
+class Proxy(NamedTuple):
+    """A running radsecproxy: its UDP port, and what it prints."""
+
+    port: int
+    log: Path
+
+
+@contextmanager
+def radsecproxy(site: Site, folder: Path, certificate: str) -> Iterator[Proxy]:
+    """radsecproxy with this certificate, as docs/radsec.md sets it up."""
+    assert RADSECPROXY is not None
+    (port,) = site.ports(1)
+    config = folder / "radsecproxy.conf"
+    config.write_text(
+        f"""\
+ListenUDP 127.0.0.1:{port}
+LogLevel 5
+tls default {{
+    CACertificateFile {site.folder / "ca.pem"}
+    CertificateFile {site.folder / certificate}.pem
+    CertificateKeyFile {site.folder / certificate}.key
+}}
+client 127.0.0.1 {{
+    type udp
+    secret {SECRET}
+}}
+server aaa {{
+    host 127.0.0.1
+    port {site.port}
+    type tls
+    secret radsec
+    StatusServer on
+    CertificateNameCheck off
+    MatchCertificateAttribute SubjectAltName:DNS:/^{HOST.replace(".", "[.]")}$/
+}}
+realm * {{
+    server aaa
+    accountingServer aaa
+}}
+""",
+        encoding="utf-8",
+    )
+    log = folder / "radsecproxy.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [RADSECPROXY, "-f", "-c", str(config)], stdin=subprocess.DEVNULL, stdout=out, stderr=out
+        )
+    try:
+        yield Proxy(port, log)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def login(port: int, username: str, password: str = PASSWORD, *, tries: int = 5) -> list[str]:
+    return radclient(
+        port, "auth", f'User-Name = "{username}"', f'User-Password = "{password}"', "NAS-Port = 7",
+        "Message-Authenticator = 0x00", tries=tries,
+    )  # fmt: skip
+
+
+@needs_radsecproxy
+def test_radsecproxy_carries_radclients_packets(site: Site, tmp_path: Path, eventually: Callable[..., None]) -> None:
+    with radsecproxy(site, tmp_path, "proxy") as proxy:
+        eventually(lambda: site.events("radsec-connected"), within=WITHIN_SECONDS)
+        accept = login(proxy.port, "alice")
+        assert accept[0] == "Access-Accept"
+        token = next(line.split(" = ")[1] for line in accept if line.startswith("Class = "))
+        report = ('User-Name = "alice"', 'Acct-Session-Id = "0000002A"', f"Class = {token}", "NAS-Port = 7")
+        for kind in ("Start", "Interim-Update"):
+            assert radclient(proxy.port, "acct", f"Acct-Status-Type = {kind}", *report, "Acct-Session-Time = 5",
+                             "Acct-Input-Octets = 1000", "Acct-Output-Octets = 9000") == ["Accounting-Response"]  # fmt: skip
+        assert login(proxy.port, "alice", "wrong")[0] == "Access-Reject"
+        # It answers Status-Server itself; every 25 seconds it asks us by the same packet whether we live.
+        assert radclient(proxy.port, "status", "Message-Authenticator = 0x00")[0] == "Access-Accept"
+        (shown,) = json.loads(site.server.aaa("session", "list", "--json"))
+        assert (shown["nas"], shown["nas_address"], shown["username"]) == ("proxy", "radsec:proxy", "alice")
+        # radsecproxy carries no commands: it takes one for a reply that it does not expect, and says so.
+        site.server.aaa("subscriber", "suspend", "alice")
+        eventually(lambda: "ignoring reply" in proxy.log.read_text(), within=WITHIN_SECONDS)
+        site.server.aaa("subscriber", "resume", "alice")
+    eventually(lambda: site.events("radsec-closed"), within=WITHIN_SECONDS)
+
+
+@needs_radsecproxy
+@pytest.mark.parametrize(
+    ("certificate", "reason"),
+    [("forged", "certificate-refused"), ("stranger", "certificate-of-no-nas"), ("alice", "certificate-of-no-nas")],
+)
+def test_radsecproxy_with_a_wrong_certificate_gets_nowhere(
+    site: Site, tmp_path: Path, eventually: Callable[..., None], certificate: str, reason: str
+) -> None:
+    before = len(site.events("access-accept"))
+    with radsecproxy(site, tmp_path, certificate) as proxy:
+        eventually(
+            lambda: any(each["reason"] == reason for each in site.events("packet-dropped")), within=WITHIN_SECONDS
+        )
+        assert login(proxy.port, "alice", tries=1) == []
+    assert len(site.events("access-accept")) == before
+
+
+# --- a NAS of Python's own TLS -------------------------------------------------------------------------------------
+
+
+class Nas:
+    """A NAS that obeys commands over its connection."""
+
+    def __init__(self, site: Site, certificate: str | None, *alpn: str) -> None:
+        stem = None if certificate is None else site.folder / certificate
+        context = client_context(site.folder / "ca.pem", stem, alpn=alpn)
+        plain = socket.create_connection(("127.0.0.1", site.port), WITHIN_SECONDS)
+        self._socket = context.wrap_socket(plain, server_hostname=HOST)  # closes the plain one where it fails
+        self.version = self._socket.selected_alpn_protocol()
+        self._stream = Stream()
+        self._heard: list[bytes] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def send(self, octets: bytes) -> None:
+        self._socket.sendall(octets)
+
+    def hear(self) -> bytes:
+        """The next packet; ConnectionError when the server has closed."""
+        while not self._heard:
+            octets = self._socket.recv(4096)
+            if not octets:
+                raise ConnectionResetError
+            self._heard += self._stream.packets(octets)
+        return self._heard.pop(0)
+
+    def ask(self, code: int, attributes: list[Attribute], identifier: int = 1) -> Packet:
+        octets = wire.request(
+            code, identifier, attributes, RADSEC, message_authenticator=code != Code.ACCOUNTING_REQUEST
+        )
+        self.send(octets)
+        answer = wire.parse(self.hear(), frozenset(Code))
+        assert wire.verify_reply(answer, octets, RADSEC)
+        return answer
+
+    def online(self, username: str, session: str) -> None:
+        accept = self.ask(Code.ACCESS_REQUEST, [("User-Name", username), ("User-Password", PASSWORD)])
+        assert accept.code == Code.ACCESS_ACCEPT
+        token = accept.first(25)
+        assert token is not None
+        start: list[Attribute] = [
+            ("Acct-Status-Type", 1), ("User-Name", username), ("Acct-Session-Id", session), ("Class", token),
+        ]  # fmt: skip
+        assert self.ask(Code.ACCOUNTING_REQUEST, start, 2).code == Code.ACCOUNTING_RESPONSE
+
+
+def commands(site: Site) -> list[tuple[str, str, str | None]]:
+    engine = open_engine(site.server.aaa.options[site.server.aaa.options.index("--database") + 1])
+    with reading(engine) as connection:
+        rows = connection.execute(tables.command.select().order_by(tables.command.c.created_at)).all()
+    engine.dispose()
+    return [(row.action, row.state, row.answer) for row in rows]
+
+
+def test_a_command_goes_back_over_the_connection(site: Site, eventually: Callable[..., None]) -> None:
+    with Nas(site, "bras-3") as nas:
+        nas.online("bob", "0000007F")
+        site.server.aaa("subscriber", "suspend", "bob")
+        asked = wire.parse(nas.hear(), frozenset({Code.DISCONNECT_REQUEST}))
+        assert wire.verify_request(asked, RADSEC)
+        assert dict(wire.decode(asked))["Acct-Session-Id"] == "0000007F"
+        nas.send(wire.reply(Code.DISCONNECT_ACK, asked, (), RADSEC, message_authenticator=True))
+        eventually(lambda: ("disconnect", "acked", "ack") in commands(site), within=WITHIN_SECONDS)
+        site.server.aaa("subscriber", "resume", "bob")
+
+
+def test_radius_1_1_on_a_real_connection(site: Site) -> None:
+    with Nas(site, "bras-2", "radius/1.1", "radius/1.0") as nas:
+        assert nas.version == "radius/1.1"
+        head = bytes((Code.ACCESS_REQUEST, 0))
+        body = b"\x01\x07alice" + bytes((2, 2 + len(PASSWORD))) + PASSWORD.encode()
+        nas.send(head + (20 + len(body)).to_bytes(2, "big") + b"\x12\x34\x56\x78" + bytes(12) + body)
+        answer = nas.hear()
+        assert (answer[0], answer[1], answer[4:20]) == (Code.ACCESS_ACCEPT, 0, b"\x12\x34\x56\x78" + bytes(12))
+        assert wire.parse(answer, frozenset(Code)).first(80) is None
+
+
+def login_with(site: Site, certificate: str | None) -> None:
+    """Log in with a certificate that is not good; it fails, with TLS 1.3 only when something is to be heard."""
+    login: list[Attribute] = [("User-Name", "alice"), ("User-Password", PASSWORD)]
+    with pytest.raises((ssl.SSLError, ConnectionError)), Nas(site, certificate) as nas:
+        nas.ask(Code.ACCESS_REQUEST, login)
+
+
+@pytest.mark.parametrize("certificate", [None, "forged", "expired", "stranger", "alice"])
+def test_whoever_is_wrong_hears_nothing(site: Site, certificate: str | None) -> None:
+    before = len(site.events("access-accept"))
+    login_with(site, certificate)
+    assert len(site.events("access-accept")) == before
+
+
+def test_tcp_without_tls_is_refused(site: Site) -> None:
+    octets = wire.request(Code.STATUS_SERVER, 1, (), RADSEC, message_authenticator=True)
+    with socket.create_connection(("127.0.0.1", site.port), WITHIN_SECONDS) as plain:
+        plain.sendall(octets)
+        heard = b""
+        with suppress(ConnectionResetError):
+            while piece := plain.recv(4096):
+                heard += piece
+    # An alert of TLS at most (15, content type), and no packet.
+    assert heard[:1] in {b"", b"\x15"}
+    for port in (site.server.auth_port, site.server.acct_port):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), WITHIN_SECONDS)
+
+
+def test_revoking_a_certificate_ends_its_connection(site: Site) -> None:
+    with Nas(site, "bras-2") as lost, Nas(site, "bras-3") as stays:
+        assert lost.ask(Code.STATUS_SERVER, []).code == Code.ACCESS_ACCEPT
+        site.server.aaa("certificate", "revoke", "bras-2", "--folder", str(site.folder))
+        began = time.monotonic()
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            lost.hear()
+        assert time.monotonic() - began < 5
+        assert stays.ask(Code.STATUS_SERVER, []).code == Code.ACCESS_ACCEPT
+        login_with(site, "bras-2")
+
+
+def test_nothing_in_the_log_is_a_bug_or_a_secret(site: Site) -> None:
+    assert site.events("bug") == []
+    assert "Traceback" not in site.server.log
+    assert PASSWORD not in site.server.log
