@@ -6,10 +6,12 @@ from typing import Final, NamedTuple
 
 from aaa.dialects import Dialect
 from aaa.dialects import accept as profile_words
+from aaa.dialects.contract import not_in
 from aaa.passwords import Credential, Method, MsChap1, MsChap2, PasswordChange, Verdict, mppe, mschap
 from aaa.passwords.nt import hash_of_hash
 from aaa.subscriber import Subscriber
 from aaa.wire import Attribute
+from charging.addresses import NO_ADDRESSES, Addresses
 from charging.admission import Admitted
 from charging.plan import Instant
 
@@ -23,6 +25,8 @@ class Rejection(NamedTuple):
 
     reason: str
     message: str = ""
+    detail: str = ""
+    """For the log: which condition it was."""
 
 
 _MESSAGES: Final = {
@@ -30,6 +34,10 @@ _MESSAGES: Final = {
     "expired": "Your access has expired.",
     "exhausted": "Your balance is used up.",
     "too-many-sessions": "You are already connected as often as your plan allows.",
+    "nas-not-allowed": "Your access is not valid here.",
+    "port-type-not-allowed": "Your access is not valid here.",
+    "station-not-allowed": "Your access is not valid with this device.",
+    "outside-hours": "Your access is not valid at this time.",
 }
 
 #: The same, for clients of MS-CHAP (RFC 2759 section 6); for whatever else, and all about credentials: 691.
@@ -38,15 +46,23 @@ _MS_CHAP_ERRORS: Final = {
     "expired": mschap.NO_DIALIN_PERMISSION,
     "exhausted": mschap.NO_DIALIN_PERMISSION,
     "too-many-sessions": mschap.NO_DIALIN_PERMISSION,
+    "nas-not-allowed": mschap.NO_DIALIN_PERMISSION,
+    "port-type-not-allowed": mschap.NO_DIALIN_PERMISSION,
+    "station-not-allowed": mschap.NO_DIALIN_PERMISSION,
+    "outside-hours": mschap.RESTRICTED_LOGON_HOURS,
 }
 # RFC 2548 sections 2.4.4 and 2.4.5. RC4 with 40 bits is not offered.
 _ENCRYPTION_ALLOWED: Final = 1
 _ONLY_128_BIT: Final = 4
 
 
-def rejection(reason: str) -> Rejection:
+#: In the order of `Addresses`.
+_ADDRESS_ATTRIBUTES: Final = ("Framed-IP-Address", "Framed-IPv6-Address", "Framed-IPv6-Prefix", "Delegated-IPv6-Prefix")
+
+
+def rejection(reason: str, detail: str = "") -> Rejection:
     """The rejection for a refusal of ours or of charging's."""
-    return Rejection(reason, _MESSAGES.get(reason, ""))
+    return Rejection(reason, _MESSAGES.get(reason, ""), detail)
 
 
 def decide(subscriber: Subscriber | None, verdict: Verdict, now: Instant) -> Rejection | None:
@@ -70,8 +86,10 @@ def unproven(subscriber: Subscriber | None, verdict: Verdict) -> Rejection | Non
     return None
 
 
-def accept(admitted: Admitted, dialect: Dialect, token: bytes) -> list[Attribute]:
-    """The attributes of an Access-Accept: the session's token, its limits, and the profile in the NAS's own words."""
+def accept(admitted: Admitted, dialect: Dialect, token: bytes, own: tuple[Attribute, ...] = ()) -> list[Attribute]:
+    """The attributes of an Access-Accept: the session's token, its limits, its addresses, the profile in the NAS's own
+    words, and what the plan and the subscriber say beside it (`own`). Who is slow because nothing is paid does not
+    become fast by an attribute of his own."""
     limits = [seconds for seconds in (admitted.time_limit_seconds,) if seconds is not None]
     # Where the NAS can not move a Session-Timeout later, one for the balance's sake would outlive a top-up.
     if admitted.paid_seconds is not None and dialect.session_timeout_extendable:
@@ -80,8 +98,20 @@ def accept(admitted: Admitted, dialect: Dialect, token: bytes) -> list[Attribute
     if limits and min(limits) <= _LONGEST_SECONDS:
         attributes.append(("Session-Timeout", min(limits)))
     attributes.append(("Acct-Interim-Interval", admitted.interim_interval_seconds))
-    attributes.extend(profile_words(dialect, admitted.profile))
+    words = profile_words(dialect, admitted.profile, own, own_wins=admitted.wanted == "full")
+    addresses = address_words(admitted.addresses)
+    if addresses:
+        words = not_in(addresses, words)
+        attributes.extend(addresses)
+    attributes.extend(words)
     return attributes
+
+
+def address_words(addresses: Addresses) -> tuple[Attribute, ...]:
+    """What a session is given, in the RFCs' words (2865, 6911, 3162, 4818)."""
+    if addresses is NO_ADDRESSES:
+        return ()
+    return tuple((name, value) for name, value in zip(_ADDRESS_ATTRIBUTES, addresses, strict=True) if value is not None)
 
 
 def proof(method: MsChap1 | MsChap2, credential: Credential) -> list[Attribute]:

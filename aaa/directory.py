@@ -6,28 +6,34 @@ at once a second. Subscribers are many and asked for at login, so they are read 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 from sqlalchemy import Connection, Engine, func, select, update
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
+from aaa import reply_attributes
 from aaa.dialects import dialect
 from aaa.keyring import KeyRing, KeyRingError, nas_secret, subscriber_nt_hash, subscriber_password, subscriber_totp
 from aaa.nas import Nas, over_tls, source_over_tls
 from aaa.passwords import Credential
 from aaa.subscriber import Subscriber
+from charging.addresses import NO_ADDRESSES, Addresses
 from charging.batching import Batches, Run
+from charging.conditions import NO_CONDITIONS, Conditions, from_text
 from charging.database import reading
-from charging.plan import Instant
-from charging.tables import nas, plan, subscriber
+from charging.plan import Instant, from_json
+from charging.tables import nas, plan, plan_version, subscriber
 from charging.writer import LOOK_MS, DatabaseUnavailable
 
 #: Addresses remembered for prefixes; a prefix may be large.
 _MOST_ADDRESSES: Final = 65_536
+#: Plan versions never change, so they are kept; more than this many and the memory is begun anew.
+_MOST_PLANS: Final = 4096
 MOST_WAITING_LOOKUPS: Final = 8192
 MOST_IN_LOOKUP: Final = 256
 
@@ -160,6 +166,7 @@ class SubscriberDirectory:
         self._engine = engine
         self._keys = keys
         self._watching: LoopingCall | None = None
+        self._terms: dict[int, _Terms] = {}
         self._lookups: Batches[str, Subscriber | None] = Batches(
             self._read, run, most_queued=MOST_WAITING_LOOKUPS, most_in_batch=MOST_IN_LOOKUP
         )
@@ -183,6 +190,7 @@ class SubscriberDirectory:
     def _read(self, usernames: Sequence[str]) -> list[Subscriber | Exception | None]:
         with reading(self._engine) as connection:
             found = _rows(connection, sorted(set(usernames)))
+            self._read_terms(connection, {row.plan_version_id for row in found.values()})
         return [None if row is None else self._subscriber_of(row) for row in map(found.get, usernames)]
 
     def _subscriber_of(self, row: Any) -> Subscriber | Exception:
@@ -196,7 +204,20 @@ class SubscriberDirectory:
             )
         except KeyRingError as error:
             return error
+        terms = self._terms[row.plan_version_id]
+        if terms.problem is not None:
+            return terms.problem
+        attributes, conditions = terms.attributes, terms.conditions
+        if row.reply_attributes is not None:
+            attributes = reply_attributes.layered(attributes, reply_attributes.from_text(row.reply_attributes))
+        if row.conditions is not None:
+            conditions = from_text(row.conditions).over(conditions)
         return Subscriber(
+            reply_attributes=attributes,
+            conditions=conditions,
+            time_zone=terms.time_zone,
+            stations_learned=() if row.stations_learned is None else tuple(json.loads(row.stations_learned)),
+            own_addresses=_own_addresses(row),
             subscriber_id=row.subscriber_id,
             account_id=row.account_id,
             username=row.username,
@@ -207,6 +228,28 @@ class SubscriberDirectory:
             credential=credential,
         )
 
+    def _read_terms(self, connection: Connection, plan_version_ids: set[int]) -> None:
+        """Make sure that these versions are known: they never change."""
+        missing = plan_version_ids - self._terms.keys()
+        if not missing:
+            return
+        if len(self._terms) > _MOST_PLANS:
+            self._terms.clear()
+            missing = plan_version_ids
+        c = plan_version.c
+        chosen = select(c.plan_version_id, c.content).where(c.plan_version_id.in_(missing))
+        self._terms.update({row.plan_version_id: _terms(row.content) for row in connection.execute(chosen)})
+
+    def learn_station(self, subscriber_id: int, before: tuple[str, ...], station: str) -> bool:
+        """Make a device one of the allowed ones; False: another one was faster. In a thread."""
+        known = None if not before else json.dumps(before)
+        column = subscriber.c.stations_learned
+        unchanged = column.is_(None) if known is None else column == known
+        with self._engine.begin() as connection:
+            chosen = update(subscriber).where(subscriber.c.subscriber_id == subscriber_id, unchanged)
+            learned = json.dumps((*before, station))
+            return connection.execute(chosen.values(stations_learned=learned)).rowcount == 1
+
     def _opened(self, place: Callable[[str], str], username: str, sealed: bytes | None) -> bytes | None:
         return None if sealed is None else self._keys.open(place(username), sealed)
 
@@ -216,6 +259,28 @@ class SubscriberDirectory:
             unused = subscriber.c.totp_step.is_(None) | (subscriber.c.totp_step < step)
             chosen = update(subscriber).where(subscriber.c.subscriber_id == subscriber_id, unused)
             return connection.execute(chosen.values(totp_step=step)).rowcount == 1
+
+
+class _Terms(NamedTuple):
+    """What a plan's version says about logins. `problem`: why it can not be read."""
+
+    attributes: tuple[tuple[str, str], ...] = ()
+    conditions: Conditions = NO_CONDITIONS
+    time_zone: str = "UTC"
+    problem: ValueError | None = None
+
+
+def _terms(content: str) -> _Terms:
+    try:
+        sold = from_json(content)
+    except ValueError as error:
+        return _Terms(problem=error)
+    return _Terms(sold.attributes, sold.conditions, sold.time_zone)
+
+
+def _own_addresses(row: Any) -> Addresses:
+    own = Addresses(row.own_ipv4, row.own_ipv6, row.own_prefix, row.own_delegated)
+    return NO_ADDRESSES if own == NO_ADDRESSES else own
 
 
 _SUBSCRIBERS: Final = select(
@@ -231,6 +296,13 @@ _SUBSCRIBERS: Final = select(
     subscriber.c.password_nt_sealed,
     subscriber.c.password_sha256,
     subscriber.c.totp_sealed,
+    subscriber.c.reply_attributes,
+    subscriber.c.conditions,
+    subscriber.c.stations_learned,
+    subscriber.c.own_ipv4,
+    subscriber.c.own_ipv6,
+    subscriber.c.own_prefix,
+    subscriber.c.own_delegated,
 ).join(plan, plan.c.name == subscriber.c.plan_name)
 
 

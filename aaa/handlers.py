@@ -7,20 +7,29 @@ full queue or a bug of ours is silence: the NAS tries again, or another node. It
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from aaa import access
+from aaa import access, reply_attributes
 from aaa.accounting import Restart, report_of
 from aaa.dialects import dialect, limits
 from aaa.directory import NasDirectory, SubscriberDirectory
 from aaa.drops import Drops
 from aaa.eap import Check, Checked, Conversations, Ended, Full, Offer, Proven, Say
 from aaa.eap.packet import FAILURE, write_end
-from aaa.messages import EAP_MESSAGE, MESSAGE_AUTHENTICATOR, USER_NAME, AccessRequest, access_request, station
+from aaa.messages import (
+    EAP_MESSAGE,
+    MESSAGE_AUTHENTICATOR,
+    USER_NAME,
+    AccessRequest,
+    access_request,
+    port_type_name,
+    station,
+)
 from aaa.nas import Nas
 from aaa.passwords import Chap, Eap, Method, MsChap1, MsChap2, Pap, Unsupported, Verdict, name_of, totp, verify
 from aaa.passwords.credential import UNKNOWN_USER
@@ -33,6 +42,7 @@ from aaa.verifier import Verifier
 from aaa.wire import Attribute, Code, Malformed, Packet, message_authenticator, parse, reply, verify_request
 from charging.admission import Admitted, Login, Refused
 from charging.batching import QueueFull
+from charging.conditions import Judgement, Place, judge
 from charging.plan import Instant
 from charging.restarts import NasRestart
 from charging.session import Report, device_key
@@ -314,18 +324,28 @@ async def _admit_by_database(
         assert subscriber is not None
         outcome = await _ask_charging(attempt, subscriber)
         if isinstance(outcome, Admitted):
-            # A code is good for once, and an address is no password.
-            if services.remembered is not None and method_name != "MAC" and subscriber.credential.totp is None:
+            if services.remembered is not None and _may_be_remembered(subscriber, method_name, outcome):
                 services.remembered.remember(request, outcome, subscriber.expires_at, received_at)
             proof: list[Attribute] = []
             if isinstance(request.method, MsChap1 | MsChap2):
                 proof = access.proof(request.method, subscriber.credential)
-            return _accept(attempt, outcome, proof)
+            return _accept(attempt, outcome, subscriber, proof)
         refusal = outcome
     if services.remembered is not None and verdict == "right":
         services.remembered.forget(request.username)
     kept = None if subscriber is None else subscriber.credential.kept
     return await _reject(attempt, refusal, access.reject(refusal, request.method), kept=kept)
+
+
+def _may_be_remembered(subscriber: Subscriber, method_name: str, outcome: Admitted) -> bool:
+    """A code is good for once, an address is no password, conditions are for each login anew, and a pool's address may be
+    somebody else's by then."""
+    return (
+        method_name != "MAC"
+        and subscriber.credential.totp is None
+        and not subscriber.conditions
+        and outcome.addresses == subscriber.own_addresses
+    )
 
 
 async def _by_address(services: Services, request: AccessRequest) -> Subscriber | None:
@@ -356,7 +376,14 @@ class Attempt(NamedTuple):
 
 async def _ask_charging(attempt: Attempt, subscriber: Subscriber) -> Admitted | access.Rejection:
     """A session for somebody who has proven who he is, or why there is none."""
-    login = _login(attempt.request, subscriber, attempt.nas, attempt.datagram.address)
+    expires_at = subscriber.expires_at
+    if subscriber.conditions:
+        judgement = await _judged(attempt, subscriber)
+        if judgement.refusal is not None:
+            return access.rejection(judgement.refusal, judgement.detail)
+        if judgement.until is not None:
+            expires_at = judgement.until if expires_at is None else min(expires_at, judgement.until)
+    login = _login(attempt.request, subscriber, expires_at, attempt.nas, attempt.datagram.address)
     outcome = await attempt.services.writer.submit(login)
     if isinstance(outcome, Admitted):
         if outcome.wanted == "full" or limits(dialect(attempt.nas.dialect), outcome.profile):
@@ -370,15 +397,49 @@ async def _ask_charging(attempt: Attempt, subscriber: Subscriber) -> Admitted | 
     return access.rejection(outcome.reason)
 
 
-def _accept(attempt: Attempt, admitted: Admitted, proof: list[Attribute]) -> bytes:
+async def _judged(attempt: Attempt, subscriber: Subscriber) -> Judgement:
+    """What the conditions say; a device that is to be learned has been."""
+    services, request, nas = attempt.services, attempt.request, attempt.nas
+    device = request.calling_station
+    device = None if device is None else station(device) or device
+    place = Place(nas.name, nas.nas_group or None, port_type_name(request.port_type), device)
+    learned = subscriber.stations_learned
+    while True:
+        judgement = judge(subscriber.conditions, place, learned, subscriber.time_zone, attempt.received_at)
+        if judgement.learn is None:
+            return judgement
+        learn = partial(services.subscribers.learn_station, subscriber.subscriber_id, learned, judgement.learn)
+        if await services.in_thread(learn):
+            return judgement
+        # Another device was faster: then there is one place less.
+        again = await services.subscribers.subscriber(subscriber.username)
+        learned = learned if again is None else again.stations_learned
+
+
+def _accept(attempt: Attempt, admitted: Admitted, subscriber: Subscriber, proof: list[Attribute]) -> bytes:
     services, nas = attempt.services, attempt.nas
     class_token = token(admitted.account_id, admitted.session_id, services.token_keys[0])
-    attributes = access.accept(admitted, dialect(nas.dialect), class_token) + proof
+    attributes = (
+        access.accept(admitted, dialect(nas.dialect), class_token, _own_attributes(attempt, subscriber)) + proof
+    )
     services.log.info(
         "access-accept", nas=nas.name, username=attempt.request.username, session_id=admitted.session_id,
         profile=admitted.profile.name, method=attempt.method, milliseconds=services.now() - attempt.received_at,
     )  # fmt: skip
     return reply(Code.ACCESS_ACCEPT, attempt.packet, attributes, attempt.secret, message_authenticator=True)
+
+
+def _own_attributes(attempt: Attempt, subscriber: Subscriber) -> tuple[Attribute, ...]:
+    """What the plan and the subscriber say themselves. They were looked at when they were written down; what this server's
+    dictionaries do not have all the same is left out, and nobody stays outside for it."""
+    if not subscriber.reply_attributes:
+        return ()
+    try:
+        return reply_attributes.read(subscriber.reply_attributes)
+    except ValueError as error:
+        said = str(error)
+        attempt.services.log.warning("reply-attributes-unusable", username=subscriber.username, problem=said)
+        return ()
 
 
 async def _reject(
@@ -387,7 +448,7 @@ async def _reject(
     """Log why, and say No when its time has come. `more`: for the log."""
     attempt.services.log.info(
         "access-reject", nas=attempt.nas.name, username=attempt.request.username, reason=why.reason,
-        method=attempt.method, **more,
+        method=attempt.method, **({"detail": why.detail} if why.detail else {}), **more,
     )  # fmt: skip
     if not await _wait(attempt):
         return None
@@ -509,7 +570,7 @@ async def _end_eap(attempt: Attempt, end: Ended) -> bytes | None:
                 proof.append(("User-Name", proven.username))
             if proven.keys is not None:
                 proof += access.keys(proven.keys)
-            return _accept(attempt, outcome, proof)
+            return _accept(attempt, outcome, subscriber, proof)
         refused = outcome
     if attempt.services.remembered is not None:
         attempt.services.remembered.forget(proven.username)
@@ -518,14 +579,14 @@ async def _end_eap(attempt: Attempt, end: Ended) -> bytes | None:
     return await _reject(attempt, refused, [("EAP-Message", failure)], account_of=proven.username)
 
 
-def _login(request: AccessRequest, subscriber: Subscriber, nas: Nas, source: str) -> Login:
+def _login(request: AccessRequest, subscriber: Subscriber, expires_at: Instant | None, nas: Nas, source: str) -> Login:
     return Login(
         account_id=subscriber.account_id,
         subscriber_id=subscriber.subscriber_id,
         username=subscriber.username,
         plan_version_id=subscriber.plan_version_id,
         max_sessions=subscriber.max_sessions,
-        expires_at=subscriber.expires_at,
+        expires_at=expires_at,
         nas_id=nas.nas_id,
         nas_address=source,
         device_key=device_key(nas.nas_id, source, request.nas_port_id, request.calling_station),
@@ -535,6 +596,7 @@ def _login(request: AccessRequest, subscriber: Subscriber, nas: Nas, source: str
         nas_group=nas.nas_group,
         called_station=request.called_station,
         service_class=request.service_class,
+        own_addresses=subscriber.own_addresses,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from aaa.passwords import Chap, Eap, Method, MsChap1, MsChap2, Pap, PasswordChange, Unsupported, mschap
 from aaa.wire import Malformed, Packet, decode_password
 from aaa.wire.packet import VENDOR_SPECIFIC, vendor_attributes
+from aaa.wire.values import value_name
 from charging.zone import SERVICE_CLASSES
 
 USER_NAME = 1
@@ -22,6 +23,7 @@ CALLING_STATION_ID = 31
 CHAP_CHALLENGE = 60
 EAP_MESSAGE = 79
 MESSAGE_AUTHENTICATOR = 80
+NAS_PORT_TYPE = 61
 NAS_PORT_ID = 87
 _MICROSOFT = b"\x00\x00\x01\x37"
 # RFC 2548; Windows sends other attributes of its own with PAP too.
@@ -47,6 +49,8 @@ class AccessRequest:
     called_station: str = ""
     service_class: str = ""
     """Service-Type, as plans name it; empty where they have no name for it."""
+    port_type: bytes | None = None
+    """NAS-Port-Type as it came; see `port_type_name`."""
 
 
 def access_request(packet: Packet, secret: bytes) -> AccessRequest:
@@ -61,6 +65,7 @@ def access_request(packet: Packet, secret: bytes) -> AccessRequest:
         port_of(packet.first(NAS_PORT_ID), packet.first(NAS_PORT)),
         text(packet.first(CALLED_STATION_ID) or b""),
         _service_class(packet.first(SERVICE_TYPE)),
+        packet.first(NAS_PORT_TYPE),
     )
 
 
@@ -97,6 +102,14 @@ def port_of(nas_port_id: bytes | None, nas_port: bytes | None) -> str | None:
     if nas_port_id:
         return text(nas_port_id)
     return str(int.from_bytes(nas_port, "big")) if nas_port else None
+
+
+def port_type_name(octets: bytes | None) -> str | None:
+    """The dictionary's name of a NAS-Port-Type (`Wireless-802.11`), or its number where it has none."""
+    if octets is None:
+        return None
+    number = int.from_bytes(octets, "big")
+    return value_name("NAS-Port-Type", number) or str(number)
 
 
 def _method(packet: Packet, secret: bytes) -> Method:

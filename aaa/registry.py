@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -10,12 +11,16 @@ from typing import Any, Final, Literal, NamedTuple
 
 from sqlalchemy import Connection, Row, Select, case, delete, func, insert, select, update
 
+from aaa import reply_attributes
 from aaa.dialects import names as dialect_names
 from aaa.keyring import KeyRing, nas_secret, subscriber_nt_hash, subscriber_password, subscriber_totp
 from aaa.nas import OnDatabaseDown, RequireMessageAuthenticator
 from aaa.passwords import Credential, Kept
-from charging import catalogue
+from aaa.reply_attributes import Texts
+from charging import catalogue, pools
+from charging.addresses import KINDS, Addresses
 from charging.catalogue import NewAccount, Status, in_parts
+from charging.conditions import Conditions, from_text
 from charging.payment import Grant
 from charging.plan import Instant
 from charging.settle import Cut
@@ -293,6 +298,11 @@ class SubscriberLine(NamedTuple):
     expires_at: Instant | None
     created_at: Instant
     live_sessions: int
+    reply_attributes: Texts
+    """His own, without the plan's; so are the conditions."""
+    conditions: Conditions
+    stations_learned: tuple[str, ...]
+    own_addresses: Addresses
 
 
 def obstacles(connection: Connection, newcomers: Sequence[Newcomer]) -> list[tuple[int, str]]:
@@ -435,6 +445,7 @@ def remove_subscriber(connection: Connection, found: SubscriberLine) -> None:
             f"subscriber {found.username!r} has {found.live_sessions} live sessions; "
             f"first run: aaa subscriber suspend {found.username}"
         )
+    pools.free_own(connection, found.subscriber_id)
     connection.execute(delete(subscriber).where(subscriber.c.subscriber_id == found.subscriber_id))
 
 
@@ -475,12 +486,21 @@ def _subscriber_lines() -> Select[Any]:
     return select(
         c.subscriber_id, c.account_id, c.username, account.c.name.label("account_name"), c.plan_name, c.status,
         _KEPT.label("password_kept"), c.totp_sealed.is_not(None).label("has_totp"), c.max_sessions, c.expires_at, c.created_at,
-        live.scalar_subquery().label("live_sessions"),
+        live.scalar_subquery().label("live_sessions"), c.reply_attributes, c.conditions, c.stations_learned,
+        *(c[f"own_{kind}"] for kind in KINDS),
     ).join_from(subscriber, account, account.c.account_id == c.account_id)  # fmt: skip
 
 
 def _subscriber_line(row: Row[Any]) -> SubscriberLine:
-    return SubscriberLine(**row._asdict())
+    read = row._asdict()
+    learned = read.pop("stations_learned")
+    return SubscriberLine(
+        reply_attributes=reply_attributes.from_text(read.pop("reply_attributes")),
+        conditions=from_text(read.pop("conditions")),
+        stations_learned=() if learned is None else tuple(json.loads(learned)),
+        own_addresses=Addresses(*(read.pop(f"own_{kind}") for kind in KINDS)),
+        **read,
+    )
 
 
 #: How the password is kept, in the words of `Kept`.

@@ -33,9 +33,10 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
-from aaa import dynauth
+from aaa import dynauth, reply_attributes
 from aaa.dialects import Identity, change, dialect, identify
 from aaa.nas import RADSEC_SOURCE, Nas
+from aaa.reply_attributes import Texts, layered
 from aaa.retransmission import ALL_IN_ALL_MS, NO_ANSWER, Answer
 from aaa.wire import Attribute, Code
 from charging.batching import Batches, QueueFull, Run
@@ -45,7 +46,7 @@ from charging.enforcement import profile_of
 from charging.plan import Instant, Plan
 from charging.session import Session
 from charging.settle import Close, CommandAcked, CommandFailed, Item, Outcome, Plans
-from charging.tables import command, session
+from charging.tables import command, session, subscriber
 from charging.writer import DatabaseUnavailable, DiskFailed
 
 #: Two exchanges fit: the command as it should be, and once more with a smaller identification.
@@ -148,6 +149,8 @@ class Claimed:
     session: Session
     identity: Identity
     plan: Plan
+    own: Texts = ()
+    """What the plan and the subscriber say themselves, in the place of the profile's words."""
 
     @property
     def key(self) -> tuple[int, int]:
@@ -204,9 +207,10 @@ def order_of(claimed: Claimed, speaks: str) -> Order:
         return disconnect
     plan, wanted = claimed.plan, claimed.session.wanted
     previous = plan.profile if wanted == "exhausted" else plan.exhausted.profile
-    said = change(
-        dialect(speaks), profile_of(plan, claimed.session), previous, redirect=plan.exhausted.action == "redirect"
-    )
+    # Who is slow because nothing is paid does not become fast by an attribute of his own.
+    own = reply_attributes.read(claimed.own) if wanted == "full" and claimed.own else ()
+    redirect = plan.exhausted.action == "redirect"
+    said = change(dialect(speaks), profile_of(plan, claimed.session), previous, redirect=redirect, own=own)
     return disconnect if said is None else Order(Code.COA_REQUEST, said)
 
 
@@ -333,9 +337,11 @@ def load(connection: Connection, keys: Sequence[tuple[int, int]], plans: Plans) 
             session.c.framed_address,
             session.c.calling_station,
             session.c.nas_port_id,
+            subscriber.c.reply_attributes,
             *(session.c[name] for name in _SESSION),
         )
         .join(session, _of_session())
+        .outerjoin(subscriber, subscriber.c.subscriber_id == session.c.subscriber_id)
         .where(tuple_(command.c.account_id, command.c.command_id).in_(list(keys)))
         .order_by(command.c.not_before)
     )
@@ -410,6 +416,7 @@ def _claimed(row: Mapping[Any, Any], plans: Plans) -> Claimed:
         calling_station=row["calling_station"],
         nas_port_id=row["nas_port_id"],
     )
+    plan = plans(at_nas.plan_version_id)
     return Claimed(
         account_id=at_nas.account_id,
         command_id=row["command_id"],
@@ -421,7 +428,8 @@ def _claimed(row: Mapping[Any, Any], plans: Plans) -> Claimed:
         lease_until=row["lease_until"],
         session=at_nas,
         identity=identity,
-        plan=plans(at_nas.plan_version_id),
+        plan=plan,
+        own=layered(plan.attributes, reply_attributes.from_text(row["reply_attributes"])),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aaa.passwords import Credential
+from charging.addresses import NO_ADDRESSES, Addresses
+from charging.conditions import NO_CONDITIONS, Conditions
 from charging.plan import Instant
 
 
@@ -20,3 +22,12 @@ class Subscriber:
     expires_at: Instant | None
     max_sessions: int | None
     credential: Credential
+    reply_attributes: tuple[tuple[str, str], ...] = ()
+    """The plan's and then his own, by name and text; later ones have taken the place of earlier ones."""
+    conditions: Conditions = NO_CONDITIONS
+    """His own over the plan's."""
+    time_zone: str = "UTC"
+    """The plan's: what its hours are told in."""
+    stations_learned: tuple[str, ...] = ()
+    own_addresses: Addresses = NO_ADDRESSES
+    """Given to all of his sessions, which can then be one at a time."""

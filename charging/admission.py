@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from charging import rating
+from charging.addresses import NO_ADDRESSES, Addresses, Leases
 from charging.book import Book, Opening
 from charging.buckets import Rated, read_rated
 from charging.enforcement import EXHAUSTED, at_maximum, hold_next, profile_of
@@ -37,6 +38,8 @@ class Login:
     nas_group: str = ""
     called_station: str = ""
     service_class: str = ""
+    own_addresses: Addresses = NO_ADDRESSES
+    """The subscriber's, whatever pool there is: only one session at a time can have them."""
 
 
 class Admitted(NamedTuple):
@@ -51,26 +54,32 @@ class Admitted(NamedTuple):
     """When the session must end whatever is paid: the profile's limit, the subscriber's expiry."""
     paid_seconds: int | None
     """Where time is charged: how long the balance lasts, in whole charging steps."""
+    addresses: Addresses = NO_ADDRESSES
+    """The subscriber's own, and those of a pool that are the session's until it ends."""
 
 
 class Refused(NamedTuple):
-    """Why not: suspended, too-many-sessions, exhausted; or disconnected, where it was asked again."""
+    """Why not: suspended, too-many-sessions, address-in-use, exhausted, address-pool-exhausted, address-pool-unknown; or
+    disconnected, where it was asked again."""
 
     reason: str
 
 
-def admit(book: Book, login: Login, now: Instant) -> Admitted | Refused:
-    """Open a provisional session with its first hold, or say why not."""
+def admit(book: Book, login: Login, now: Instant, leases: Leases | None = None) -> Admitted | Refused:
+    """Open a provisional session with its first hold and its addresses, or say why not. `leases`: what the pools have."""
+    leases = Leases() if leases is None else leases
     plan = book.plans(login.plan_version_id)
     if book.account.status != "active":
         return Refused("suspended")
     running = _running(book, login)
     if running is not None:
-        return _still(book, running, login, now)
+        return _still(book, running, login, now, leases)
     known = _waiting(book, login)
     limit = plan.max_sessions if login.max_sessions is None else login.max_sessions
     if limit is not None and known is None and len(_others(book, login)) >= limit:
         return Refused("too-many-sessions")
+    if login.own_addresses != NO_ADDRESSES and known is None and _others(book, login):
+        return Refused("address-in-use")
     session = known or _open(book, login, plan, now)
     session.stale_at = now + PROVISIONAL_MS
     session.last_report_at = session.last_event_at = now
@@ -82,8 +91,19 @@ def admit(book: Book, login: Login, now: Instant) -> Admitted | Refused:
                 book.drop_session(session)
             return Refused("exhausted")
         session.wanted, session.wanted_reason = "exhausted", EXHAUSTED
-    book.told_at_login(session, now)
     profile = profile_of(plan, session)
+    pool = pool_of(plan, profile)
+    addresses = leases.take(session.account_id, session.root_id, pool, login.own_addresses)
+    if isinstance(addresses, str):
+        if known is None:
+            book.drop_session(session)
+        return Refused(addresses)
+    session.leased = sum(a is not None and a != o for a, o in zip(addresses, login.own_addresses, strict=True))
+    if known is None and addresses.ipv4 is not None:
+        book.new_sessions[session.session_id] = book.new_sessions[session.session_id]._replace(
+            framed_address=addresses.ipv4
+        )
+    book.told_at_login(session, now)
     return Admitted(
         session.account_id,
         session.session_id,
@@ -92,7 +112,22 @@ def admit(book: Book, login: Login, now: Instant) -> Admitted | Refused:
         session.interval_seconds,
         _time_limit(profile, login.expires_at, now),
         _paid_seconds(book, session, plan, now),
+        addresses,
     )
+
+
+def pool_of(plan: Plan, profile: Profile) -> str | None:
+    """The pool that a session with this profile gets its addresses from. The exhausted profile may name one of its own, or
+    one of the NAS's; where it names neither, it is as in credit."""
+    if profile.address_pool is not None or profile.pool is not None:
+        return profile.address_pool
+    return plan.profile.address_pool
+
+
+def pools_of(plan: Plan) -> set[str]:
+    """All pools that a login with this plan may ask for."""
+    profiles = (plan.profile, plan.exhausted.profile)
+    return {each.address_pool for each in profiles if each is not None and each.address_pool is not None}
 
 
 def _running(book: Book, login: Login) -> Session | None:
@@ -109,7 +144,7 @@ def _running(book: Book, login: Login) -> Session | None:
     return max(same, key=lambda session: session.created_at, default=None)
 
 
-def _still(book: Book, session: Session, login: Login, now: Instant) -> Admitted | Refused:
+def _still(book: Book, session: Session, login: Login, now: Instant, leases: Leases) -> Admitted | Refused:
     """What is wanted of a running session now. It holds its slice already, and its reports decide about it."""
     if session.wanted == "cut":
         return Refused(EXHAUSTED if session.wanted_reason == EXHAUSTED else "disconnected")
@@ -122,6 +157,7 @@ def _still(book: Book, session: Session, login: Login, now: Instant) -> Admitted
         session.interval_seconds,
         _time_limit(profile, login.expires_at, now),
         _paid_seconds(book, session, book.plans(session.plan_version_id), now),
+        leases.held_by(session.account_id, session.root_id, login.own_addresses),
     )
 
 

@@ -217,6 +217,8 @@ class Book:
     """Sessions that were closed: what their NAS was to be told is of no use any more."""
     withdrawn: list[int] = field(default_factory=list)
     """Sessions whose NAS has just been told otherwise: what it was to be told before is of no use any more."""
+    resumed: list[Session] = field(default_factory=list)
+    """New sessions of a login that has addresses of a pool, which may have been given back meanwhile."""
     settled_states: dict[int, tuple[object, ...]] = field(default_factory=dict)
     """Per session: what the database has of the fields that few reports change."""
     _usable: list[Bucket] | None = None
@@ -237,7 +239,7 @@ class Book:
         for changes in (
             self.changed_buckets, self.changed_sessions, self.changed_charges, self.new_buckets, self.new_sessions,
             self.new_charges, self.bindings, self.usage_lines, self.transfers, self.commands, self.notices,
-            self.ended, self.withdrawn, self.changed_tallies, self.new_tallies, self.requests, self.answers,
+            self.ended, self.withdrawn, self.resumed, self.changed_tallies, self.new_tallies, self.requests, self.answers,
         ):  # fmt: skip
             if changes:
                 changes.clear()

@@ -15,6 +15,7 @@ from charging import tables
 from charging.book import Account, Answer, Book, Charge, Command, Notice, Opening, Request, Tally, UsageLine
 from charging.buckets import Bucket
 from charging.bulk import Result, Sets
+from charging.leasing import write_freed
 from charging.ledger import Transfer
 from charging.plan import Instant, Plan
 from charging.rating import LATEST_COUNT_MS
@@ -45,7 +46,7 @@ _SESSION_METER: Final = (
 _SESSION_STATE: Final = (
     "state", "closed_at", "close_reason", "started_at", "wanted", "posted_at", "offset_up", "offset_down",
     "offset_seconds", "epoch", "epoch_seconds", "gigawords_seen", "leaked_octets", "wanted_reason", "wanted_version",
-    "failed_commands", "acked_version", "acked_at",
+    "failed_commands", "acked_version", "acked_at", "leased",
 )  # fmt: skip
 _SESSION_BOUND: Final = (
     "session_key",
@@ -159,6 +160,7 @@ def write_books(to: Sets, books: list[Book], now: Instant) -> None:
         if answers:
             key, columns = Answer._fields[:2], Answer._fields[2:]
             to.update(tables.top_up_request, key, columns, answers)
+        write_freed(to, books, now)
         for table, kind, rows in (
             (tables.usage_line, UsageLine, [line for b in books for line in b.usage_lines]),
             (tables.transfer, Transfer, [t for b in books for t in b.transfers]),

@@ -34,6 +34,9 @@ class Sets(Protocol):
     in_turn: str
     """After a condition on accounts: read them when nobody else has them at work, and keep others away until the end."""
 
+    passing_over: str
+    """Behind a select: keep others away from these rows until the end, and pass over those that others are at work on."""
+
     def pipeline(self) -> AbstractContextManager[object]:
         """Selects inside are sent together; their results can be asked for afterwards."""
         ...
@@ -77,6 +80,7 @@ def sets(connection: Connection) -> Sets:
 
 class _PostgreSQL:
     in_turn = " ORDER BY account_id FOR UPDATE"
+    passing_over = " FOR UPDATE SKIP LOCKED"
 
     def __init__(self, driver: Any, known: MutableMapping[Any, Any]) -> None:
         self._driver = driver
@@ -134,7 +138,7 @@ class _PostgreSQL:
 
 
 class _SQLite:
-    in_turn = ""  # one writer at a time anyway
+    in_turn = passing_over = ""  # one writer at a time anyway
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver

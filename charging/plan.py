@@ -12,6 +12,7 @@ from math import lcm
 from typing import Any, Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
+from charging.conditions import NO_CONDITIONS, Conditions, from_plain
 from charging.money import UP_TO_MICROS, Rounding
 from charging.window import NEVER, Period, Timetable, Window
 from charging.zone import Place, Zone
@@ -79,6 +80,9 @@ class Profile:
     session_timeout_seconds: int | None = None
     idle_timeout_seconds: int | None = None
     pool: str | None = None
+    """A pool of the NAS's own, by the name it has there."""
+    address_pool: str | None = field(default=None, metadata=LATER)
+    """A pool of ours, that the session gets its addresses from."""
     filter: str | None = None
     vlan: int | None = None
     redirect_url: str | None = None
@@ -264,6 +268,9 @@ class Plan:
     zones: tuple[Zone, ...] = field(default=(), metadata=LATER)
     top_up_extends: Duration | None = field(default=None, metadata=LATER)
     """Service that has an end lasts at least this long after each payment."""
+    attributes: tuple[tuple[str, str], ...] = field(default=(), metadata=LATER)
+    """Raw attributes for every session of the plan; they stand in the place of the profile's of the same names."""
+    conditions: Conditions = field(default=NO_CONDITIONS, metadata=LATER)
 
     # Facts that follow from the fields above, computed once because every report asks for them.
     charged_units: frozenset[Unit] = field(init=False, repr=False, compare=False)
@@ -407,6 +414,8 @@ def from_json(text: str) -> Plan:
             windows=tuple(window_from(item) for item in read.pop("windows", ())),
             zones=tuple(zone_from(item) for item in read.pop("zones", ())),
             top_up_extends=None if extends is None else Duration(**extends),
+            attributes=tuple((name, value) for name, value in read.pop("attributes", ())),
+            conditions=from_plain(read.pop("conditions", None)),
             **read,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from charging import amounts
+from charging.conditions import NO_CONDITIONS, Conditions, hours
 from charging.money import EXPONENTS, MAX_AMOUNT, PRICE_DECIMALS, Rounding, RoundingMode, exponent, parse_money
 from charging.money import parse_price as parse_price_text
 from charging.plan import (
@@ -58,6 +59,7 @@ MAX_TIERS: Final = 20
 MAX_ENTRIES: Final = 200
 """In a list of a window or a zone."""
 _WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+MAX_STATIONS: Final = 100
 
 
 class PlanFileError(TomlFileError):
@@ -157,12 +159,15 @@ def _profile(name: str, table: Table) -> Profile:
         session_timeout_seconds=table.take("session_timeout", _timeout, None),
         idle_timeout_seconds=table.take("idle_timeout", _timeout, None),
         pool=table.take("pool", _text, None),
+        address_pool=table.take("address_pool", _name, None),
         filter=table.take("filter", _text, None),
         vlan=table.take("vlan", _vlan, None),
         redirect_url=table.take("redirect_url", _url, None),
         address_list=table.take("address_list", _text, None),
         attributes=() if attributes is None else _attributes(attributes),
     )
+    if profile.pool is not None and profile.address_pool is not None:
+        table.fault("address_pool", "pool is the NAS's own and address_pool is this server's; leave one of the two")
     table.finish()
     return profile
 
@@ -170,7 +175,7 @@ def _profile(name: str, table: Table) -> Profile:
 def _attributes(table: Table) -> tuple[tuple[str, str], ...]:
     pairs: list[tuple[str, str]] = []
     for name in table.values:
-        if not NAME.fullmatch(name):
+        if not NAME.fullmatch(name.partition(":")[0]):
             table.fault(name, "is not the name of an attribute; write it as in the dictionary, for example Filter-Id")
             continue
         pairs.extend((name, value) for value in table.take(name, _attribute_values, ()))
@@ -206,9 +211,26 @@ def _plan(name: str, table: Table, sale: _Sale) -> Plan:
         windows=tuple(window for window in sale.windows.values() if window.name in windows_used),
         zones=tuple(zone for zone in sale.zones.values() if zone.name in zones_used),
         top_up_extends=table.take("top_up_extends", _validity, None),
+        attributes=() if (own := table.table("attributes")) is None else _attributes(own),
+        conditions=_login_conditions(table),
     )
     table.finish()
     return plan
+
+
+def _login_conditions(plan: Table) -> Conditions:
+    table = plan.table("conditions")
+    if table is None:
+        return NO_CONDITIONS
+    conditions = Conditions(
+        nas=table.take("nas", _texts(_name), ()),
+        nas_groups=table.take("nas_groups", _texts(_name), ()),
+        port_types=table.take("port_types", _texts(_text), ()),
+        learn_stations=table.take("learn_stations", _integer_between(1, MAX_STATIONS), None),
+        hours=table.take("hours", _texts(_login_hours), ()),
+    )
+    table.finish()
+    return conditions
 
 
 def _allowances(plan: Table, sale: _Sale) -> tuple[Allowance, ...]:
@@ -389,9 +411,10 @@ def _exhausted(plan: Table, usual: Profile | None, profile_named: Callable[[obje
         return Exhausted()
     if action == "throttle":
         _check_throttle(table, profile, usual)
-    elif not (profile.redirect_url or profile.address_list or profile.filter or profile.pool):
+    elif not (profile.redirect_url or profile.address_list or profile.filter or profile.pool or profile.address_pool):
         table.fault(
-            "profile", f"{profile.name!r} redirects nothing; give it redirect_url, address_list, filter or pool"
+            "profile",
+            f"{profile.name!r} redirects nothing; give it redirect_url, address_list, filter, pool or address_pool",
         )
     return Exhausted(action, profile)
 
@@ -764,6 +787,19 @@ def _url(value: object) -> str:
     if not usable or " " in text or not text.isascii():
         raise BadValueError(f"{text!r} is not a web address; write for example https://pay.example.net/")
     return text
+
+
+def _texts(read: Callable[[object], str]) -> Callable[[object], tuple[str, ...]]:
+    """One text, or a list of them."""
+
+    def texts(value: object) -> tuple[str, ...]:
+        return tuple(read(item) for item in (value if isinstance(value, list) else [value]))
+
+    return texts
+
+
+def _login_hours(value: object) -> str:
+    return hours(_string(value, '"Mon-Fri 18:00-24:00"'))
 
 
 def _attribute_values(value: object) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ TABLES: Final[dict[str, Rights]] = {
     "nas": Rights(server=("SELECT", "UPDATE (require_message_authenticator, revised_at)"), operator=OWNS),
     "plan": Rights(server=READS, operator=WRITES),
     "plan_version": Rights(server=READS, operator=APPENDS),
-    "subscriber": Rights(server=("SELECT", "UPDATE (totp_step, expires_at)"), operator=OWNS),
+    "subscriber": Rights(server=("SELECT", "UPDATE (totp_step, expires_at, stations_learned)"), operator=OWNS),
     "account": Rights(
         server=(
             "SELECT",
@@ -84,6 +84,11 @@ TABLES: Final[dict[str, Rights]] = {
     "reversal": Rights(server=APPENDS, operator=APPENDS),
     "orphan_report": Rights(server=APPENDS, operator=OWNS),
     "nas_restart": Rights(server=WRITES, operator=WRITES),
+    "pool_range": Rights(server=READS, operator=OWNS),
+    # The command line can settle logins too, and an operator's own addresses are taken out of a pool.
+    "pool_lease": Rights(server=("SELECT", "UPDATE (account_id, root_id, freed_at)"), operator=OWNS),
+    "trace": Rights(server=OWNS, operator=READS),
+    "trace_watch": Rights(server=("SELECT", "DELETE"), operator=OWNS),
 }
 
 #: Columns that an auditor need not see: with them a password, or a voucher's code, can be guessed at leisure.

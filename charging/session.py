@@ -139,6 +139,8 @@ class Session:
     called_station: str = ""
     realm: str = ""
     service_class: str = ""
+    leased: int = 0
+    """How many addresses of pools its login (`root_id`) has."""
 
 
 class Advance(NamedTuple):

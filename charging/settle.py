@@ -16,8 +16,9 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from charging import extension, order_rows, tables
-from charging.admission import Admitted, Login, Refused, admit
+from charging import extension, leasing, order_rows, tables
+from charging.addresses import Leases
+from charging.admission import Admitted, Login, Refused, admit, pools_of
 from charging.auto_top_up import ask_where_low
 from charging.book import Account, Book
 from charging.bookkeeping import SESSION, Conflict, add_closed, read_books, read_tallies, write_books
@@ -137,6 +138,9 @@ def settle(
     work = _open(to, items, now, plans, _ids(now, chance), Shelf() if shelf is None else shelf)
     outcomes = [_decide(work, item, now) for item in items]
     books = list(work.books.values())
+    if work.leases is not None:
+        leasing.write_taken(to, work.leases)
+    leasing.resume(to, books, now)
     changed: list[Book] = []
     unchanged: list[Book] = []
     for book in books:
@@ -172,6 +176,8 @@ class _Work(NamedTuple):
     """What the batch's orders see."""
     extensible: Sequence[extension.Line] = ()
     """Whose service a payment of this batch extends."""
+    leases: Leases | None = None
+    """What this transaction's logins can choose from."""
 
 
 def _open(
@@ -206,6 +212,14 @@ def _open(
     counting = [book for book in books.values() if not book.knows_tallies and _counts(book, items, plans)]
     if counting:
         read_tallies(to, counting, now)
+    wishes = [
+        (item.account_id, pools)
+        for item in items
+        if isinstance(item, Login) and (pools := pools_of(plans(item.plan_version_id)))
+    ]
+    leases = leasing.offer(to, wishes, now) if wishes else None
+    if leases is not None and leases.contended:
+        raise Conflict
     top_ups = [item.top_up_id for item in items if isinstance(item, TopUp)]
     pending: set[int] = set()
     if top_ups:
@@ -215,7 +229,7 @@ def _open(
     reach = order_rows.reach_of(to, orders, books) if orders else None
     paying = [a for item in items if (a := _payer(item)) is not None] if top_ups or orders else []
     lines = extension.lines_of(to, paying, partial(plans.read, to), plans) if paying else ()
-    return _Work(books, owners, pending, from_shelf, reach, lines)
+    return _Work(books, owners, pending, from_shelf, reach, lines, leases)
 
 
 def _payer(item: Item) -> int | None:
@@ -307,7 +321,7 @@ def _decide(work: _Work, item: Item, now: Instant) -> Outcome:
             subscriber_id = work.owners[item.username][1] if item.token is None else None
             return report(book, item, subscriber_id, now)
         case Login():
-            return admit(book, item, now)
+            return admit(book, item, now, work.leases)
         case TopUp() | Grant() | Order() | Terms():
             return _pay(work, book, item, now)
         case Close():

@@ -77,7 +77,7 @@ nas = Table(
     Column(
         "mac_authentication", Boolean, nullable=False, server_default=false(), comment="an address alone may be a login"
     ),
-    Column("nas_group", Text, nullable=False, server_default="", comment="what zones of plans may name"),
+    Column("nas_group", Text, nullable=False, server_default="", comment="what zones and conditions of plans may name"),
     Column("created_at", BigInteger, nullable=False),
     Column("revised_at", BigInteger, nullable=False, comment="moves on with every change; nodes watch the newest"),
     CheckConstraint("network IS NOT NULL OR certificate IS NOT NULL", name="known_by"),
@@ -123,6 +123,13 @@ subscriber = Table(
     Column("email", Text, comment="where notices go"),
     Column("phone", Text, comment="+ and digits (E.164), for a gateway"),
     Column("language", Text, comment="of notices; null: the configuration's"),
+    Column("reply_attributes", Text, comment="JSON: [[name, value], ...], said after the plan's"),
+    Column("conditions", Text, comment="JSON: where, with what and when; in the place of the plan's"),
+    Column("stations_learned", Text, comment="JSON: devices that became the allowed ones by logging in"),
+    Column("own_ipv4", Text, unique=True, comment="always this one: Framed-IP-Address"),
+    Column("own_ipv6", Text, unique=True, comment="Framed-IPv6-Address"),
+    Column("own_prefix", Text, unique=True, comment="Framed-IPv6-Prefix"),
+    Column("own_delegated", Text, unique=True, comment="Delegated-IPv6-Prefix"),
     Column("created_at", BigInteger, nullable=False),
     CheckConstraint("status IN ('active', 'suspended')", name="status"),
     CheckConstraint(
@@ -247,6 +254,7 @@ session = Table(
     Column("called_station", Text, nullable=False, server_default=""),
     Column("realm", Text, nullable=False, server_default=""),
     Column("service_class", Text, nullable=False, server_default="", comment="Service-Type by name"),
+    Column("leased", Integer, nullable=False, server_default="0", comment="how many addresses of pools its login has"),
     CheckConstraint("state IN ('provisional', 'open', 'closed')", name="state"),
     CheckConstraint("wanted IN ('full', 'exhausted', 'cut')", name="wanted"),
     postgresql_with=_REWRITTEN,
@@ -591,4 +599,67 @@ nas_restart = Table(
     Column("kind", Text, nullable=False),
     Column("recorded_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger, comment="when the last of its sessions was closed"),
+)
+
+# --- address pools -------------------------------------------------------------------------------------------------
+
+pool_range = Table(
+    "pool_range",
+    metadata,
+    Column("network", Text, primary_key=True, comment="no two overlap"),
+    Column("pool_name", Text, nullable=False, index=True),
+    Column("kind", Text, nullable=False),
+    Column("prefix_length", Integer, nullable=False, comment="of each of its addresses"),
+    Column("created_at", BigInteger, nullable=False),
+    CheckConstraint("kind IN ('ipv4', 'ipv6', 'prefix', 'delegated')", name="kind"),
+)
+
+# One row for each address: who takes one locks it and passes over those that others have locked, so nobody waits and
+# none is given twice.
+pool_lease = Table(
+    "pool_lease",
+    metadata,
+    Column("address", Text, primary_key=True),
+    Column("network", Text, ForeignKey("pool_range.network"), nullable=False, index=True),
+    Column("pool_name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("subscriber_id", BigInteger, comment="it is always his; it is leased to nobody"),
+    Column("account_id", BigInteger, comment="who has it, or had it last"),
+    Column("root_id", BigInteger, comment="the session that his login opened"),
+    Column("freed_at", BigInteger, server_default="0", comment="null: a session has it"),
+    postgresql_with=_REWRITTEN,
+)
+Index(
+    "ix_pool_lease_free",
+    pool_lease.c.pool_name,
+    pool_lease.c.kind,
+    pool_lease.c.freed_at,
+    postgresql_where=text("freed_at IS NOT NULL AND subscriber_id IS NULL"),
+    sqlite_where=text("freed_at IS NOT NULL AND subscriber_id IS NULL"),
+)
+Index("ix_pool_lease_holder", pool_lease.c.account_id, pool_lease.c.root_id)
+
+# --- what happened, in words -----------------------------------------------------------------------------------------
+
+trace = Table(
+    "trace",
+    metadata,
+    Column("trace_id", _RowId, Identity(), primary_key=True),
+    Column("node", Text, nullable=False),
+    Column("received_at", BigInteger, nullable=False, index=True),
+    Column("nas", Text, nullable=False),
+    Column("username", Text, nullable=False),
+    Column("kind", Text, nullable=False, comment="login or report"),
+    Column("result", Text, nullable=False, comment="in a word: accept, challenge, reject, recorded, orphan, silence"),
+    Column("microseconds", BigInteger, nullable=False, comment="from packet to answer"),
+    Column("steps", Text, nullable=False, comment="JSON: [[microseconds since the packet, words], ...]"),
+)
+
+trace_watch = Table(
+    "trace_watch",
+    metadata,
+    Column("watch_id", _RowId, Identity(), primary_key=True),
+    Column("username", Text, comment="null: everybody"),
+    Column("nas", Text, comment="null: all of them"),
+    Column("until", BigInteger, nullable=False, comment="whatever fits is written down until then"),
 )

@@ -360,6 +360,9 @@ def _successor(book: Book, session: Session, report: Report, now: Instant) -> Se
         called_station=session.called_station,
         realm=session.realm,
         service_class=session.service_class,
+        leased=session.leased,
     )
+    if successor.leased:
+        book.resumed.append(successor)
     opening = Opening(report.username, report.nas_port_id, report.calling_station, report.framed_address)
     return book.add_session(successor, opening)

@@ -23,6 +23,7 @@ NOUNS: Final = {
     "rate": "What a use of a plan would cost, line by line.",
     "account": "Accounts: who pays.",
     "subscriber": "Subscribers: who logs in.",
+    "pool": "Address pools: what sessions get their addresses from.",
     "certificate": "Certificates: a private CA for EAP.",
     "topup": "Put money or an allowance on an account.",
     "balance": "What an account has left.",
@@ -117,6 +118,7 @@ def in_words(error: Exception) -> str | None:
     from charging.bookkeeping import Conflict
     from charging.catalogue import CatalogueError
     from charging.database import DatabaseUrlError
+    from charging.pools import PoolError
     from charging.tomlfile import TomlFileError
     from migrations import NotUpToDate
 
@@ -129,6 +131,7 @@ def in_words(error: Exception) -> str | None:
         | RegistryError
         | EnrolmentError
         | CertificateError
+        | PoolError
     )
     if isinstance(error, said):
         return str(error)

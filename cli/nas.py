@@ -91,6 +91,12 @@ def _certificate(_ctx: click.Context, _param: click.Parameter, value: str | None
         raise click.BadParameter(str(error)) from None
 
 
+def _group(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not NAME.fullmatch(value):
+        raise click.BadParameter(f"{value!r} is not a name; use 1 to 64 of the letters a-z, digits, '.', '_', '-'")
+    return value
+
+
 def _settings_options(command: F) -> F:
     """What may be said of a NAS when it is added and when it is changed. None: not said."""
     for option in reversed(
@@ -132,7 +138,13 @@ def _settings_options(command: F) -> F:
                 default=None,
                 help="Let in who has no password but an address, which anybody can claim.",
             ),
-            click.option("--group", "nas_group", metavar="NAME", help="What zones of plans name; none: in no group."),
+            click.option(
+                "--group",
+                "nas_group",
+                metavar="NAME",
+                callback=_group,
+                help="What zones and conditions of plans name; none: in no group.",
+            ),
         )
     ):
         command = option(command)

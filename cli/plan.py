@@ -20,6 +20,7 @@ from charging.window import Window
 from charging.zone import Zone
 from cli.amounts import amount_text
 from cli.clock import now
+from cli.conditions import condition_texts
 from cli.config import Setup, pass_setup
 from cli.output import Column, day, iso, json_option, print_record, print_records
 
@@ -42,6 +43,8 @@ def load(setup: Setup, file: Path, as_json: bool) -> None:
     A plan whose content has changed gets a new version. Sessions keep the version that they began with.
     """
     plans = plans_of(file)
+    if problems := _unsayable(plans):
+        raise CatalogueError("\n".join(f"{file}: {problem}" for problem in problems))
     at = now()
     loaded = run(setup.engine(), lambda connection: catalogue.load_plans(connection, plans, at))
     records = [{"name": each.name, "version": each.number, "new": each.new} for each in loaded]
@@ -117,6 +120,29 @@ def show(setup: Setup, name: str, number: int | None, as_json: bool) -> None:
     print_record(record, _columns(chosen, versions), as_json=as_json)
 
 
+def _unsayable(plans: list[Plan]) -> list[str]:
+    """What is wrong with the raw attributes and the port types of plans, by our dictionaries."""
+    from aaa import reply_attributes
+    from aaa.wire.values import value_names
+
+    found: dict[str, None] = {}
+    port_types = value_names("NAS-Port-Type")
+    for each in plans:
+        places = [(f"plan {each.name}", each.attributes)]
+        for profile in (each.profile, each.exhausted.profile):
+            places += [] if profile is None else [(f"profile {profile.name}", profile.attributes)]
+        for place, attributes in places:
+            for name, text in attributes:
+                try:
+                    reply_attributes.check(name, text)
+                except ValueError as error:
+                    found[f"{place}: {error}"] = None
+        for port_type in each.conditions.port_types:
+            if port_type not in port_types:
+                found[f"plan {each.name}: no port type {port_type!r}; there are {', '.join(port_types)}"] = None
+    return list(found)
+
+
 def _columns(chosen: PlanVersion, versions: list[PlanVersion]) -> tuple[Column, ...]:
     """Every amount of a plan as people write it."""
     sold = chosen.plan
@@ -137,6 +163,8 @@ def _columns(chosen: PlanVersion, versions: list[PlanVersion]) -> tuple[Column, 
         *([("zones", [_zone(each) for each in sold.zones])] if sold.zones else []),
         ("exhausted", then),
         ("sessions", "no limit" if sold.max_sessions is None else f"at most {sold.max_sessions} at the same time"),
+        ("attributes", [f"{name} = {text}" for name, text in sold.attributes]),
+        ("conditions", condition_texts(sold.conditions)),
         ("rounding", f"{sold.rounding.mode}, to {sold.rounding.decimals} decimals"),
         ("versions", [f"{each.number}  {day(iso(each.loaded_at))}" for each in versions]),
     ]
@@ -156,6 +184,7 @@ def _profile(profile: Profile) -> str:
         parts += [f"{title} {amounts.format_seconds(seconds)}"] if seconds is not None else []
     for title, value in (
         ("pool", profile.pool),
+        ("address pool", profile.address_pool),
         ("filter", profile.filter),
         ("VLAN", profile.vlan),
         ("redirect to", profile.redirect_url),

@@ -26,7 +26,10 @@ from charging.database import reading
 from charging.plan import Instant
 from charging.transaction import run, settle_in
 from cli.clock import now
+from cli.conditions import condition_texts
 from cli.config import Setup, pass_setup
+from cli.entitlement import change as change_entitlement
+from cli.entitlement import entitlement_options, says_something
 from cli.output import Column, Record, day, iso, json_option, print_json, print_record, print_records
 from cli.stdin import read_secret
 
@@ -58,6 +61,10 @@ _DETAILS: Final = (
     Column("one-time code", "one_time_code"),
     Column("logs in by", "methods"),
     Column("sessions at most", lambda record: record["max_sessions"] or "as the plan says"),
+    Column("reply attributes", "reply_attributes"),
+    Column("own addresses", "own_addresses"),
+    Column("only", "conditions"),
+    Column("devices learned", "devices_learned"),
     Column("created", lambda record: day(record["created_at"])),
 )
 
@@ -201,6 +208,7 @@ def show(setup: Setup, username: str, as_json: bool) -> None:
 )
 @click.option("--max-sessions", metavar="N", help="A number, or 'plan' for the plan's own.")
 @click.option("--expires", metavar="DAY", help="The last day of service, or 'never'.")
+@entitlement_options
 @json_option
 @pass_setup
 def set_(
@@ -218,6 +226,7 @@ def set_(
     max_sessions: str | None,
     expires: str | None,
     as_json: bool,
+    **entitlement: Any,
 ) -> None:
     """Change a subscriber. Live sessions go on with the plan that they began with."""
     context = click.get_current_context()
@@ -225,7 +234,8 @@ def set_(
         raise click.UsageError("--no-grant goes with --plan", context)
     chosen = _password_of(password, from_stdin=password_stdin)
     keep = _kept(keep, allow_chap=allow_chap)
-    if all(option is None for option in (chosen, keep, one_time_code, plan_name, max_sessions, expires)):
+    unsaid = all(option is None for option in (chosen, keep, one_time_code, plan_name, max_sessions, expires))
+    if unsaid and not says_something(entitlement):
         raise click.UsageError("nothing to change; give at least one option", context)
     values: dict[str, Any] = {}
     if max_sessions is not None:
@@ -255,7 +265,8 @@ def set_(
 
     def work(connection: Connection) -> SubscriberLine:
         line = registry.subscriber_named(connection, username)
-        registry.change_subscriber(connection, line.subscriber_id, values)
+        given = change_entitlement(connection, line, entitlement, at)
+        registry.change_subscriber(connection, line.subscriber_id, values | given)
         if keeping is not None:
             registry.change_password(connection, keys, line, keeping)
         if one_time_code is not None:
@@ -526,5 +537,9 @@ def _record(line: SubscriberLine) -> dict[str, Any]:
         "max_sessions": line.max_sessions,
         "expires_at": iso(line.expires_at),
         "live_sessions": line.live_sessions,
+        "reply_attributes": [f"{name} = {text}" for name, text in line.reply_attributes],
+        "own_addresses": [address for address in line.own_addresses if address is not None],
+        "conditions": condition_texts(line.conditions),
+        "devices_learned": list(line.stations_learned),
         "created_at": iso(line.created_at),
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from aaa.wire import Attribute
-from aaa.wire.values import encode_value, find
+from aaa.wire.values import Value, encode_value, find
 from charging.plan import Profile
 
 Capability = Literal["rate", "disconnect", "reauthenticate"]
@@ -91,24 +91,35 @@ class Identity:
     nas_port_id: str | None
 
 
-def accept(dialect: Dialect, profile: Profile) -> tuple[Attribute, ...]:
+def accept(
+    dialect: Dialect, profile: Profile, own: tuple[Attribute, ...] = (), *, own_wins: bool = True
+) -> tuple[Attribute, ...]:
     """A profile as an Access-Accept says it: the vendor's words, what only a login can set, then the raw attributes.
+
+    `own`: what the plan and the subscriber say themselves. It stands in the place of the profile's words; or, where it
+    must not win (the profile is what is left when the money is gone), beside them.
 
     Session-Timeout, Acct-Interim-Interval and Class are not among them: they depend on more than the profile.
     ValueError for a rate of 0, or a raw attribute that its dictionary does not have or whose value does not fit.
     """
     said = dialect.profile(profile)
-    return (*said, *_unsaid(said, _login_words(profile)), *raw_attributes(profile))
+    words = (*said, *_unsaid(said, _login_words(profile)), *raw_attributes(profile))
+    if not own:
+        return words
+    return in_their_place(words, own) if own_wins else (*words, *not_in(words, own))
 
 
 def change(
-    dialect: Dialect, profile: Profile, previous: Profile | None, *, redirect: bool
+    dialect: Dialect, profile: Profile, previous: Profile | None, *, redirect: bool, own: tuple[Attribute, ...] = ()
 ) -> tuple[tuple[Attribute, ...], ...] | None:
     """A profile as CoAs say it to a running session, nearly always one; where there are more, they go in this order and
     the last one decides. None when only a new login can bring it about.
 
     `previous`: what the NAS may be applying now. `redirect`: this is the way into the walled garden, or out of it.
     A CoA is absolute: it means the same whatever was said before. ValueError as for `accept`.
+
+    `own`: what the plan and the subscriber say themselves. Of it only what stands in the place of a word that a CoA
+    says goes out again: the rest was said by the Accept and stays.
     """
     if dialect.capability != "rate" or (redirect and not dialect.redirect_by_coa):
         return None
@@ -119,11 +130,34 @@ def change(
     said = dialect.profile(profile)
     if previous is not None:
         kept = dialect.lasting & {name for name, _ in (*dialect.profile(previous), *raw_attributes(previous))}
-        if kept - {name for name, _ in (*said, *raw)}:
+        if kept - {name for name, _ in (*said, *raw, *own)}:
             return None
     if dialect.coa_replaces_all:
         said = (*said, *_unsaid(said, _running_words(profile)))
-    return ((*said, *_unsaid((*said, *raw), dialect.unlimited), *raw),)
+    words = (*said, *_unsaid((*said, *raw), dialect.unlimited), *raw)
+    if own:
+        earlier = () if previous is None else (*dialect.profile(previous), *raw_attributes(previous))
+        repeated = {slot(*each) for each in (*words, *earlier)}
+        again = own if dialect.coa_replaces_all else tuple(each for each in own if slot(*each) in repeated)
+        words = in_their_place(words, again)
+    return (words,)
+
+
+def slot(name: str, value: Value) -> tuple[str, str]:
+    """What an attribute is in the place of another for: its name; a Cisco-AVPair is many attributes of one name, and its
+    own name stands before the `=`."""
+    return name, str(value).partition("=")[0] if name == "Cisco-AVPair" else ""
+
+
+def in_their_place(words: tuple[Attribute, ...], own: tuple[Attribute, ...]) -> tuple[Attribute, ...]:
+    """The words, but for those that the later ones say too; then the later ones."""
+    return (*not_in(own, words), *own)
+
+
+def not_in(said: tuple[Attribute, ...], words: tuple[Attribute, ...]) -> tuple[Attribute, ...]:
+    """Those of the words that are not said already."""
+    slots = {slot(*each) for each in said}
+    return tuple(word for word in words if slot(*word) not in slots)
 
 
 def limits(dialect: Dialect, profile: Profile) -> bool:

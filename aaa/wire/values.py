@@ -128,6 +128,16 @@ def find(name: str) -> tuple[int, int, int, Definition | None]:
     raise ValueError(f"no dictionary has an attribute {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
 
 
+def value_name(name: str, number: int) -> str | None:
+    """What the dictionary calls this number of an attribute; None where it has no name for it."""
+    return next((text for text, value in BY_NAME[name].values.items() if value == number), None)
+
+
+def value_names(name: str) -> tuple[str, ...]:
+    """All names that the dictionary has for an attribute's numbers."""
+    return tuple(BY_NAME[name].values)
+
+
 def _numbers(name: str, standard: str, vendor: str | None, kind: str | None) -> tuple[int, int]:
     if vendor is None:
         if not 1 <= int(standard) <= 255 or int(standard) == VENDOR_SPECIFIC:

@@ -259,7 +259,11 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column(
-            "scope", sa.Text(), server_default="", nullable=False, comment="JSON: when, where and who may draw; empty: any"
+            "scope",
+            sa.Text(),
+            server_default="",
+            nullable=False,
+            comment="JSON: when, where and who may draw; empty: any",
         ),
         sa.CheckConstraint("direction IN ('total', 'down', 'up')", name=op.f("ck_bucket_direction")),
         sa.CheckConstraint("unit IN ('octets', 'seconds', 'money')", name=op.f("ck_bucket_unit")),
@@ -360,7 +364,11 @@ def upgrade() -> None:
             comment="an address alone may be a login",
         ),
         sa.Column(
-            "nas_group", sa.Text(), server_default="", nullable=False, comment="what zones of plans may name"
+            "nas_group",
+            sa.Text(),
+            server_default="",
+            nullable=False,
+            comment="what zones and conditions of plans may name",
         ),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column(
@@ -563,6 +571,13 @@ def upgrade() -> None:
         sa.Column("called_station", sa.Text(), server_default="", nullable=False),
         sa.Column("realm", sa.Text(), server_default="", nullable=False),
         sa.Column("service_class", sa.Text(), server_default="", nullable=False, comment="Service-Type by name"),
+        sa.Column(
+            "leased",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="how many addresses of pools its login has",
+        ),
         sa.CheckConstraint("state IN ('provisional', 'open', 'closed')", name=op.f("ck_session_state")),
         sa.CheckConstraint("wanted IN ('full', 'exhausted', 'cut')", name=op.f("ck_session_wanted")),
         sa.PrimaryKeyConstraint("account_id", "session_id", name=op.f("pk_session")),
@@ -703,6 +718,25 @@ def upgrade() -> None:
         sa.Column("email", sa.Text(), nullable=True, comment="where notices go"),
         sa.Column("phone", sa.Text(), nullable=True, comment="+ and digits (E.164), for a gateway"),
         sa.Column("language", sa.Text(), nullable=True, comment="of notices; null: the configuration's"),
+        sa.Column(
+            "reply_attributes", sa.Text(), nullable=True, comment="JSON: [[name, value], ...], said after the plan's"
+        ),
+        sa.Column(
+            "conditions",
+            sa.Text(),
+            nullable=True,
+            comment="JSON: where, with what and when; in the place of the plan's",
+        ),
+        sa.Column(
+            "stations_learned",
+            sa.Text(),
+            nullable=True,
+            comment="JSON: devices that became the allowed ones by logging in",
+        ),
+        sa.Column("own_ipv4", sa.Text(), nullable=True, comment="always this one: Framed-IP-Address"),
+        sa.Column("own_ipv6", sa.Text(), nullable=True, comment="Framed-IPv6-Address"),
+        sa.Column("own_prefix", sa.Text(), nullable=True, comment="Framed-IPv6-Prefix"),
+        sa.Column("own_delegated", sa.Text(), nullable=True, comment="Delegated-IPv6-Prefix"),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("status IN ('active', 'suspended')", name=op.f("ck_subscriber_status")),
         sa.CheckConstraint(
@@ -714,13 +748,96 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["account_id"], ["account.account_id"], name=op.f("fk_subscriber_account_id_account")),
         sa.ForeignKeyConstraint(["plan_name"], ["plan.name"], name=op.f("fk_subscriber_plan_name_plan")),
         sa.PrimaryKeyConstraint("subscriber_id", name=op.f("pk_subscriber")),
+        sa.UniqueConstraint("own_delegated", name=op.f("uq_subscriber_own_delegated")),
+        sa.UniqueConstraint("own_ipv4", name=op.f("uq_subscriber_own_ipv4")),
+        sa.UniqueConstraint("own_ipv6", name=op.f("uq_subscriber_own_ipv6")),
+        sa.UniqueConstraint("own_prefix", name=op.f("uq_subscriber_own_prefix")),
         sa.UniqueConstraint("username", name=op.f("uq_subscriber_username")),
     )
     with op.batch_alter_table("subscriber", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_subscriber_account_id"), ["account_id"], unique=False)
+    _make_the_rest()
+
+
+def _make_the_rest() -> None:
+    _make_pools()
+    _make_trace()
     dialect = op.get_bind().dialect.name
     _make_views(dialect)
     _forbid_changes(dialect)
+
+
+def _make_pools() -> None:
+    op.create_table(
+        "pool_range",
+        sa.Column("network", sa.Text(), nullable=False, comment="no two overlap"),
+        sa.Column("pool_name", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("prefix_length", sa.Integer(), nullable=False, comment="of each of its addresses"),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("kind IN ('ipv4', 'ipv6', 'prefix', 'delegated')", name=op.f("ck_pool_range_kind")),
+        sa.PrimaryKeyConstraint("network", name=op.f("pk_pool_range")),
+    )
+    op.create_index(op.f("ix_pool_range_pool_name"), "pool_range", ["pool_name"], unique=False)
+    op.create_table(
+        "pool_lease",
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("network", sa.Text(), nullable=False),
+        sa.Column("pool_name", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("subscriber_id", sa.BigInteger(), nullable=True, comment="it is always his; it is leased to nobody"),
+        sa.Column("account_id", sa.BigInteger(), nullable=True, comment="who has it, or had it last"),
+        sa.Column("root_id", sa.BigInteger(), nullable=True, comment="the session that his login opened"),
+        sa.Column("freed_at", sa.BigInteger(), server_default="0", nullable=True, comment="null: a session has it"),
+        sa.ForeignKeyConstraint(["network"], ["pool_range.network"], name=op.f("fk_pool_lease_network_pool_range")),
+        sa.PrimaryKeyConstraint("address", name=op.f("pk_pool_lease")),
+        postgresql_with={"fillfactor": "70"},
+    )
+    op.create_index(op.f("ix_pool_lease_network"), "pool_lease", ["network"], unique=False)
+    free = sa.text("freed_at IS NOT NULL AND subscriber_id IS NULL")
+    op.create_index(
+        "ix_pool_lease_free",
+        "pool_lease",
+        ["pool_name", "kind", "freed_at"],
+        unique=False,
+        postgresql_where=free,
+        sqlite_where=free,
+    )
+    op.create_index("ix_pool_lease_holder", "pool_lease", ["account_id", "root_id"], unique=False)
+
+
+def _make_trace() -> None:
+    op.create_table(
+        "trace",
+        sa.Column(
+            "trace_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), sa.Identity(always=False), nullable=False
+        ),
+        sa.Column("node", sa.Text(), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("nas", sa.Text(), nullable=False),
+        sa.Column("username", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False, comment="login or report"),
+        sa.Column(
+            "result",
+            sa.Text(),
+            nullable=False,
+            comment="in a word: accept, challenge, reject, recorded, orphan, silence",
+        ),
+        sa.Column("microseconds", sa.BigInteger(), nullable=False, comment="from packet to answer"),
+        sa.Column("steps", sa.Text(), nullable=False, comment="JSON: [[microseconds since the packet, words], ...]"),
+        sa.PrimaryKeyConstraint("trace_id", name=op.f("pk_trace")),
+    )
+    op.create_index(op.f("ix_trace_received_at"), "trace", ["received_at"], unique=False)
+    op.create_table(
+        "trace_watch",
+        sa.Column(
+            "watch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), sa.Identity(always=False), nullable=False
+        ),
+        sa.Column("username", sa.Text(), nullable=True, comment="null: everybody"),
+        sa.Column("nas", sa.Text(), nullable=True, comment="null: all of them"),
+        sa.Column("until", sa.BigInteger(), nullable=False, comment="whatever fits is written down until then"),
+        sa.PrimaryKeyConstraint("watch_id", name=op.f("pk_trace_watch")),
+    )
 
 
 _VIEWS = {

@@ -25,6 +25,8 @@ EFFECTS_ALLOWED = {
         "order_audit",
         "order_inbox",
         "order_rows",
+        "leasing",
+        "pools",
         "restarts",
         "roles",
         "roundtrip",

@@ -264,7 +264,7 @@ def test_printing_changes_nothing(postgresql_url: str) -> None:
     prefix = f"t{uuid.uuid4().hex}"
     done = CliRunner().invoke(command, ["--database", postgresql_url, "db", "roles", "--prefix", prefix])
     assert done.exit_code == 0
-    assert f"GRANT UPDATE (totp_step, expires_at) ON subscriber TO {prefix}_server;" in done.stdout
+    assert f"GRANT UPDATE (totp_step, expires_at, stations_learned) ON subscriber TO {prefix}_server;" in done.stdout
     with psycopg.connect(postgresql_url.replace("+psycopg", "")) as connection:
         assert connection.execute("SELECT FROM pg_roles WHERE rolname LIKE %s", [f"{prefix}%"]).fetchall() == []
     bad = CliRunner().invoke(command, ["--database", postgresql_url, "db", "roles", "--prefix", "x; DROP TABLE nas"])
