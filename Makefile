@@ -44,7 +44,7 @@ test: $(INSTALLED)
 	@$(BIN)/python -m pytest -n $(WORKERS) $(PROOFS:%=--ignore=%) $(ARGS)
 
 prove: $(INSTALLED)
-	@$(BIN)/python -m pytest -n $(WORKERS) $(PROOFS) $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) -raP $(PROOFS) $(ARGS)
 
 lint: style types floors
 

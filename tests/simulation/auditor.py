@@ -267,6 +267,7 @@ class Auditor:
         self.immutability(now)
         self.top_ups(now)
         self.last_words(now)
+        self.told(now)
         self._looked_at = now
 
     def money(self, now: int) -> None:
@@ -489,6 +490,36 @@ class Auditor:
                 self._complain(now, "last_words", f"command {key} was {state} and now {done.get(key)}")
         self._done = done
 
+    def told(self, now: int) -> None:
+        """A NAS that obeys was last told what it has said yes to, be it in the Accept or by an order: what is wanted of
+        the session."""
+        settled = now - ORDER_SECONDS * 1000
+        live: dict[tuple[str, str, str], list[tuple[Any, ...]]] = defaultdict(list)
+        for address, username, name, *row in self._rows(
+            "SELECT s.nas_address, s.username, s.acct_session_id, s.session_id, s.wanted, v.content, "
+            "s.wanted <> 'cut' AND s.acked_version = s.wanted_version AND s.acked_at < ? FROM session AS s "
+            "JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id "
+            "WHERE s.closed_at IS NULL AND s.acct_session_id IS NOT NULL",
+            settled,
+        ):
+            live[address, username, bytes(name).decode()].append(tuple(row))
+        for truth in self._truths.values():
+            if not (truth.online and truth.nas.obeys and truth.nas.shapes and truth.told_at < settled):
+                continue
+            rows = live.get(truth.name, [])
+            if len(rows) == 1 == len([t for t in self._named[truth.name] if t.online]):
+                session, wanted, content, agreed = rows[0]
+                if agreed:
+                    self._compare_told(truth, session, wanted, json.loads(content), "told", now)
+
+    def _compare_told(
+        self, truth: Truth, session: int, wanted: str, plan: dict[str, Any], check: str, now: int
+    ) -> None:
+        profile = plan["profile"] if wanted == "full" else plan["exhausted"]["profile"]
+        told = truth.told.get("up_bps"), truth.told.get("down_bps")
+        if told != (profile["rate_up_bps"], profile["rate_down_bps"]):
+            self._complain(now, check, f"session {session} is to be {wanted}, its NAS was told {told}")
+
     # --- at the end: everything has converged -------------------------------------------------------------------------
 
     def end(self, now: int) -> None:
@@ -556,10 +587,8 @@ class Auditor:
             if wanted == "cut":
                 self._complain(now, "enforcement", f"session {session} is to be cut and still on line")
                 continue
-            profile = plan["profile"] if wanted == "full" else plan["exhausted"]["profile"]
-            told = truth.told.get("up_bps"), truth.told.get("down_bps")
-            if truth.nas.shapes and told != (profile["rate_up_bps"], profile["rate_down_bps"]):
-                self._complain(now, "enforcement", f"session {session} is to be {wanted}, its NAS was told {told}")
+            if truth.nas.shapes:
+                self._compare_told(truth, session, wanted, plan, "enforcement", now)
             if wanted == "exhausted" and able(account, plan):
                 self._complain(
                     now, "enforcement", f"session {session} is {wanted}, there is something that pays for it"

@@ -81,7 +81,7 @@ def answer_before_commit() -> Iterator[None]:
         yield
 
 
-@_bug("durability")
+@_bug("durability", first=2)
 def spool_answers_before_the_disk() -> Iterator[None]:
     async def keep(_original: Any, _spool: Any, *_: Any) -> None:
         return None
@@ -229,13 +229,13 @@ def version_not_compared() -> Iterator[None]:
 # --- sessions and what NASes are told ----------------------------------------------------------------------------------
 
 
-@_bug("sessions")
+@_bug("sessions", first=2)
 def others_not_counted() -> Iterator[None]:
     with mock.patch.object(charging.admission, "_others", return_value=[]):
         yield
 
 
-@_bug("stale")
+@_bug("stale", first=4)
 def silent_sessions_kept() -> Iterator[None]:
     async def nothing(*_: Any) -> int:
         return 0
@@ -244,7 +244,7 @@ def silent_sessions_kept() -> Iterator[None]:
         yield
 
 
-@_bug("enforcement")
+@_bug("told", first=10)
 def order_for_an_old_version() -> Iterator[None]:
     """A NAS is told what was wanted of a session when it was first told anything."""
     first: dict[tuple[int, int], str] = {}
@@ -257,7 +257,7 @@ def order_for_an_old_version() -> Iterator[None]:
         yield
 
 
-@_bug("enforcement")
+@_bug("enforcement", first=6)
 def top_up_restores_nothing() -> Iterator[None]:
     with mock.patch.object(charging.payment, "reconsider", return_value=None):
         yield
@@ -273,7 +273,7 @@ def nobody_is_ever_out_of_money() -> Iterator[None]:
         yield
 
 
-@_bug("last_words", sleepy=True)
+@_bug("last_words", first=8, sleepy=True)
 def lease_without_epoch() -> Iterator[None]:
     """A node that slept through its lease writes its result over another's."""
 
