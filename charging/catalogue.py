@@ -163,6 +163,9 @@ class AccountLine(NamedTuple):
     subscribers: int
     live_sessions: int
     created_at: Instant
+    auto_below_micros: int
+    auto_amount_micros: int
+    """What it asks for when it has less money than `auto_below_micros`; 0: nothing."""
 
 
 def add_accounts(connection: Connection, new: Sequence[NewAccount], now: Instant) -> dict[str, int]:
@@ -215,6 +218,15 @@ def set_account_status(connection: Connection, account_id: int, status: Status) 
     connection.execute(changed.values(status=status, version=account.c.version + 1))
 
 
+def only_currency(connection: Connection) -> str:
+    """The currency of all plans; CatalogueError where they have several, or there is none."""
+    currencies = sorted({each.plan.currency for each in current_plans(connection).values()})
+    if len(currencies) == 1:
+        return currencies[0]
+    which = f"the plans are in {', '.join(currencies)}" if currencies else "there is no plan yet to take it from"
+    raise CatalogueError(f"which currency? {which}; add --currency EUR, for example")
+
+
 def _account_lines() -> Select[Any]:
     # PostgreSQL adds integers up to a numeric; ours stay integers.
     money = select(cast(func.coalesce(func.sum(bucket.c.balance), 0), BigInteger)).where(
@@ -226,6 +238,7 @@ def _account_lines() -> Select[Any]:
     return select(
         c.account_id, c.name, c.currency, c.kind, c.credit_limit_micros, c.status,
         money.scalar_subquery(), lines.scalar_subquery(), live.scalar_subquery(), c.created_at,
+        c.auto_below_micros, c.auto_amount_micros,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final, Literal, NamedTuple, cast
 
-from sqlalchemy import Connection, String, insert, select, text, tuple_, type_coerce, update
+from sqlalchemy import Connection, String, delete, insert, select, text, tuple_, type_coerce, update
 
 from charging import foreign, tables
 from charging.foreign import BadRowError, cut, quoted
@@ -138,6 +138,11 @@ def put(connection: Connection, *, source: str, external_ref: str, kind: Kind, a
     key = connection.execute(insert(tables.billing_order).values(values)).inserted_primary_key
     assert key is not None
     return cast("int", key[0])
+
+
+def forget(connection: Connection, order_id: int) -> None:
+    """Take back a row that `put` wrote in this transaction and that came to nothing: a typing error is nobody's order."""
+    connection.execute(delete(tables.billing_order).where(_row.order_id == order_id, _row.status == "error"))
 
 
 def status_of(connection: Connection, order_id: int) -> Answered:

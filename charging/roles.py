@@ -71,7 +71,7 @@ TABLES: Final[dict[str, Rights]] = {
     ),
     "billing_order": Rights(
         server=("SELECT", "UPDATE (status, error, applied_at, digest, code)"),
-        operator=WRITES,
+        operator=OWNS,
         billing=(
             "SELECT",
             "INSERT (source, external_ref, kind, account, unit, amount, currency, to_account, code, reason)",

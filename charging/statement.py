@@ -273,6 +273,15 @@ def transfers(connection: Connection, account_id: int, *, limit: int) -> list[Tr
     return [TransferLine(*row) for row in connection.execute(newest)][::-1]
 
 
+def transfers_of(connection: Connection, account_id: int, reference: str, *, limit: int) -> list[TransferLine]:
+    """An account's transfers with a reference, in their order."""
+    c = transfer.c
+    chosen = select(*(c[name] for name in TransferLine._fields)).where(
+        c.account_id == account_id, c.reference == reference, c.kind.not_in(("top-up", "usage", "grant"))
+    )
+    return [TransferLine(*row) for row in connection.execute(chosen.order_by(c.seq).limit(limit))]
+
+
 def lines_of_bound(connection: Connection, account_id: int) -> list[Line]:
     """The sessions that an account's bound counts: the live ones, then those that its subscribers may still open."""
     found = list(_live_lines(connection, account_id))

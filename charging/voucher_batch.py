@@ -85,7 +85,7 @@ def generate(
 
     `choose` takes one of an alphabet's characters by chance. A code takes about a millisecond: `progress(made)` now and then.
     """
-    if connection.execute(select(voucher_batch.c.batch_id).where(voucher_batch.c.name == new.name)).first() is not None:
+    if is_batch(connection, new.name):
         raise CatalogueError(f"there is a batch {new.name!r} already; choose another name")
     made = connection.execute(
         insert(voucher_batch)
@@ -122,6 +122,11 @@ def batch_named(connection: Connection, name: str) -> BatchLine:
     if row is None:
         raise CatalogueError(f"there is no batch {name!r}; see: aaa voucher list")
     return BatchLine(*row)
+
+
+def is_batch(connection: Connection, name: str) -> bool:
+    """Is there a batch of that name?"""
+    return connection.execute(select(voucher_batch.c.batch_id).where(voucher_batch.c.name == name)).first() is not None
 
 
 def vouchers(

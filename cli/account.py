@@ -13,7 +13,8 @@ from charging import catalogue
 from charging.catalogue import AccountLine, CatalogueError, Kind, NewAccount, Status
 from charging.database import reading
 from charging.money import exponent, format_money, parse_money
-from charging.transaction import run
+from charging.terms import Terms
+from charging.transaction import run, settle_in
 from cli.clock import now
 from cli.config import Setup, pass_setup
 from cli.output import Column, Record, day, iso, json_option, print_record, print_records
@@ -26,6 +27,13 @@ def _money(key: str) -> Any:
     return lambda record: format_money(record[key], record["currency"])
 
 
+def _automatic(record: Record) -> str | None:
+    if not record["auto_topup_amount_micros"]:
+        return None
+    amount = format_money(record["auto_topup_amount_micros"], record["currency"])
+    return f"{amount} below {format_money(record['auto_topup_below_micros'], record['currency'])}"
+
+
 _COLUMNS: Final = (
     Column("account", "name"),
     Column("kind", "kind"),
@@ -35,7 +43,11 @@ _COLUMNS: Final = (
     Column("subscribers", "subscribers", right=True),
     Column("live sessions", "live_sessions", right=True),
 )
-_DETAILS: Final = (*_COLUMNS, Column("created", lambda record: day(record["created_at"])))
+_DETAILS: Final = (
+    *_COLUMNS,
+    Column("automatic top-up", _automatic),
+    Column("created", lambda record: day(record["created_at"])),
+)
 
 
 def _name(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
@@ -67,7 +79,7 @@ def add(setup: Setup, name: str, currency: str | None, credit_limit: str | None,
     engine, at = setup.engine(), now()
 
     def work(connection: Connection) -> AccountLine:
-        code = _only_currency(connection) if currency is None else currency
+        code = catalogue.only_currency(connection) if currency is None else currency
         try:
             exponent(code)
             limit_micros = 0 if credit_limit is None else parse_money(credit_limit, code)
@@ -77,6 +89,69 @@ def add(setup: Setup, name: str, currency: str | None, credit_limit: str | None,
         return catalogue.account_named(connection, name)
 
     print_record(_record(run(engine, work)), _DETAILS, as_json=as_json)
+
+
+@account.command("set", epilog="Example: aaa account set smith --credit-limit 50.00")
+@click.argument("name")
+@click.option("--kind", type=click.Choice(["prepaid", "postpaid"]), help="Who pays beforehand, or afterwards.")
+@click.option("--credit-limit", metavar="AMOUNT", help="How far the money may fall below zero.")
+@click.option(
+    "--auto-topup-below", metavar="AMOUNT", help="Ask a billing system for money when there is less than this,"
+)
+@click.option("--auto-topup-amount", metavar="AMOUNT", help="and for how much.")
+@click.option("--no-auto-topup", is_flag=True, help="Ask for nothing any more.")
+@json_option
+@pass_setup
+def set_(
+    setup: Setup,
+    /,
+    *,
+    name: str,
+    kind: Kind | None,
+    credit_limit: str | None,
+    auto_topup_below: str | None,
+    auto_topup_amount: str | None,
+    no_auto_topup: bool,
+    as_json: bool,
+) -> None:
+    """Change on what terms an account pays.
+
+    A higher credit limit restores sessions at once that had run dry; a lower one leaves live sessions what is still there.
+    What an account with automatic top-up asks for is a row of billing_top_up_request (docs/billing-sql.md).
+    """
+    given = (kind, credit_limit, auto_topup_below, auto_topup_amount, no_auto_topup or None)
+    if all(each is None for each in given):
+        raise click.UsageError("nothing to change; give for example --credit-limit 50.00", click.get_current_context())
+    if no_auto_topup and (auto_topup_below or auto_topup_amount):
+        raise click.UsageError("--no-auto-topup goes with no other of its kind", click.get_current_context())
+    at = now()
+
+    def work(connection: Connection) -> AccountLine:
+        line = catalogue.account_named(connection, name)
+
+        def micros(amount: str | None) -> int | None:
+            try:
+                return None if amount is None else parse_money(amount, line.currency)
+            except ValueError as error:
+                raise CatalogueError(str(error)) from None
+
+        amount = 0 if no_auto_topup else micros(auto_topup_amount)
+        terms = Terms(line.account_id, kind, micros(credit_limit), micros(auto_topup_below), amount)
+        _check(line, terms)
+        settle_in(connection, [terms], at)
+        return catalogue.account_named(connection, name)
+
+    print_record(_record(run(setup.engine(), work)), _DETAILS, as_json=as_json)
+
+
+def _check(line: AccountLine, terms: Terms) -> None:
+    limit = line.credit_limit_micros if terms.credit_limit_micros is None else terms.credit_limit_micros
+    if (terms.kind or line.kind) == "postpaid" and not limit:
+        raise CatalogueError("a postpaid account needs --credit-limit")
+    if terms.auto_below_micros and not (terms.auto_amount_micros or line.auto_amount_micros):
+        raise CatalogueError("how much is it to ask for? add --auto-topup-amount 20.00, for example")
+    if terms.auto_amount_micros and not (terms.auto_below_micros or line.auto_below_micros):
+        raise CatalogueError("below which balance is it to ask? add --auto-topup-below 5.00, for example")
 
 
 @account.command(epilog="Example: aaa account show smith")
@@ -150,14 +225,6 @@ def resume(setup: Setup, name: str, as_json: bool) -> None:
     print_record(_record(run(setup.engine(), work)), _DETAILS, as_json=as_json)
 
 
-def _only_currency(connection: Connection) -> str:
-    currencies = sorted({each.plan.currency for each in catalogue.current_plans(connection).values()})
-    if len(currencies) == 1:
-        return currencies[0]
-    which = f"the plans are in {', '.join(currencies)}" if currencies else "there is no plan yet to take it from"
-    raise CatalogueError(f"which currency? {which}; add --currency EUR, for example")
-
-
 def _record(line: AccountLine) -> dict[str, Any]:
     record: Record = {
         "name": line.name,
@@ -166,6 +233,8 @@ def _record(line: AccountLine) -> dict[str, Any]:
         "currency": line.currency,
         "balance_micros": line.balance_micros,
         "credit_limit_micros": line.credit_limit_micros,
+        "auto_topup_below_micros": line.auto_below_micros,
+        "auto_topup_amount_micros": line.auto_amount_micros,
         "subscribers": line.subscribers,
         "live_sessions": line.live_sessions,
         "created_at": iso(line.created_at),

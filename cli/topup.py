@@ -10,11 +10,11 @@ from sqlalchemy import Connection
 from charging import catalogue, inbox, statement
 from charging.catalogue import CatalogueError
 from charging.payment import Applied, NotApplied
-from charging.plan import Unit
 from charging.transaction import run, settle_in
 from cli.amounts import amount_text
 from cli.clock import now
 from cli.config import Setup, pass_setup
+from cli.ordering import unit_of
 from cli.output import json_option, print_json
 
 
@@ -28,15 +28,25 @@ from cli.output import json_option, print_json
     "--source", metavar="NAME", default="cli", show_default=True, help="Whose number it is; each has its own."
 )
 @click.option("--comment", metavar="TEXT", help="Kept with the payment.")
+@click.option("--validity", metavar="TIME", help="How long it lasts: 12h, '30 days', '1 month'; without it for ever.")
 @json_option
 @pass_setup
 def topup(
-    setup: Setup, account: str, amount: str, reference: str, source: str, comment: str | None, as_json: bool
+    setup: Setup,
+    /,
+    *,
+    account: str,
+    amount: str,
+    reference: str,
+    source: str,
+    comment: str | None,
+    validity: str | None,
+    as_json: bool,
 ) -> None:
     """Put money (10.00), octets (5GB) or time (2h) on an account.
 
     The same reference again changes nothing and says so; with another amount or account it is an error. Sessions that had
-    run dry get their full service back at once.
+    run dry get their full service back at once. Where the plan says so (top_up_extends), the service lasts longer, too.
     """
     at = now()
 
@@ -47,9 +57,10 @@ def topup(
             source=source,
             external_ref=reference,
             account=account,
-            unit=_unit_of(amount),
+            unit=unit_of(amount),
             amount=amount,
             comment=comment,
+            validity=validity,
         )
         page = inbox.pending(connection, 1, only=top_up_id)
         inbox.answer(connection, page.answers)
@@ -62,7 +73,7 @@ def topup(
         if error is not None:
             # The transaction is rolled back, the row with it: a typing error is nobody's payment.
             raise CatalogueError(error)
-        unit, paid = inbox.amount_of(_unit_of(amount), amount, found.currency)
+        unit, paid = inbox.amount_of(unit_of(amount), amount, found.currency)
         left: dict[str, int] = {}
         for bucket in statement.buckets(connection, found.account_id, at):
             left[bucket.unit] = left.get(bucket.unit, 0) + bucket.balance
@@ -89,17 +100,3 @@ def topup(
         click.echo(f"already applied: {paid_in} for {account}, {record['reference']}; it has {has}")
     else:
         click.echo(f"{paid_in} for {account}; it has {has} now")
-
-
-def _unit_of(amount: str) -> Unit:
-    """10.00 is money, 5GB octets, 2h a time; a plain number is money."""
-    letters = amount.lstrip("0123456789., ")
-    if not letters or letters[0] == "-":
-        return "money"
-    for unit in ("octets", "seconds"):
-        try:
-            inbox.amount_of(unit, amount, "")
-        except ValueError:
-            continue
-        return "octets" if unit == "octets" else "seconds"
-    return "money"

@@ -20,12 +20,14 @@ def test_add_and_show(shop: Aaa) -> None:
         "currency": "EUR",
         "balance_micros": 0,
         "credit_limit_micros": 50_000_000,
+        "auto_topup_below_micros": 0,
+        "auto_topup_amount_micros": 0,
         "subscribers": 0,
         "live_sessions": 0,
         "created_at": added["created_at"],
     }
     assert shop.json("account", "show", "smith") == {**added, "usernames": []}
-    assert "credit limit   50.00 EUR" in shop.ok("account", "show", "smith").splitlines()
+    assert "credit limit      50.00 EUR" in shop.ok("account", "show", "smith").splitlines()
 
 
 def test_the_currency_comes_from_the_plans_when_there_is_one(aaa: Aaa) -> None:
