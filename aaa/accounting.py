@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from aaa.messages import port_of, text
 from aaa.nas import Nas
+from aaa.realms import NO_REALMS, Realms
 from aaa.tokens import read_token
 from aaa.wire import Malformed, Packet
 from charging.plan import Instant
@@ -53,7 +54,12 @@ class Restart(NamedTuple):
 
 
 def report_of(
-    packet: Packet, nas: Nas, source: str, received_at: Instant, token_keys: Sequence[bytes]
+    packet: Packet,
+    nas: Nas,
+    source: str,
+    received_at: Instant,
+    token_keys: Sequence[bytes],
+    realms: Realms = NO_REALMS,
 ) -> Report | Restart:
     """Read a verified Accounting-Request. Malformed where an attribute has the wrong length or one is missing that
     every report needs."""
@@ -78,11 +84,12 @@ def report_of(
     # RFC 2866: Input is what the port received from the subscriber. Some equipment has it the other way round.
     up, down = (output_octets, input_octets) if nas.counters_reversed else (input_octets, output_octets)
     calling, called = get(CALLING_STATION_ID), get(CALLED_STATION_ID)
+    username = text(get(USER_NAME, b""))
     return Report(
         _KINDS.get(status, "other"),
         nas.nas_id,
         source,
-        text(get(USER_NAME, b"")),
+        realms.name(username) if realms else username,
         get(ACCT_SESSION_ID, b""),
         token,
         up,

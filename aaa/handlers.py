@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from aaa import access, reply_attributes
 from aaa.accounting import Restart, report_of
+from aaa.attempts import Attempts
 from aaa.dialects import dialect, limits
 from aaa.directory import NasDirectory, SubscriberDirectory
 from aaa.drops import Drops
@@ -33,6 +34,7 @@ from aaa.messages import (
 from aaa.nas import Nas
 from aaa.passwords import Chap, Eap, Method, MsChap1, MsChap2, Pap, Unsupported, Verdict, name_of, totp, verify
 from aaa.passwords.credential import UNKNOWN_USER
+from aaa.realms import NO_REALMS, Realms
 from aaa.remembered import RememberedLogins
 from aaa.replies import Answered, InProgress, Key, ReplyCache
 from aaa.spool import Spool, SpoolFailed, SpoolFull
@@ -110,6 +112,9 @@ class Services(NamedTuple):
     """None: without the database nobody gets in."""
     eap: EapLogins | None = None
     """None: EAP is refused."""
+    attempts: Attempts | None = None
+    """None: guessers are not made to wait."""
+    realms: Realms = NO_REALMS
     log: Any = structlog.get_logger("aaa")
     """Better bound already: finding its level again for every packet would cost more than the line."""
 
@@ -221,7 +226,7 @@ def _drop(services: Services, reason: str, datagram: Datagram, now: Instant, det
 async def _record(
     services: Services, packet: Packet, nas: Nas, secret: bytes, received_at: Instant, datagram: Datagram
 ) -> bytes | None:
-    report = report_of(packet, nas, datagram.address, received_at, services.token_keys)
+    report = report_of(packet, nas, datagram.address, received_at, services.token_keys, services.realms)
     try:
         outcome = await services.writer.submit(NasRestart(*report) if isinstance(report, Restart) else report)
     except DatabaseUnavailable:
@@ -309,7 +314,10 @@ async def _admit_by_database(
     if subscriber is not None:
         method_name = "MAC"
     else:
-        subscriber = await services.subscribers.subscriber(request.username)
+        if _is_held(services, request.username, request, datagram, received_at):
+            attempt = Attempt(services, packet, nas, secret, received_at, datagram, request, method_name)
+            return await _reject(attempt, _HELD, access.reject(_HELD, request.method))
+        subscriber = await services.subscribers.subscriber(services.realms.name(request.username))
         verdict = await _verdict(services, request.method, subscriber, received_at)
     if verdict == "wrong" and not signed:
         # While a secret is being changed, only the right password tells with which one it was hidden.
@@ -319,6 +327,8 @@ async def _admit_by_database(
                 secret, verdict = other, "right"
                 break
     attempt = Attempt(services, packet, nas, secret, received_at, datagram, request, method_name)
+    if method_name != "MAC":
+        _count(services, request.username, request, datagram, verdict, received_at)
     refusal = access.decide(subscriber, verdict, received_at)
     if refusal is None:
         assert subscriber is not None
@@ -326,10 +336,7 @@ async def _admit_by_database(
         if isinstance(outcome, Admitted):
             if services.remembered is not None and _may_be_remembered(subscriber, method_name, outcome):
                 services.remembered.remember(request, outcome, subscriber.expires_at, received_at)
-            proof: list[Attribute] = []
-            if isinstance(request.method, MsChap1 | MsChap2):
-                proof = access.proof(request.method, subscriber.credential)
-            return _accept(attempt, outcome, subscriber, proof)
+            return _accept(attempt, outcome, subscriber, _proof(attempt, subscriber))
         refusal = outcome
     if services.remembered is not None and verdict == "right":
         services.remembered.forget(request.username)
@@ -346,6 +353,43 @@ def _may_be_remembered(subscriber: Subscriber, method_name: str, outcome: Admitt
         and not subscriber.conditions
         and outcome.addresses == subscriber.own_addresses
     )
+
+
+def _proof(attempt: Attempt, subscriber: Subscriber) -> list[Attribute]:
+    """What an Accept says because of how the password was shown, and by which name."""
+    request, proof = attempt.request, list[Attribute]()
+    if isinstance(request.method, MsChap1 | MsChap2):
+        proof = access.proof(request.method, subscriber.credential)
+    if attempt.services.realms.name(request.username) != request.username:
+        # So that accounting, and our own commands, speak of the name that is known here (RFC 2865 section 5.1).
+        proof.append(("User-Name", subscriber.username))
+    return proof
+
+
+#: A guesser's password is not looked at; what he hears is what he always hears.
+_HELD: Final = access.Rejection("too-many-attempts")
+
+
+def _source(request: AccessRequest, datagram: Datagram) -> str:
+    """Which device it is, as far as the NAS says so; else from where on the NAS it asks."""
+    said = request.calling_station
+    return f"{datagram.address} {request.nas_port_id or ''}" if said is None else station(said) or said
+
+
+def _is_held(services: Services, username: str, request: AccessRequest, datagram: Datagram, now: Instant) -> bool:
+    return services.attempts is not None and services.attempts.held(username, _source(request, datagram), now)
+
+
+def _count(
+    services: Services, username: str, request: AccessRequest, datagram: Datagram, verdict: Verdict, now: Instant
+) -> None:
+    """Remember a password that was right or wrong; a method that can not be checked is neither."""
+    if services.attempts is None:
+        return
+    if verdict == "right":
+        services.attempts.right(username, _source(request, datagram), now)
+    elif verdict == "wrong":
+        services.attempts.wrong(username, _source(request, datagram), now)
 
 
 async def _by_address(services: Services, request: AccessRequest) -> Subscriber | None:
@@ -500,7 +544,7 @@ async def _is_unused(services: Services, subscriber_id: int, step: int | None) -
 
 async def _admit_by_eap(attempt: Attempt, method: Eap, eap: EapLogins) -> bytes | None:
     """One step of a conversation: a Challenge, or its end."""
-    services, now = attempt.services, attempt.received_at
+    now = attempt.received_at
     state = method.state
     if state is None:
         username = attempt.packet.first(USER_NAME) or b""
@@ -519,7 +563,7 @@ async def _admit_by_eap(attempt: Attempt, method: Eap, eap: EapLogins) -> bytes 
     refusal: str | None = None
     while isinstance(turn, Check):
         try:
-            checked = await _check(services, turn, now)
+            checked = await _check(attempt, turn)
         except BaseException:
             conversation.postpone(turn)
             raise
@@ -538,10 +582,14 @@ async def _admit_by_eap(attempt: Attempt, method: Eap, eap: EapLogins) -> bytes 
     return await _end_eap(attempt, turn)
 
 
-async def _check(services: Services, check: Check, now: Instant) -> Checked:
+async def _check(attempt: Attempt, check: Check) -> Checked:
     """Is that the user's password, whatever method it was proven with inside of EAP?"""
-    subscriber = await services.subscribers.subscriber(check.username)
+    services, now = attempt.services, attempt.received_at
+    if _is_held(services, check.username, attempt.request, attempt.datagram, now):
+        return Checked(_HELD.reason, detail=f"{name_of(check.method)} for {check.username!r}")
+    subscriber = await services.subscribers.subscriber(services.realms.name(check.username))
     verdict = await _verdict(services, check.method, subscriber, now)
+    _count(services, check.username, attempt.request, attempt.datagram, verdict, now)
     refusal = access.unproven(subscriber, verdict)
     if refusal is not None or subscriber is None:
         kept = "" if subscriber is None else f", kept: {subscriber.credential.kept}"
@@ -558,16 +606,16 @@ async def _end_eap(attempt: Attempt, end: Ended) -> bytes | None:
         attempt = attempt._replace(method=proven.method or attempt.method)
         return await _reject(attempt, refusal, [("EAP-Message", end.octets)], detail=proven.detail or None)
     attempt = attempt._replace(method=proven.method)
-    subscriber = await attempt.services.subscribers.subscriber(proven.username)
+    subscriber = await attempt.services.subscribers.subscriber(attempt.services.realms.name(proven.username))
     refused = access.decide(subscriber, "right", attempt.received_at)
     if refused is None:
         assert subscriber is not None
         outcome = await _ask_charging(attempt, subscriber)
         if isinstance(outcome, Admitted):
             proof: list[Attribute] = [("EAP-Message", end.octets)]
-            if proven.username != attempt.request.username:
+            if subscriber.username != attempt.request.username:
                 # So that accounting speaks of whoever pays (RFC 2865 section 5.1).
-                proof.append(("User-Name", proven.username))
+                proof.append(("User-Name", subscriber.username))
             if proven.keys is not None:
                 proof += access.keys(proven.keys)
             return _accept(attempt, outcome, subscriber, proof)

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from aaa.accounting import Restart, report_of
 from aaa.directory import NasDirectory
+from aaa.realms import NO_REALMS, Realms
 from aaa.segments import Record
 from aaa.spool import Segment, Spool, SpoolStatus
 from aaa.wire import Code, Malformed, parse
@@ -64,7 +65,9 @@ class Replay:
         token_keys: Sequence[bytes],
         clock: IReactorTime,
         now: Callable[[], Instant],
+        realms: Realms = NO_REALMS,
     ) -> None:
+        self._realms = realms
         self._spool = spool
         self._writer = writer
         self._nases = nases
@@ -186,7 +189,7 @@ class Replay:
             return None
         try:
             packet = parse(record.packet, _CODES)
-            report = report_of(packet, nas, record.address, record.received_at, self._token_keys)
+            report = report_of(packet, nas, record.address, record.received_at, self._token_keys, self._realms)
         except Malformed as problem:
             self._put_aside(open_, record, problem.reason, problem.detail)
             return None

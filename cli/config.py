@@ -86,6 +86,8 @@ class Config:
     """The most of one NAS at a time; one more, and the one that was silent for longest is closed."""
     radsec_idle_seconds: int = 900
     """A connection that is silent for so long is closed."""
+    realms: tuple[tuple[str, str | None], ...] = ()
+    """[realm.NAME]: what takes the place of a realm in user names; None: it is taken off."""
     dialects: tuple[Dialect, ...] = ()
     """[dialect.NAME]: equipment that this site describes itself, or knows better."""
 
@@ -130,6 +132,7 @@ def load(text: str, name: str) -> Config:
         radsec_versions=top.take("radsec_versions", _radsec_versions, default.radsec_versions),
         radsec_connections=top.take("radsec_connections", _count, default.radsec_connections),
         radsec_idle_seconds=top.take("radsec_idle", _seconds("15m"), default.radsec_idle_seconds),
+        realms=_realms(top),
         dialects=_dialects(top),
     )
     if (config.eap_certificate is None) != (config.eap_key is None):
@@ -147,6 +150,18 @@ def load(text: str, name: str) -> Config:
     if top.faults.found:
         raise ConfigError(tuple(top.faults.in_file_order()))
     return config
+
+
+def _realms(top: Table) -> tuple[tuple[str, str | None], ...]:
+    found: list[tuple[str, str | None]] = []
+    for name, table in top.tables("realm").items():
+        strip = table.take("strip", _bool, default=False)
+        other = table.take("map", _text("example.org"), None)
+        table.finish()
+        if strip == (other is not None) and not table.faults.under(("realm", name)):
+            table.fault(None, 'write strip = true, to take the realm off, or map = "example.org", for another one')
+        found.append((name, other))
+    return tuple(found)
 
 
 def _dialects(top: Table) -> tuple[Dialect, ...]:

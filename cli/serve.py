@@ -15,6 +15,7 @@ import click
 from sqlalchemy import Engine
 
 from aaa.keyring import KeyRing, KeyRingError
+from aaa.realms import NO_REALMS, Realms
 from charging.plan import Instant
 from cli.config import Config, Setup, pass_setup
 
@@ -160,6 +161,7 @@ def build(
     remembered: RememberedLogins | None = None,
     deadline_ms: int = 2_000,
     eap: EapLogins | None = None,
+    realms: Realms = NO_REALMS,
     radsec: RadSec | None = None,
 ) -> Server:
     """Make the server; nothing listens yet and nothing runs. Reads the NAS table: the database's errors.
@@ -172,6 +174,7 @@ def build(
     import structlog
     from twisted.internet import task
 
+    from aaa.attempts import Attempts
     from aaa.directory import NasDirectory, SubscriberDirectory
     from aaa.drops import Drops
     from aaa.dynauth import Ports
@@ -221,6 +224,8 @@ def build(
         spool=spool,
         remembered=remembered,
         eap=eap,
+        attempts=Attempts(),
+        realms=realms,
         log=structlog.get_logger("aaa").bind(),
     )
 
@@ -246,7 +251,7 @@ def build(
 
     watching = task.LoopingCall(refresh)
     watching.clock = reactor
-    replay = None if spool is None else Replay(spool, writer, nases, keys.token_keys, reactor, now)
+    replay = None if spool is None else Replay(spool, writer, nases, keys.token_keys, reactor, now, realms)
     if spool is not None:
         spool.on_failed = lambda _problem: on_disk_failed()
     return Server(services, writer, runner, jobs, ports, watching, replay, deadline_ms, connections)
@@ -343,7 +348,7 @@ def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path) -> i
         server = build(
             engine, keys, config.node_name, reactor, in_pool, now, on_disk_failed=disk_failed, spool=spool,
             remembered=RememberedLogins(session_timeout_seconds=seconds) if config.cached_accepts else None,
-            deadline_ms=config.answer_deadline_seconds * 1000, eap=_eap_logins(config),
+            deadline_ms=config.answer_deadline_seconds * 1000, eap=_eap_logins(config), realms=Realms(dict(config.realms)),
             radsec=_radsec(config),
         )  # fmt: skip
         listening = listen(reactor, server.services, config.listen, config.auth_port, config.acct_port)

@@ -190,3 +190,12 @@ def test_what_can_not_be_is_answered_with_what_could(line: str, right: str) -> N
 )
 def test_where_the_spool_is(config: Config, node: str, folder: str) -> None:
     assert Setup(config).spool_folder(node) == Path(folder)
+
+
+def test_realms_are_taken_off_or_replaced() -> None:
+    text = '[realm."example.net"]\nstrip = true\n[realm.old]\nmap = "new.example"\n'
+    assert load(text, "aaa.toml").realms == (("example.net", None), ("old", "new.example"))
+    with pytest.raises(ConfigError, match="write strip = true"):
+        load("[realm.old]\n", "aaa.toml")
+    with pytest.raises(ConfigError, match="write strip = true"):
+        load('[realm.old]\nstrip = true\nmap = "new"\n', "aaa.toml")
