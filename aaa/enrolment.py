@@ -1,8 +1,8 @@
 """What may be written down of a subscriber, and subscribers out of a CSV file: every row found good, or every fault named
 with its line.
 
-The first line names the columns: username, password and plan, and where wanted account, allow_chap, max_sessions and
-expires. A password's worth in CPU time is paid by the caller; nothing here hashes, seals or writes.
+The first line names the columns: username, password and plan, and where wanted account, allow_chap, max_sessions, expires,
+email, phone and language. A password's worth in CPU time is paid by the caller; nothing here hashes, seals or writes.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from charging.notices.contact import UNKNOWN, Contact
 from charging.plan import Instant
 
 REQUIRED: Final = ("username", "password", "plan")
-OPTIONAL: Final = ("account", "allow_chap", "max_sessions", "expires")
+OPTIONAL: Final = ("account", "allow_chap", "max_sessions", "expires", *Contact._fields)
 
 #: What is held in memory at once; more come in several files.
 MOST_ROWS: Final = 200_000
@@ -42,6 +43,7 @@ class Entry(NamedTuple):
     max_sessions: int | None
     expires: str | None
     """A day or a time as written: what it means depends on the plan's time zone."""
+    contact: Contact = UNKNOWN
 
 
 @dataclass(slots=True)
@@ -167,6 +169,8 @@ def _entry(row: dict[str, str], line: int, problems: list[str]) -> Entry:
     ):
         problems.append(f"max_sessions: {max_sessions!r} is not a number from 1 to {MOST_SESSIONS}")
         max_sessions = ""
+    contact = Contact(*(row.get(name, "").strip() or None for name in Contact._fields))
+    problems += contact.faults()
     return Entry(
         line,
         username,
@@ -176,6 +180,7 @@ def _entry(row: dict[str, str], line: int, problems: list[str]) -> Entry:
         bool(allow_chap),
         int(max_sessions) if max_sessions else None,
         row.get("expires", "").strip() or None,
+        contact,
     )
 
 

@@ -21,6 +21,7 @@ from charging import catalogue, pools
 from charging.addresses import KINDS, Addresses
 from charging.catalogue import NewAccount, Status, in_parts
 from charging.conditions import Conditions, from_text
+from charging.notices.contact import UNKNOWN, Contact
 from charging.payment import Grant
 from charging.plan import Instant
 from charging.settle import Cut
@@ -281,6 +282,7 @@ class Newcomer:
     expires_at: Instant | None = None
     nt: bytes | None = None
     sha256: bytes | None = None
+    contact: Contact = UNKNOWN
 
 
 class SubscriberLine(NamedTuple):
@@ -296,6 +298,9 @@ class SubscriberLine(NamedTuple):
     has_totp: bool
     max_sessions: int | None
     expires_at: Instant | None
+    email: str | None
+    phone: str | None
+    language: str | None
     created_at: Instant
     live_sessions: int
     reply_attributes: Texts
@@ -378,6 +383,7 @@ def _subscriber_values(each: Newcomer, account_id: int, keys: KeyRing | None, no
         "max_sessions": each.max_sessions,
         "expires_at": each.expires_at,
         "created_at": now,
+        **each.contact._asdict(),
         **_password_values(each.username, Credential(each.argon2, each.clear, each.nt, each.sha256), keys),
     }
 
@@ -398,7 +404,7 @@ def _password_values(username: str, credential: Credential, keys: KeyRing | None
 
 
 def change_subscriber(connection: Connection, subscriber_id: int, values: Mapping[str, Any]) -> None:
-    """Set columns of a subscriber: plan_name, max_sessions, expires_at, status."""
+    """Set columns of a subscriber: plan_name, max_sessions, expires_at, status, email, phone, language."""
     if values:
         connection.execute(update(subscriber).where(subscriber.c.subscriber_id == subscriber_id).values(**values))
 
@@ -485,7 +491,8 @@ def _subscriber_lines() -> Select[Any]:
     c = subscriber.c
     return select(
         c.subscriber_id, c.account_id, c.username, account.c.name.label("account_name"), c.plan_name, c.status,
-        _KEPT.label("password_kept"), c.totp_sealed.is_not(None).label("has_totp"), c.max_sessions, c.expires_at, c.created_at,
+        _KEPT.label("password_kept"), c.totp_sealed.is_not(None).label("has_totp"), c.max_sessions, c.expires_at,
+        c.email, c.phone, c.language, c.created_at,
         live.scalar_subquery().label("live_sessions"), c.reply_attributes, c.conditions, c.stations_learned,
         *(c[f"own_{kind}"] for kind in KINDS),
     ).join_from(subscriber, account, account.c.account_id == c.account_id)  # fmt: skip

@@ -7,7 +7,7 @@ read digit by digit, and an amount that is not whole is an error, never rounded.
 import re
 from typing import Final
 
-from charging.money import MAX_AMOUNT
+from charging.money import MAX_AMOUNT, format_money
 from charging.plan import Duration
 
 _OCTET_UNITS: Final = {
@@ -95,6 +95,13 @@ def parse_percent(text: str) -> int:
     if match is None or int(match[1]) > 100:
         raise ValueError(f"{text!r}: not a percentage; write for example 80%, whole and at most 100%")
     return int(match[1])
+
+
+def format_amount(unit: str, amount: int, currency: str) -> str:
+    """An amount of `unit` in words: money (micros) `10.00 EUR`, octets `5 GB`, seconds `2h`."""
+    if unit == "money":
+        return format_money(amount, currency)
+    return format_octets(amount) if unit == "octets" else format_seconds(amount)
 
 
 def format_octets(octets: int) -> str:

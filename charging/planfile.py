@@ -35,7 +35,7 @@ from charging.plan import (
     TierMode,
     Unit,
 )
-from charging.tomlfile import NAME, BadValueError, Table, TomlFileError, parse
+from charging.tomlfile import NAME, BadValueError, Table, TomlFileError, parse, parse_time_zone
 from charging.window import DAY_MINUTES, Period, Window, local
 from charging.zone import SERVICE_CLASSES, Zone
 
@@ -508,15 +508,7 @@ def _currency(value: object) -> str:
 
 
 def _time_zone(value: object) -> str:
-    name = _string(value, '"Europe/Berlin"')
-    try:
-        ZoneInfo(name)
-    # An odd name reaches the file system: a folder, a name that is too long.
-    except (LookupError, ValueError, OSError):
-        raise BadValueError(
-            f"{name!r} is no time zone; write for example Europe/Berlin, Africa/Nairobi or UTC"
-        ) from None
-    return name
+    return parse_time_zone(_string(value, '"Europe/Berlin"'))
 
 
 def _unit(value: object) -> Unit:

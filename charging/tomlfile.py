@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self, TypeVar
+from zoneinfo import ZoneInfo
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -177,6 +178,20 @@ class Table:
                 near = difflib.get_close_matches(key, self.taken, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"known here are {', '.join(self.taken)}"
                 self.fault(key, f"unknown key; {hint}")
+
+
+def parse_time_zone(value: object) -> str:
+    """A parser of values: the name of a time zone."""
+    if not isinstance(value, str) or not value:
+        raise BadValueError(f'{value!r} is not a text; write for example "Europe/Berlin"')
+    try:
+        ZoneInfo(value)
+    # An odd name reaches the file system: a folder, a name that is too long.
+    except (LookupError, ValueError, OSError):
+        raise BadValueError(
+            f"{value!r} is no time zone; write for example Europe/Berlin, Africa/Nairobi or UTC"
+        ) from None
+    return value
 
 
 def parse(text: str, name: str) -> Table:

@@ -6,18 +6,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import click
 
-from charging.amounts import format_octets, format_seconds
-from charging.money import format_money
+from charging.amounts import format_amount as amount_text
 from charging.plan import Instant
 
-
-def amount_text(unit: str, amount: int, currency: str) -> str:
-    """An amount of `unit` (money in micros, octets, seconds) in words."""
-    if unit == "money":
-        return format_money(amount, currency)
-    if unit == "octets":
-        return format_octets(amount)
-    return ("-" if amount < 0 else "") + format_seconds(abs(amount))
+__all__ = ["Moment", "amount_text"]
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg]  # only newer ones of click have an argument

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from aaa.dialects import Dialect
     from aaa.keyring import KeyRing
+    from charging.notices.settings import Settings as Notices
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "text"]
@@ -90,6 +91,8 @@ class Config:
     """[realm.NAME]: what takes the place of a realm in user names; None: it is taken off."""
     dialects: tuple[Dialect, ...] = ()
     """[dialect.NAME]: equipment that this site describes itself, or knows better."""
+    notices: Notices | None = None
+    """[notices]: who is told what, and how. None: nobody."""
 
     @property
     def node_name(self) -> str:
@@ -134,6 +137,7 @@ def load(text: str, name: str) -> Config:
         radsec_idle_seconds=top.take("radsec_idle", _seconds("15m"), default.radsec_idle_seconds),
         realms=_realms(top),
         dialects=_dialects(top),
+        notices=_notices(top),
     )
     if (config.eap_certificate is None) != (config.eap_key is None):
         top.fault("eap_certificate", "eap_certificate and eap_key go together; write both")
@@ -173,6 +177,15 @@ def _dialects(top: Table) -> tuple[Dialect, ...]:
     from aaa.dialects.site import read
 
     return read(tables, SHIPPED)
+
+
+def _notices(top: Table) -> Notices | None:
+    table = top.table("notices")
+    if table is None:
+        return None
+    from charging.notices.settings import read
+
+    return read(table)
 
 
 def _text(example: str) -> Callable[[object], str]:

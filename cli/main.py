@@ -36,6 +36,7 @@ NOUNS: Final = {
     "usage": "What a subscriber used, report by report.",
     "ledger": "The ledger: show and check it.",
     "service": "A systemd unit for the server.",
+    "notice": "Notices to subscribers: what was told, and what failed.",
     "doctor": "Is everything as it should be? What to do where it is not.",
     "explain": "Why an account is in the state it is in.",
 }
@@ -123,6 +124,7 @@ def in_words(error: Exception) -> str | None:
     from charging.bookkeeping import Conflict
     from charging.catalogue import CatalogueError
     from charging.database import DatabaseUrlError
+    from charging.notices.files import NoticeFileError
     from charging.pools import PoolError
     from charging.tomlfile import TomlFileError
     from migrations import NotUpToDate
@@ -137,6 +139,7 @@ def in_words(error: Exception) -> str | None:
         | EnrolmentError
         | CertificateError
         | PoolError
+        | NoticeFileError
     )
     if isinstance(error, said):
         return str(error)

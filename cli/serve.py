@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from aaa.runner import Runner
     from aaa.spool import Spool
     from charging.jobs import Jobs
+    from charging.notices.postman import Postman, PostOffice
+    from charging.notices.settings import Settings as Notices
     from charging.writer import Writer
 
 T = TypeVar("T")
@@ -114,6 +116,7 @@ class Server:
     watching: LoopingCall
     """Looks for changes of the NAS table."""
     replay: Replay | None
+    postman: Postman | None
     deadline_ms: int
     connections: Connections | None
     """Of NASes over TLS."""
@@ -129,6 +132,8 @@ class Server:
         self.runner.start()
         if self.connections is not None:
             self.connections.start()
+        if self.postman is not None:
+            self.postman.start()
 
     async def stop(self) -> None:
         """End it; what is under way is settled, answered by nobody, and asked again by its NAS."""
@@ -138,6 +143,8 @@ class Server:
         if self.replay is not None:
             await self.replay.stop()
         await self.jobs.stop()
+        if self.postman is not None:
+            await self.postman.stop()
         await self.runner.stop()
         await self.ports.stop()
         await self.writer.idle()
@@ -163,13 +170,14 @@ def build(
     eap: EapLogins | None = None,
     realms: Realms = NO_REALMS,
     radsec: RadSec | None = None,
+    post_office: PostOffice | None = None,
 ) -> Server:
     """Make the server; nothing listens yet and nothing runs. Reads the NAS table: the database's errors.
 
     `reactor`, `in_pool`, `now`, `chance` and `spool` are all that it knows of the machine it runs on. Without a spool,
     what the database does not take is not answered; without `remembered`, nobody gets in without it. A database that
     does not answer within `deadline_ms` is taken to be away. Without `eap`, EAP is refused; without `radsec`, there are no
-    connections over TLS.
+    connections over TLS; without a `post_office`, nobody is sent a notice.
     """
     import structlog
     from twisted.internet import task
@@ -251,10 +259,17 @@ def build(
 
     watching = task.LoopingCall(refresh)
     watching.clock = reactor
+    postman: Postman | None = None
+    if post_office is not None:
+        from charging.notices.postman import Postman
+
+        postman = Postman(
+            engine, post_office, in_pool("notices", 1), reactor, node_name, now, chance or random.SystemRandom()
+        )
     replay = None if spool is None else Replay(spool, writer, nases, keys.token_keys, reactor, now, realms)
     if spool is not None:
         spool.on_failed = lambda _problem: on_disk_failed()
-    return Server(services, writer, runner, jobs, ports, watching, replay, deadline_ms, connections)
+    return Server(services, writer, runner, jobs, ports, watching, replay, postman, deadline_ms, connections)
 
 
 async def _stopped(server: Server, reactor: Any) -> bool:
@@ -305,20 +320,36 @@ def _radsec(config: Config) -> RadSec | None:
     return RadSec(ServerCertificate(files), versions, config.radsec_connections, config.radsec_idle_seconds)
 
 
+def _post_office(settings: Notices, reactor: Any) -> PostOffice:
+    """The ways out as configured; NoticeFileError where a file can not be used."""
+    from charging.notices import files
+    from charging.notices.postman import PostOffice, Way
+    from charging.notices.settings import EMAIL
+    from charging.notices.smtp import MailWay
+    from charging.notices.webhook import WebhookWay
+
+    ways: dict[str, tuple[Way, int]] = {}
+    mail = settings.mail
+    if mail is not None:
+        password = None if mail.password_file is None else files.password(mail.password_file)
+        ways[EMAIL] = (MailWay(reactor, mail, password), mail.timeout_seconds)
+    for hook in settings.webhooks:
+        ways[hook.name] = (WebhookWay(reactor, hook, files.signing_secret(hook.secret_file)), hook.timeout_seconds)
+    return PostOffice(settings, files.wording_of(settings), ways)
+
+
 def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path) -> int:
     """Build the server and run the reactor; the process's exit code."""
     import structlog
     from twisted.internet import reactor as installed_reactor
     from twisted.internet.defer import Deferred, maybeDeferred
-    from twisted.internet.error import CannotListenError
     from twisted.internet.threads import deferToThreadPool
     from twisted.python.threadpool import ThreadPool
 
     from aaa import radsec
-    from aaa.certificates import CertificateError
     from aaa.remembered import RememberedLogins
     from aaa.server import listen
-    from aaa.spool import SpoolUnusable, open_spool
+    from aaa.spool import open_spool
     from cli.clock import now
 
     reactor: Any = installed_reactor
@@ -350,11 +381,12 @@ def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path) -> i
             remembered=RememberedLogins(session_timeout_seconds=seconds) if config.cached_accepts else None,
             deadline_ms=config.answer_deadline_seconds * 1000, eap=_eap_logins(config), realms=Realms(dict(config.realms)),
             radsec=_radsec(config),
+            post_office=None if config.notices is None else _post_office(config.notices, reactor),
         )  # fmt: skip
         listening = listen(reactor, server.services, config.listen, config.auth_port, config.acct_port)
         if server.connections is not None:
             listening += radsec.listen(reactor, server.connections, config.listen, config.radsec_port or 0)
-    except (SpoolUnusable, CannotListenError, CertificateError) as error:
+    except _unusable() as error:
         for pool in pools:
             pool.stop()
         raise click.ClickException(_why_not(error)) from error
@@ -383,6 +415,17 @@ def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path) -> i
     _spare_the_collector()
     reactor.run()
     return exit_codes[0] if exit_codes else 0
+
+
+def _unusable() -> tuple[type[Exception], ...]:
+    """What an operator can mend before the server starts."""
+    from twisted.internet.error import CannotListenError
+
+    from aaa.certificates import CertificateError
+    from aaa.spool import SpoolUnusable
+    from charging.notices.files import NoticeFileError
+
+    return SpoolUnusable, CannotListenError, CertificateError, NoticeFileError
 
 
 def _why_not(error: Exception) -> str:

@@ -23,6 +23,7 @@ from aaa.registry import Newcomer, RegistryError, SubscriberLine
 from charging import catalogue
 from charging.catalogue import Status
 from charging.database import reading
+from charging.notices.contact import Contact
 from charging.plan import Instant
 from charging.transaction import run, settle_in
 from cli.clock import now
@@ -65,6 +66,9 @@ _DETAILS: Final = (
     Column("own addresses", "own_addresses"),
     Column("only", "conditions"),
     Column("devices learned", "devices_learned"),
+    Column("e-mail", "email"),
+    Column("phone", "phone"),
+    Column("language", lambda record: record["language"] or "as configured"),
     Column("created", lambda record: day(record["created_at"])),
 )
 
@@ -106,6 +110,9 @@ def subscriber() -> None:
     "--max-sessions", type=click.IntRange(1, enrolment.MOST_SESSIONS), metavar="N", help="Instead of the plan's."
 )
 @click.option("--expires", metavar="DAY", help="The last day of service, for example 2027-01-31.")
+@click.option("--email", metavar="ADDR", help="Where notices go.")
+@click.option("--phone", metavar="NUMBER", help="For notices by SMS: + and digits.")
+@click.option("--language", metavar="L", help="Of notices: en, de, es, or one of your templates.")
 @json_option
 @pass_setup
 def add(
@@ -121,6 +128,9 @@ def add(
     keep: Kept | None,
     max_sessions: int | None,
     expires: str | None,
+    email: str | None,
+    phone: str | None,
+    language: str | None,
     as_json: bool,
 ) -> None:
     """Add a subscriber, with the plan's allowances.
@@ -129,6 +139,7 @@ def add(
     same name is made, in the plan's currency.
     """
     chosen = _password_of(password, from_stdin=password_stdin)
+    contact = _contact(email, phone, language)
     keep = _kept(keep, allow_chap=allow_chap or None) or "argon2id"
     clear = _to_keep(keep, chosen)
     if keep == "none" and (fault := _address_fault(username)) is not None:
@@ -149,6 +160,7 @@ def add(
         sha256=kept.sha256,
         max_sessions=max_sessions,
         expires_at=expires_at,
+        contact=contact,
     )
 
     def work(connection: Connection) -> SubscriberLine:
@@ -209,6 +221,9 @@ def show(setup: Setup, username: str, as_json: bool) -> None:
 @click.option("--max-sessions", metavar="N", help="A number, or 'plan' for the plan's own.")
 @click.option("--expires", metavar="DAY", help="The last day of service, or 'never'.")
 @entitlement_options
+@click.option("--email", metavar="ADDR", help="Where notices go, or 'none'.")
+@click.option("--phone", metavar="NUMBER", help="For notices by SMS: + and digits, or 'none'.")
+@click.option("--language", metavar="L", help="Of notices: en, de, es, one of your templates; or 'none'.")
 @json_option
 @pass_setup
 def set_(
@@ -225,6 +240,9 @@ def set_(
     one_time_code: str | None,
     max_sessions: str | None,
     expires: str | None,
+    email: str | None,
+    phone: str | None,
+    language: str | None,
     as_json: bool,
     **entitlement: Any,
 ) -> None:
@@ -234,10 +252,10 @@ def set_(
         raise click.UsageError("--no-grant goes with --plan", context)
     chosen = _password_of(password, from_stdin=password_stdin)
     keep = _kept(keep, allow_chap=allow_chap)
+    values: dict[str, Any] = _changed_contact(email, phone, language)
     unsaid = all(option is None for option in (chosen, keep, one_time_code, plan_name, max_sessions, expires))
-    if unsaid and not says_something(entitlement):
+    if unsaid and not values and not says_something(entitlement):
         raise click.UsageError("nothing to change; give at least one option", context)
-    values: dict[str, Any] = {}
     if max_sessions is not None:
         values["max_sessions"] = _max_sessions(max_sessions)
     engine, at = setup.engine(), now()
@@ -336,7 +354,8 @@ def remove(setup: Setup, username: str) -> None:
 def import_(setup: Setup, file: Path, as_json: bool) -> None:
     """Add the subscribers of a CSV file: all of them, or with any fault none.
 
-    Its first line names the columns: username,password,plan and, where wanted, account,allow_chap,max_sessions,expires.
+    Its first line names the columns: username,password,plan and, where wanted, account,allow_chap,max_sessions,expires,
+    email,phone,language.
     Hashing takes some 20 ms of one processor for each password; one with allow_chap is encrypted instead.
     """
     engine, at = setup.engine(), now()
@@ -383,7 +402,10 @@ def _newcomer(entry: Entry, zones: dict[str, str], at: Instant, faults: Faults) 
             expires_at = enrolment.expiry(entry.expires, zones.get(entry.plan_name, "UTC"), at)
         except ValueError as error:
             faults.add(entry.line, f"expires: {error}")
-    return Newcomer(entry.username, entry.plan_name, entry.account_name, None, None, entry.max_sessions, expires_at)
+    return Newcomer(
+        entry.username, entry.plan_name, entry.account_name, None, None, entry.max_sessions, expires_at,
+        contact=entry.contact,
+    )  # fmt: skip
 
 
 def _with_passwords(entries: Sequence[Entry], newcomers: Sequence[Newcomer]) -> Iterable[Newcomer]:
@@ -500,6 +522,21 @@ def _password_to_keep(
     return registry.clear_password(connection, setup.key_ring(), found).decode("utf-8", "surrogateescape")
 
 
+def _contact(email: str | None, phone: str | None, language: str | None) -> Contact:
+    contact = Contact(email, phone, language)
+    if faults := contact.faults():
+        raise RegistryError(faults[0])
+    return contact
+
+
+def _changed_contact(email: str | None, phone: str | None, language: str | None) -> dict[str, Any]:
+    """The columns to set; `none` empties one."""
+    given = {"email": email, "phone": phone, "language": language}
+    changed = {name: None if text == "none" else text for name, text in given.items() if text is not None}
+    _contact(**{name: changed.get(name) for name in given})
+    return changed
+
+
 def _max_sessions(text: str) -> int | None:
     if text == "plan":
         return None
@@ -536,6 +573,9 @@ def _record(line: SubscriberLine) -> dict[str, Any]:
         "methods": _methods(line),
         "max_sessions": line.max_sessions,
         "expires_at": iso(line.expires_at),
+        "email": line.email,
+        "phone": line.phone,
+        "language": line.language,
         "live_sessions": line.live_sessions,
         "reply_attributes": [f"{name} = {text}" for name, text in line.reply_attributes],
         "own_addresses": [address for address in line.own_addresses if address is not None],

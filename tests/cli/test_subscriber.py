@@ -51,6 +51,9 @@ def test_a_subscriber_begins_with_an_account_a_password_and_the_allowances(
         "methods": ["PAP", "EAP-GTC", "PEAP/GTC", "TTLS/PAP", "EAP-TLS"],
         "max_sessions": None,
         "expires_at": None,
+        "email": None,
+        "phone": None,
+        "language": None,
         "live_sessions": 0,
         "created_at": added["created_at"],
     }
