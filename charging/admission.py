@@ -232,7 +232,7 @@ def _time_limit(profile: Profile, expires_at: Instant | None, now: Instant) -> i
 def _paid_seconds(book: Book, session: Session, plan: Plan, now: Instant) -> int | None:
     if session.wanted != "full" or not plan.charges("seconds"):
         return None
-    if not book.is_plain(plan):
+    if plan.prices_sessions or not book.is_plain(plan):
         return max(1, rating.seconds_paid(book, session, plan, read_rated(session.rated), now))
     own = {(c.bucket_id, c.unit): c.held for c in book.charges_of(session)}
     seconds = 0

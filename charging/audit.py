@@ -136,14 +136,16 @@ def postings(connection: Connection, accounts: Range) -> Iterator[Finding]:
         connection,
         """
         WITH ledger AS (
-            SELECT account_id, session_id, debit, unit, CAST(sum(amount) AS BIGINT) AS total FROM transfer
-            WHERE account_id BETWEEN :first AND :last AND kind = 'usage'
-            GROUP BY account_id, session_id, debit, unit)
+            SELECT account_id, session_id, CASE WHEN kind = 'usage' THEN debit ELSE credit END AS source, unit,
+                   CAST(sum(CASE WHEN kind = 'usage' THEN amount ELSE -amount END) AS BIGINT) AS total
+            FROM transfer
+            WHERE account_id BETWEEN :first AND :last AND kind IN ('usage', 'credit')
+            GROUP BY account_id, session_id, CASE WHEN kind = 'usage' THEN debit ELSE credit END, unit)
         SELECT c.account_id, c.session_id, c.bucket_id, c.unit, c.posted, coalesce(l.total, 0)
         FROM session_charge AS c
         LEFT JOIN session AS s ON s.account_id = c.account_id AND s.session_id = c.session_id
         LEFT JOIN ledger AS l ON l.account_id = c.account_id AND l.session_id = c.session_id AND l.unit = c.unit
-            AND l.debit = CASE WHEN c.bucket_id = 0 THEN 'shortfall:nas-' || s.nas_id ELSE 'bucket:' || c.bucket_id END
+            AND l.source = CASE WHEN c.bucket_id = 0 THEN 'shortfall:nas-' || s.nas_id ELSE 'bucket:' || c.bucket_id END
         WHERE c.account_id BETWEEN :first AND :last AND c.posted <> coalesce(l.total, 0)
         ORDER BY c.account_id, c.session_id, c.bucket_id""",
         accounts,

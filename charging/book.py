@@ -390,7 +390,7 @@ class Book:
                 # What was given back goes the other way: a transfer has no negative amount.
                 debit, credit = (source, revenue) if amount > 0 else (revenue, source)
                 entry = Entry(debit, credit, charge.unit, abs(amount))
-                self._append(entry, "usage", reference, now, "server", session_id=session.session_id)
+                self._append(entry, "usage" if amount > 0 else "credit", reference, now, "server", session_id=session.session_id)
                 charge.posted = charge.accrued
                 self.changed_charges.add((charge.session_id, charge.bucket_id, charge.unit))
         session.posted_at = now

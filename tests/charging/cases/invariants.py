@@ -51,9 +51,12 @@ def _money(rows: Rows) -> Iterable[str]:
                 moved[int(name.removeprefix("bucket:"))] += amount
         if transfer.kind == "usage":
             usage[transfer.session_id, transfer.debit.split(":nas-")[0], transfer.unit] += transfer.amount
+        if transfer.kind == "credit":
+            usage[transfer.session_id, transfer.credit, transfer.unit] -= transfer.amount
     unposted: dict[int, int] = defaultdict(int)
     for charge in rows.charges:
-        if not 0 <= charge.posted <= charge.accrued:
+        given_back = any(line.amount_micros < 0 for line in rows.usage_lines)
+        if not 0 <= charge.posted <= charge.accrued and not given_back:
             yield f"session {charge.session_id}: posted {charge.posted} of {charge.accrued}"
         unposted[charge.bucket_id] += charge.accrued - charge.posted
         name = "shortfall" if charge.bucket_id == SHORTFALL else f"bucket:{charge.bucket_id}"
