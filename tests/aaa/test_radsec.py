@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import socket
 import ssl
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 
 from aaa import wire
 from aaa.certificate_names import fingerprint_name
@@ -18,17 +22,19 @@ from aaa.dynauth import QueueFull
 from aaa.radsec import (
     CLOSE_SECONDS,
     HANDSHAKE_SECONDS,
+    MOST_HANDSHAKES,
     MOST_HANDSHAKES_PER_ADDRESS,
     MOST_UNANSWERED,
     VERSION_1_0,
     VERSION_1_1,
     Connections,
     RadSec,
+    listen,
 )
 from aaa.retransmission import ACK, NO_ANSWER, Answer
 from aaa.wire import Attribute, Code, version_1_1
 from charging import tables
-from tests.aaa.conftest import NAS_ADDRESS, PASSWORD, Floor
+from tests.aaa.conftest import NAS_ADDRESS, NOON, PASSWORD, Floor
 from tests.tls import RADSEC, Certificates, Tcp, TlsNas, client_context
 
 START = 1
@@ -231,12 +237,14 @@ def test_what_becomes_of_the_nas_table_becomes_of_the_connections(site: Site) ->
     assert two.closed()
 
 
-def test_a_certificate_ends_while_it_is_connected(site: Site) -> None:
-    nas = site.connect()
-    for _ in range(3):
-        site.floor.clock.advance(500 * 86_400)
-        nas.pump()
-    assert nas.closed()
+def test_a_certificate_ends_while_it_is_connected(sqlite_floor: Floor, issued: Path) -> None:
+    for site in _site(sqlite_floor, issued, idle_seconds=10**9):
+        nas = site.connect()
+        days_to_its_end = (datetime.now(UTC) - datetime.fromtimestamp(NOON / 1000, UTC)).days + 365
+        sqlite_floor.clock.advance((days_to_its_end - 1) * 86_400)
+        assert not nas.closed()
+        sqlite_floor.clock.advance(2 * 86_400)
+        assert nas.closed()
 
 
 def test_silence_ends_a_connection(sqlite_floor: Floor, issued: Path) -> None:
@@ -272,11 +280,17 @@ def test_handshakes_are_few_and_short(site: Site) -> None:
     assert not site.connect().closed()
 
 
+def test_handshakes_are_few_in_all(site: Site) -> None:
+    idle = [Mute(site, f"198.51.100.{number % 250}") for number in range(MOST_HANDSHAKES)]
+    assert site.connect(address="203.0.113.1").closed()
+    assert not any(each.closed() for each in idle)
+
+
 class Mute:
     """Somebody who connects and says nothing."""
 
-    def __init__(self, site: Site) -> None:
-        self._tcp = Tcp("198.51.100.7")
+    def __init__(self, site: Site, address: str = "198.51.100.7") -> None:
+        self._tcp = Tcp(address)
         server: Any = site.factory.buildProtocol(self._tcp.getPeer())
         server.makeConnection(self._tcp)
 
@@ -526,3 +540,34 @@ def test_without_a_ca_there_is_no_radsec(sqlite_floor: Floor, issued: Path) -> N
     files = CertificateFiles(issued / "server.pem", issued / "server.key")
     with pytest.raises(CertificateError, match="radsec_ca"):
         Connections(sqlite_floor.services, RadSec(ServerCertificate(files)), sqlite_floor.clock, lambda: None)
+
+
+# --- real sockets --------------------------------------------------------------------------------------------------
+
+ANY = "0.0.0.0"  # noqa: S104  an operator's usual choice
+
+
+@pytest.mark.parametrize("addresses", [(ANY, "::"), ("::", ANY), ("127.0.0.1", "::1")])
+def test_ipv4_and_ipv6_side_by_side(site: Site, addresses: tuple[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    ports: list[Any] = list(listen(reactor, site.connections, addresses, port))
+    try:
+        for here in ("127.0.0.1", "::1"):
+            socket.create_connection((here, port), 5).close()
+    finally:
+        for each in ports:
+            each.stopReading()
+            each.socket.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Twisted leaves its socket open
+@pytest.mark.parametrize("addresses", [("127.0.0.1",), (ANY, "::")])
+def test_a_port_that_is_taken_is_an_error(site: Site, addresses: tuple[str, ...]) -> None:
+    family = socket.AF_INET6 if "::" in addresses else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as taken:
+        taken.bind((addresses[-1], 0))
+        taken.listen()
+        with pytest.raises(CannotListenError):
+            listen(reactor, site.connections, addresses, taken.getsockname()[1])
+    gc.collect()
