@@ -11,7 +11,7 @@ WORKERS ?= 4
 PROOFS := tests/simulation tests/chaos
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test prove lint style types floors format bench serve simulate chaos fuzz clean
+.PHONY: help install demo test prove lint style types floors format bench serve simulate chaos fuzz storm clean
 
 help:
 	@echo 'make demo      a prepaid session, from login to top-up, with live figures'
@@ -24,6 +24,7 @@ help:
 	@echo 'make simulate  the server on a fake clock, with faults   (SEEDS=5000 FROM=0)'
 	@echo 'make chaos     real processes, real faults             (SECONDS=600 SEED=1)'
 	@echo 'make fuzz      any octets, at whatever reads them       (SECONDS=60 for each target)'
+	@echo 'make storm     a NAS reboots, everybody comes back      (LOGINS=20000)'
 	@echo 'make clean     remove the virtual environment and what the tools left'
 
 install: $(INSTALLED)
@@ -81,6 +82,10 @@ chaos: $(INSTALLED)
 fuzz: $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,fuzz]' || true
 	@$(BIN)/python -m tests.fuzz $(SECONDS:%=--seconds %) $(ARGS)
+
+LOGINS ?= 20000
+storm: $(INSTALLED)
+	@$(BIN)/python -m bench.storm --logins $(LOGINS) $(ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

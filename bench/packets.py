@@ -71,6 +71,11 @@ def _signed(code: int, identifier: int, attributes: bytes, secret: bytes) -> byt
     return head + md5(head + bytes(16) + attributes + secret).digest() + attributes
 
 
+def accounting(identifier: int, attributes: bytes, secret: bytes) -> bytes:
+    """An Accounting-Request with these attributes."""
+    return _signed(ACCOUNTING_REQUEST, identifier, attributes, secret)
+
+
 def logins(first: int, count: int, subscribers: int, secret: bytes) -> list[bytes]:
     """PAP Access-Requests, subscriber after subscriber (RFC 2865 sections 4.1 and 5.2).
 

@@ -27,7 +27,7 @@ def keys() -> None:
     """The key file: make it, change keys, check it."""
 
 
-@keys.command(epilog="Example: aaa --keys /etc/aaa/aaa.keys keys init")
+@keys.command(epilog="Example: aaa keys init")
 @pass_setup
 def init(setup: Setup) -> None:
     """Make the key file. It is never written over."""
