@@ -167,6 +167,21 @@ def enforcement(connection: Connection, now: Instant) -> Finding:
     )  # fmt: skip
 
 
+def notices(connection: Connection, now: Instant) -> Finding:
+    """Notices that did not arrive in the last day, and were given up."""
+    count = _number(
+        connection,
+        "SELECT count(*) FROM notice_delivery WHERE state = 'failed' AND finished_at >= :after",
+        after=now - DAY_MS,
+    )
+    if not count:
+        return Finding("notices", "ok", "none was given up in the last day")
+    return Finding(
+        "notices", "warn", f"{count} did not arrive in the last day and were given up",
+        "see why: aaa notice list --state failed; then: aaa notice retry --all",
+    )  # fmt: skip
+
+
 def clock(connection: Connection, now: Instant) -> Finding:
     """The database's clock against ours; SQLite has none of its own."""
     if connection.dialect.name == "sqlite":
@@ -183,7 +198,7 @@ def clock(connection: Connection, now: Instant) -> Finding:
 
 
 CHECKS: Final[tuple[Callable[[Connection, Instant], Finding], ...]] = (
-    clock, commands, leases, top_ups, refused_top_ups, stale_sessions, nas_restarts, orphans, enforcement,
+    clock, commands, leases, top_ups, refused_top_ups, stale_sessions, nas_restarts, orphans, enforcement, notices,
 )  # fmt: skip
 
 

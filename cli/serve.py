@@ -259,17 +259,21 @@ def build(
 
     watching = task.LoopingCall(refresh)
     watching.clock = reactor
-    postman: Postman | None = None
-    if post_office is not None:
-        from charging.notices.postman import Postman
-
-        postman = Postman(
-            engine, post_office, in_pool("notices", 1), reactor, node_name, now, chance or random.SystemRandom()
-        )
     replay = None if spool is None else Replay(spool, writer, nases, keys.token_keys, reactor, now, realms)
     if spool is not None:
         spool.on_failed = lambda _problem: on_disk_failed()
-    return Server(services, writer, runner, jobs, ports, watching, replay, postman, deadline_ms, connections)
+    return Server(
+        services,
+        writer,
+        runner,
+        jobs,
+        ports,
+        watching,
+        replay,
+        None if post_office is None else _postman(engine, post_office, reactor, in_pool, now, node_name, chance),
+        deadline_ms,
+        connections,
+    )
 
 
 async def _stopped(server: Server, reactor: Any) -> bool:
@@ -318,6 +322,20 @@ def _radsec(config: Config) -> RadSec | None:
     versions = tuple(f"radius/{version}".encode() for version in config.radsec_versions)
     files = CertificateFiles(certificate, key, ca, crl)
     return RadSec(ServerCertificate(files), versions, config.radsec_connections, config.radsec_idle_seconds)
+
+
+def _postman(
+    engine: Engine,
+    office: PostOffice,
+    reactor: Any,
+    in_pool: Pool,
+    now: Callable[[], Instant],
+    node_name: str,
+    chance: random.Random | None,
+) -> Postman:
+    from charging.notices.postman import Postman
+
+    return Postman(engine, office, in_pool("notices", 1), reactor, node_name, now, chance or random.SystemRandom())
 
 
 def _post_office(settings: Notices, reactor: Any) -> PostOffice:

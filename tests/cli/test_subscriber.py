@@ -55,6 +55,10 @@ def test_a_subscriber_begins_with_an_account_a_password_and_the_allowances(
         "phone": None,
         "language": None,
         "live_sessions": 0,
+        "reply_attributes": [],
+        "own_addresses": [],
+        "conditions": [],
+        "devices_learned": [],
         "created_at": added["created_at"],
     }
     (row,) = rows(tables.subscriber)
