@@ -23,7 +23,7 @@ from aaa.nas import Nas, over_tls, source_over_tls
 from aaa.passwords import Credential
 from aaa.subscriber import Subscriber
 from charging.addresses import NO_ADDRESSES, Addresses
-from charging.batching import Batches, Run
+from charging.batching import Batches, QueueFull, Run
 from charging.conditions import NO_CONDITIONS, Conditions, from_text
 from charging.database import reading
 from charging.plan import Instant, from_json
@@ -174,7 +174,10 @@ class SubscriberDirectory:
     def watch(self, clock: IReactorTime, *, deadline_ms: int) -> None:
         """From now on a lookup fails with DatabaseUnavailable when it has no answer by then."""
         looks, late = -(-deadline_ms // LOOK_MS), f"no answer within {deadline_ms} ms"
-        self._watching = LoopingCall(self._lookups.look, looks, lambda: DatabaseUnavailable(late))
+        # Too many lookups, or one that hangs: a login has silence for either.
+        self._watching = LoopingCall(
+            self._lookups.look, looks, lambda stuck: DatabaseUnavailable(late) if stuck else QueueFull(late)
+        )
         self._watching.clock = clock
         self._watching.start(LOOK_MS / 1000, now=False)
 

@@ -1,7 +1,8 @@
 """The two stories: what becomes of an Access-Request and of an Accounting-Request.
 
 Each is a coroutine from a datagram to the bytes of its answer, or to None for silence. A database that is down, a
-full queue or a bug of ours is silence: the NAS tries again, or another node. It is never a Reject.
+full queue or a bug of ours is silence: the NAS tries again, or another node. It is never a Reject. A report has the
+spool before that.
 """
 
 from __future__ import annotations
@@ -229,7 +230,7 @@ async def _record(
     report = report_of(packet, nas, datagram.address, received_at, services.token_keys, services.realms)
     try:
         outcome = await services.writer.submit(NasRestart(*report) if isinstance(report, Restart) else report)
-    except DatabaseUnavailable:
+    except (DatabaseUnavailable, QueueFull):
         if services.spool is None or nas.on_database_down == "silent":
             raise
         # What a disk of ours holds is as durable as what the database holds, so it may be answered; `replay` books it.

@@ -26,7 +26,7 @@ from charging.plan import Instant
 from charging.restarts import NasRestart
 from charging.session import Report
 from charging.usage import Orphan
-from charging.writer import AccountLocked, DatabaseUnavailable, DiskFailed, Writer
+from charging.writer import AccountLocked, DatabaseSlow, DatabaseUnavailable, DiskFailed, Writer
 
 TURN_SECONDS: Final = 1.0
 #: Records in the writer at once. They wait behind everything live, and a batch that holds so many is soon done.
@@ -38,6 +38,8 @@ PAUSE_SECONDS: Final = 0.02
 #: after, was there, gets more chances: it may have been the database all the same.
 MOST_TRIES: Final = 3
 MOST_TRIES_UNAVAILABLE: Final = 10
+#: One that was alone and found the database too slow says little about itself; the others go first meanwhile.
+MOST_TRIES_SLOW: Final = 1_000
 PROGRESS_MS: Final = 10_000
 
 _CODES: Final = frozenset({Code.ACCOUNTING_REQUEST})
@@ -146,10 +148,10 @@ class Replay:
                 continue
             some, open_.left = open_.left[: self._at_once], open_.left[self._at_once :]
             failed = await self._bring(open_, some)
-            if failed.unavailable:
+            if failed.unavailable or failed.slow:
                 # Perhaps one of them is the reason: they go one by one until one succeeds.
                 self._at_once = 1
-                open_.left = failed.unavailable + failed.again + open_.left
+                open_.left = failed.unavailable + failed.again + open_.left + failed.slow
                 break
             self._at_once = min(MOST_AT_ONCE, self._at_once * 2)
             later += failed.again
@@ -164,7 +166,7 @@ class Replay:
             item = self._item(open_, record)
             if item is not None:
                 waiting.append((record, Deferred.fromCoroutine(self._writer.submit(item, replayed=True))))
-        failed = _Failed([], [])
+        failed = _Failed([], [], [])
         results = await DeferredList([deferred for _, deferred in waiting], consumeErrors=True)
         for (record, _), (_, result) in zip(waiting, results, strict=True):
             error = result.value if isinstance(result, Failure) else None
@@ -173,6 +175,11 @@ class Replay:
                 self._orphans += isinstance(result, Orphan)
             elif isinstance(error, QueueFull | AccountLocked):
                 failed.again.append(record)
+            elif isinstance(error, DatabaseSlow):
+                if len(waiting) > 1:
+                    failed.unavailable.append(record)
+                elif not self._give_up(open_, record, error, MOST_TRIES_SLOW):
+                    failed.slow.append(record)
             elif isinstance(error, DatabaseUnavailable | DiskFailed):
                 alone = len(waiting) == 1
                 if not alone or not self._give_up(open_, record, error, MOST_TRIES_UNAVAILABLE):
@@ -254,3 +261,4 @@ class _Open:
 class _Failed(NamedTuple):
     unavailable: list[Record]
     again: list[Record]
+    slow: list[Record]

@@ -6,7 +6,7 @@ There is no timer. An idle server works on a single item at once; a busy one wor
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -20,8 +20,12 @@ Run = Callable[[Callable[[], "Sequence[object]"]], "Deferred[Sequence[object]]"]
 """Runs a blocking function somewhere (a thread) and brings back what it returns."""
 
 
+#: When an item came that may wait for as long as it takes, in looks.
+_PATIENT: Final = 2**62
+
+
 class QueueFull(Exception):
-    """More items wait than this process can work off in time; the caller drops its packet."""
+    """More items wait than this process can work off in time; nothing is broken."""
 
 
 class Batches(Generic[I, O]):
@@ -54,6 +58,8 @@ class Batches(Generic[I, O]):
         self._waiting: Waiting[tuple[I, Deferred[O], int]] = Waiting(most_queued)
         self._under_way: list[tuple[I, Deferred[O], int]] = []
         self._looks = 0
+        self._begun = 0
+        """The look at which the batch under way began."""
         self._idle: list[Deferred[None]] = []
         self.busy = False
 
@@ -67,11 +73,11 @@ class Batches(Generic[I, O]):
         """How many items found no place, or lost it to another, by rank."""
         return dict(self._waiting.refused)
 
-    def submit(self, item: I, place: tuple[Rank, Hashable] | None = None) -> Deferred[O]:
+    def submit(self, item: I, place: tuple[Rank, Hashable] | None = None, *, patient: bool = False) -> Deferred[O]:
         """The item's outcome, once its batch is done. QueueFull at once when too many wait, or later when others
-        need its place more. `place` goes before what `place_of` says."""
+        need its place more. `place` goes before what `place_of` says. `patient`: it is never late for having waited."""
         done: Deferred[O] = Deferred()
-        entry = (item, done, self._looks)
+        entry = (item, done, _PATIENT if patient else self._looks)
         if place is None and self._place_of is not None:
             place = self._place_of(item)
         gone = self._waiting.put(entry) if place is None else self._waiting.put(entry, *place)
@@ -92,16 +98,18 @@ class Batches(Generic[I, O]):
             waiting.callback(None)
         return waiting
 
-    def look(self, most_looks: int, error: Callable[[], Exception]) -> bool:
-        """Time goes on by one look. Items without an outcome after `most_looks` of them fail; were there any? What
-        becomes of those under way is seen by nobody: a late outcome is dropped."""
+    def look(self, most_looks: int, error: Callable[[bool], Exception]) -> bool:
+        """Time goes on by one look. Items without an outcome after `most_looks` of them fail. Is the batch under way stuck,
+        that is, has it taken all of that time by itself? Otherwise it is the queue that is too long; `error` is told
+        which. What becomes of those under way is seen by nobody: a late outcome is dropped."""
         self._looks += 1
         last = self._looks - most_looks
-        late = [entry for entry in self._under_way if entry[2] <= last and not entry[1].called]
+        stuck = self.busy and self._begun <= last
+        late = [entry for entry in self._under_way if (stuck or entry[2] <= last) and not entry[1].called]
         late += self._waiting.take_while(lambda entry: entry[2] <= last)
         for _, done, _ in late:
-            done.errback(error())
-        return bool(late)
+            done.errback(error(stuck))
+        return stuck
 
     def give_up(self, error: Callable[[], Exception]) -> None:
         """Everything that waits fails now."""
@@ -117,6 +125,7 @@ class Batches(Generic[I, O]):
                 waiting.callback(None)
             return
         self.busy = True
+        self._begun = self._looks
         items = [item for item, _, _ in batch]
         working = self._run(lambda: self._work(items))
         working.addCallbacks(self._finish, self._fail, callbackArgs=(batch,), errbackArgs=(batch,))

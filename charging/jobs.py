@@ -19,7 +19,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from charging import inbox, order_inbox, tables
-from charging.batching import Run
+from charging.batching import QueueFull, Run
 from charging.database import reading
 from charging.payment import Applied, NotApplied
 from charging.plan import Instant
@@ -91,7 +91,7 @@ async def read_inbox(
                 # The same reference may just have been applied elsewhere: then the next read finds it. Anything else
                 # is no answer for a billing system: the row stays as it is.
                 failure = outcome
-                if not isinstance(outcome, DatabaseUnavailable) and len(aside) < MOST_SET_ASIDE:
+                if not isinstance(outcome, DatabaseUnavailable | QueueFull) and len(aside) < MOST_SET_ASIDE:
                     aside[post.number(item)] = now + SET_ASIDE_MS
         if answers:
             done += await _in_thread(run, _answer, engine, answers, post)

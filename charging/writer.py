@@ -17,7 +17,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from charging.admission import Login
-from charging.batching import Batches, Run
+from charging.batching import Batches, QueueFull, Run
 from charging.bookkeeping import Conflict
 from charging.durability import NotDurable, commit, watch
 from charging.plan import Instant
@@ -34,7 +34,8 @@ MOST_IN_BATCH: Final = 256
 #: How often a batch, and then each of its items alone, is run again because another node was faster.
 MOST_TRIES_TOGETHER: Final = 3
 MOST_TRIES_ALONE: Final = 20
-#: An item without an outcome for this long is taken for unavailable; it may still be settled, which does no harm.
+#: An item without an outcome for this long gets none; it may still be settled, which does no harm. A batch that takes so
+#: long says that the database is away.
 ANSWER_DEADLINE_MS: Final = 2_000
 #: An account whose row somebody else held for too long is not asked for again for so long; its neighbours would wait too.
 LOCKED_FOR_MS: Final = 5_000
@@ -68,6 +69,10 @@ _DATABASE_ERRORS: Final = (*_UNAVAILABLE, sqlite3.DatabaseError, sqlalchemy.exc.
 
 class DatabaseUnavailable(Exception):
     """The database did not take the batch; whether it kept it is not known. Nothing may be answered."""
+
+
+class DatabaseSlow(DatabaseUnavailable):
+    """A batch took longer than anybody waits; it may be settled yet."""
 
 
 class AccountLocked(DatabaseUnavailable):
@@ -108,8 +113,9 @@ def whose(item: Item | NasRestart) -> int | str | None:
 class Writer:
     """Takes items, settles them in batches in another thread, and brings each its outcome after the commit.
 
-    Once `watch` was called it also knows whether the database is there: when a batch fails for want of it, or an item
-    waits past the deadline, everything fails at once, without waiting, until a probe finds it back.
+    Once `watch` was called it also knows whether the database is there: when a batch fails for want of it, or takes all
+    of the time that an answer may take, everything fails at once, without waiting, until a probe finds it back. Items
+    that are late because too many came are another matter: they alone fail, and the others go on.
     """
 
     def __init__(
@@ -166,15 +172,15 @@ class Writer:
         return self._why_unavailable
 
     async def submit(self, item: Item | NasRestart, *, replayed: bool = False) -> Outcome:
-        """The outcome of an item, after it is durable. One that is replayed waits behind all others.
+        """The outcome of an item, after it is durable. One that is replayed waits behind all others, however long.
 
-        Raises QueueFull when too many wait, DatabaseUnavailable when the database did not take it in time, DiskFailed
-        when SQLite's disk is broken, and whatever a bug raised for this item alone.
+        Raises QueueFull when too many wait or it has waited for too long, DatabaseUnavailable when the database did not
+        take it in time, DiskFailed when SQLite's disk is broken, and whatever a bug raised for this item alone.
         """
         if self._why_unavailable is not None:
             raise DatabaseUnavailable(self._why_unavailable)
         try:
-            outcome = await self._batches.submit(item, _REPLAYED if replayed else None)
+            outcome = await self._batches.submit(item, _REPLAYED if replayed else None, patient=replayed)
         except DiskFailed:
             self.on_disk_failed()
             raise
@@ -216,7 +222,7 @@ class Writer:
             self.unavailable(str(error))
 
     def _look(self, deadline_looks: int, late: str) -> None:
-        if self._batches.look(deadline_looks, lambda: DatabaseUnavailable(late)):
+        if self._batches.look(deadline_looks, lambda stuck: DatabaseSlow(late) if stuck else QueueFull(late)):
             self.unavailable(late)
         if self._why_unavailable is None or self._probing:
             return

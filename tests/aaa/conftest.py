@@ -62,6 +62,12 @@ class Thread:
         self._held.append((work, done))
         return done
 
+    def do_one(self) -> None:
+        """Do the oldest piece that was kept back, if there is one."""
+        if self._held:
+            work, done = self._held.pop(0)
+            execute(work).chainDeferred(done)
+
     def release(self) -> None:
         """Do what was kept back, and hold no longer."""
         self.holding = False

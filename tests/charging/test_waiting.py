@@ -181,17 +181,21 @@ def test_who_loses_a_place_is_told_so_at_once() -> None:
     assert batches.refused == {INTERIM: 1, BEGINNING: 1}
 
 
+def late(stuck: bool) -> Exception:
+    return TimeoutError("stuck" if stuck else "too many")
+
+
 def test_what_is_late_fails_and_its_late_outcome_is_dropped() -> None:
     held = Held()
     batches: Batches[str, str] = Batches(held.work, held.run, most_queued=10, most_in_batch=10)  # type: ignore[arg-type]
     first = outcomes(batches.submit("first"))
-    assert not batches.look(2, TimeoutError)
+    assert not batches.look(2, late)
     second = outcomes(batches.submit("second"))
-    assert batches.look(2, TimeoutError)
-    assert [type(each) for each in first] == [TimeoutError]
+    assert batches.look(2, late)
+    assert [str(each) for each in first] == ["stuck"]
     assert second == []
-    assert batches.look(2, TimeoutError)
-    assert [type(each) for each in second] == [TimeoutError]
+    assert batches.look(2, late)
+    assert [str(each) for each in second] == ["stuck"]
     third = outcomes(batches.submit("third"))
     held.finish()
     held.finish()
@@ -200,15 +204,32 @@ def test_what_is_late_fails_and_its_late_outcome_is_dropped() -> None:
     assert len(first) == len(second) == 1
 
 
+def test_who_waits_too_long_while_batches_come_and_go_is_late_because_there_are_too_many() -> None:
+    held = Held()
+    batches: Batches[str, str] = Batches(held.work, held.run, most_queued=10, most_in_batch=1)  # type: ignore[arg-type]
+    waiting = [outcomes(batches.submit(name)) for name in ("first", "second", "third")]
+    patient = outcomes(batches.submit("patient", patient=True))
+    assert not batches.look(2, late)
+    held.finish()
+    assert not batches.look(2, late)
+    assert [str(each) for each in waiting[1]] == ["too many"], "under way since one look only"
+    assert [str(each) for each in waiting[2]] == ["too many"]
+    held.finish()
+    assert not batches.look(2, late)
+    assert patient == [], "it may wait as long as it takes"
+    assert batches.look(2, late)
+    assert [str(each) for each in patient] == ["stuck"], "but not for a batch that does not end"
+
+
 def test_a_late_item_takes_no_other_of_its_batch_along() -> None:
     held = Held()
     batches: Batches[str, str] = Batches(held.work, held.run, most_queued=10, most_in_batch=10)  # type: ignore[arg-type]
     batches.submit("under way")
     early = outcomes(batches.submit("early"))
-    batches.look(9, TimeoutError)
+    batches.look(9, late)
     young = outcomes(batches.submit("young"))
     held.finish()
-    assert batches.look(2, TimeoutError)
+    assert not batches.look(2, late)
     held.finish()
     assert held.batches[1] == ["early", "young"]
     assert [type(each) for each in early] == [TimeoutError]

@@ -226,6 +226,55 @@ def test_a_database_that_hangs_is_waited_for_until_the_deadline_and_then_no_more
     assert node.spool.status.records == 0
 
 
+def test_late_because_there_is_too_much_to_do_is_not_away(node: Node) -> None:
+    """Batches come and go, each in less than the deadline; who has waited for longer is answered from the spool."""
+    node.writing.holding = True
+    first = node.interim(2)
+    node.pass_time(1)
+    waiting = [node.report(START, acct_session_id=str(n)) for n in range(300)]
+    login = node.login()
+    for _ in range(2):
+        node.writing.do_one()
+        node.pass_time(1)
+    node.pass_time(1)
+    assert first.answer().code == Code.ACCOUNTING_RESPONSE
+    assert {sent.answer().code for sent in waiting} == {Code.ACCOUNTING_RESPONSE}
+    assert node.aways == []
+    assert login.reply is None, "silence, never a Reject for our own fault"
+    assert node.spool.status.records > 0
+    node.writing.release()
+    node.pass_time(3)
+    assert node.spool.status.records == 0
+    assert node.dropped == {"queue-full": 1}
+
+
+def test_a_full_queue_goes_to_the_spool_and_is_no_database_away(node: Node) -> None:
+    node.writer._batches._waiting._most = 2
+    node.writing.holding = True
+    sent = [node.interim(megabytes) for megabytes in (2, 3, 4, 5)]
+    assert [each.done for each in sent] == [False, True, False, False], "the oldest Interim made room"
+    assert sent[1].answer().code == Code.ACCOUNTING_RESPONSE
+    assert (node.spool.status.records, node.aways, node.dropped) == (1, [], {})
+    node.writing.release()
+    node.pass_time(3)
+    assert (node.spool.status.records, node.used(), node.accrued()) == (0, 5, 5)
+
+
+def test_what_is_replayed_into_a_slow_database_is_not_set_aside(node: Node, outage: Outage) -> None:
+    outage.begin()
+    node.interim(2).answer()
+    outage.end()
+    node.writing.holding = True
+    for _ in range(20):  # a commit that takes longer than anybody waits, again and again
+        node.pass_time(4)
+        node.writing.do_one()
+    assert node.spool.status.records == 1
+    assert node.replay.status.set_aside == 0
+    node.writing.release()
+    node.pass_time(4)
+    assert (node.spool.status.records, node.replay.status.set_aside, node.used()) == (0, 0, 2)
+
+
 def test_a_login_that_hangs_is_silence_and_never_a_reject(node: Node) -> None:
     node.lookups.holding = True
     sent = node.login()
