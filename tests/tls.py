@@ -64,6 +64,7 @@ class Tcp:
         self.sent = b""
         self.closed = False
         self.reading = True
+        self.producer: Any = None
         self.lost: Callable[[], None] = lambda: None
 
     def write(self, octets: bytes) -> None:
@@ -86,8 +87,8 @@ class Tcp:
     def resumeProducing(self) -> None:  # noqa: N802
         self.reading = True
 
-    def registerProducer(self, producer: object, streaming: bool) -> None:  # noqa: N802
-        pass
+    def registerProducer(self, producer: Any, streaming: bool) -> None:  # noqa: N802
+        self.producer = producer
 
     def unregisterProducer(self) -> None:  # noqa: N802
         pass
@@ -134,6 +135,13 @@ class TlsNas:
     def is_read(self) -> bool:
         """Does the server read what comes?"""
         return self._tcp.reading
+
+    def reads(self, answers: bool) -> None:
+        """Does the NAS read what the server writes? If not, the kernel's buffer is full some time."""
+        if answers:
+            self._tcp.producer.resumeProducing()
+        else:
+            self._tcp.producer.pauseProducing()
 
     def send_raw(self, octets: bytes) -> None:
         """Octets below TLS."""

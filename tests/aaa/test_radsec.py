@@ -350,6 +350,18 @@ def test_who_asks_too_much_at_once_is_not_read_until_he_has_his_answers(site: Si
     assert nas.is_read()
 
 
+def test_who_does_not_read_his_answers_is_not_read(sqlite_floor: Floor, issued: Path) -> None:
+    for site in _site(sqlite_floor, issued, idle_seconds=60):
+        nas = site.connect()
+        nas.reads(answers=False)
+        assert not nas.is_read()
+        nas.reads(answers=True)
+        assert nas.is_read()
+        nas.reads(answers=False)
+        sqlite_floor.clock.pump([1] * (60 + CLOSE_SECONDS + 1))
+        assert nas.closed()
+
+
 def test_a_story_that_ends_after_its_connection_harms_nobody(site: Site) -> None:
     nas = site.connect()
     site.floor.lookups.holding = True

@@ -24,6 +24,7 @@ from aaa.wire.stream import Stream
 from charging import tables
 from charging.database import open_engine, reading
 from tests.stories.conftest import PLANS, SECRET, Aaa, ServerProcess
+from tests.stories.test_eapol import EAPOL_TEST
 from tests.stories.test_radclient import RADCLIENT, radclient
 from tests.tls import HOST, RADSEC, client_context
 
@@ -180,6 +181,35 @@ def test_radsecproxy_carries_radclients_packets(site: Site, tmp_path: Path, even
         eventually(lambda: "ignoring reply" in proxy.log.read_text(), within=WITHIN_SECONDS)
         site.server.aaa("subscriber", "resume", "alice")
     eventually(lambda: site.events("radsec-closed"), within=WITHIN_SECONDS)
+
+
+@needs_radsecproxy
+@pytest.mark.skipif(EAPOL_TEST is None, reason="eapol_test is not installed; the Debian package eapoltest has it")
+@pytest.mark.parametrize("inner", ["auth=PAP", "autheap=GTC"])
+def test_eap_over_tls_and_its_keys(site: Site, tmp_path: Path, inner: str) -> None:
+    """The keys are hidden with "radsec", by the proxy with its own secret, and the client finds them to be its own."""
+    assert EAPOL_TEST is not None
+    network = tmp_path / "network.conf"
+    network.write_text(
+        f"""network={{
+            key_mgmt=IEEE8021X
+            eapol_flags=0
+            eap=TTLS
+            identity="alice"
+            anonymous_identity="anonymous"
+            password="{PASSWORD}"
+            ca_cert="{site.folder / "ca.pem"}"
+            phase2="{inner}"
+        }}""",
+        encoding="utf-8",
+    )
+    with radsecproxy(site, tmp_path, "proxy") as proxy:
+        done = subprocess.run(
+            [EAPOL_TEST, "-c", str(network), "-a", "127.0.0.1", "-p", str(proxy.port), "-s", SECRET, "-t", "10", "-r", "0"],
+            capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    assert done.stdout.rstrip().endswith("SUCCESS"), done.stdout[-2000:]
+    assert "MPPE keys OK: 1  mismatch: 0" in done.stdout
 
 
 @needs_radsecproxy
