@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine
 from charging.bookkeeping import Conflict
 from charging.plan import Instant
 from charging.settle import Item, Plans, Settled, settle
+from charging.shelf import Shelf
 
 T = TypeVar("T")
 
@@ -45,8 +46,13 @@ def run(engine: Engine, work: Callable[[Connection], T]) -> T:
 
 
 def settle_in(connection: Connection, items: Sequence[Item], now: Instant) -> Settled:
-    """Settle items within `work`'s transaction, after the rows that they need are written."""
-    return settle(connection, items, now, Plans(), random.SystemRandom())
+    """Settle items within `work`'s transaction, after the rows that they need are written.
+
+    A command waits for its turn with an account: where many write to it, who only tried would be too late again and again.
+    """
+    shelf = Shelf()
+    shelf.distrust(now)
+    return settle(connection, items, now, Plans(), random.SystemRandom(), shelf)
 
 
 def _once(engine: Engine, work: Callable[[Connection], T]) -> T:

@@ -1,13 +1,14 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, insert
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 
-from charging import jobs, tables
+from charging import jobs, order_inbox, tables
 from charging.jobs import Jobs, close_restarted, close_stale, read_inbox
 from charging.session import PROVISIONAL_MS
 from charging.settle import CommandFailed, Cut
@@ -111,7 +112,7 @@ def test_the_database_has_the_last_word_on_a_reference(
     """Two nodes that each saw one of two equal rows: the second apply fails, and the next read knows why."""
     account_id = shop.account()
     shop.put("anna", "1.00", ref="77")
-    looked = jobs._pending(shop.engine, frozenset())
+    looked: Any = jobs._pending(shop.engine, frozenset())
     shop.settle(*looked.top_ups)
     second = shop.put("anna", "1.00", ref="77")
     seen_too_early = looked._replace(top_ups=[replace(looked.top_ups[0], top_up_id=second)], rows=1)
@@ -144,6 +145,23 @@ def test_a_row_that_fails_without_a_reason_stands_in_nobodys_way(
     shop.now += jobs.SET_ASIDE_MS
     with pytest.raises(LookupError):
         inbox_turn(shop, writer, aside)
+
+
+def test_orders_are_carried_out_refused_and_answered_like_top_ups(shop: Shop, writer: Writer) -> None:
+    account_id = shop.account()
+    shop.pay("anna", "10.00")
+    with shop.engine.begin() as connection:
+        for number, amount in enumerate(("1.00", "99.00", "x")):
+            order_inbox.put(
+                connection, source="shop", external_ref=f"{number}", kind="refund", account="anna", amount=amount
+            )
+    for handled in (3, 0):
+        assert result(read_inbox(shop.engine, writer, at_once, shop.now, post=jobs.ORDERS)) == handled
+    rows = sorted(shop.rows(tables.billing_order), key=lambda row: row.order_id)
+    assert [(row.status, (row.error or "")[:12]) for row in rows] == [
+        ("applied", ""), ("error", "amount: ther"), ("error", "amount: 'x' "),
+    ]  # fmt: skip
+    assert shop.balance(account_id) == euros(9)
 
 
 def test_a_top_up_restores_a_live_session_in_its_own_transaction(shop: Shop, writer: Writer) -> None:
