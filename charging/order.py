@@ -219,7 +219,7 @@ def _adjust(book: Book, order: Order, what: Adjust, now: Instant) -> Applied | N
 def _reverse(book: Book, order: Order, what: Reverse, reach: Reach, now: Instant) -> Applied | NotApplied:
     known = reach.originals.get(book.account.account_id, [])
     if what.session_id is not None:
-        ours = [each for each in known if each.session_id == what.session_id and each.kind == "usage"]
+        ours = [each for each in known if each.session_id == what.session_id]
         if not ours:
             return NotApplied(f"session_id: nothing was charged to this account for a session {what.session_id}")
         originals = [each for each in ours if each.reversed_by is None]
