@@ -261,9 +261,13 @@ class Book:
 
     def is_plain(self, plan: Plan) -> bool:
         """Does it not matter when, where and by whom something is used?"""
+        return not (plan.selective or self.is_scoped())
+
+    def is_scoped(self) -> bool:
+        """Is there a bucket that not every use may draw?"""
         if self._scoped is None:
             self._scoped = any(bucket.scope for bucket in self.buckets.values())
-        return not (plan.selective or self._scoped)
+        return self._scoped
 
     def counted(self, counter: Counter) -> int:
         """How far a counter has come."""
@@ -390,7 +394,9 @@ class Book:
                 # What was given back goes the other way: a transfer has no negative amount.
                 debit, credit = (source, revenue) if amount > 0 else (revenue, source)
                 entry = Entry(debit, credit, charge.unit, abs(amount))
-                self._append(entry, "usage" if amount > 0 else "credit", reference, now, "server", session_id=session.session_id)
+                self._append(
+                    entry, "usage" if amount > 0 else "credit", reference, now, "server", session_id=session.session_id
+                )
                 charge.posted = charge.accrued
                 self.changed_charges.add((charge.session_id, charge.bucket_id, charge.unit))
         session.posted_at = now

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from charging.money import MAX_AMOUNT, Rounding
@@ -53,6 +52,9 @@ class Rated(NamedTuple):
 
     units: int
     micros: int
+
+
+_NOTHING_COUNTED: Final[Mapping[int, int]] = {}
 
 
 class Coverage(NamedTuple):
@@ -110,7 +112,7 @@ def cover(
     rated: dict[int, Rated],
     credit_micros: int,
     lines: Lines | None = None,
-    counted: Mapping[int, int] = MappingProxyType({}),
+    counted: Mapping[int, int] = _NOTHING_COUNTED,
 ) -> Coverage:
     """Spread `usage` over `buckets` (usable ones, in draw order) and price what they leave by the plan's lines.
 

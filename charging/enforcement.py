@@ -48,9 +48,13 @@ def hold_next(book: Book, session: Session, plan: Plan, now: Instant) -> bool:
     if not plan.charged_units:
         return True
     want = slice_of(plan, session.interval_seconds)
+    if (
+        plan.charges_total_octets_only
+        and not book.is_scoped()
+        and book.keeps_hold(session, want.up + want.down, session.stale_at, now)
+    ):
+        return True
     if book.is_plain(plan):
-        if plan.charges_total_octets_only and book.keeps_hold(session, want.up + want.down, session.stale_at, now):
-            return True
         book.release(session)
         coverage = book.coverable(session, plan, want, now)
     else:

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from charging.conditions import NO_CONDITIONS, Conditions, from_plain
 from charging.money import UP_TO_MICROS, Rounding
-from charging.window import NEVER, Period, Timetable, Window
+from charging.window import NEVER, Calendar, Period, Window
 from charging.zone import Place, Zone
 
 Instant = int
@@ -290,7 +290,7 @@ class Plan:
     counts: bool = field(init=False, repr=False, compare=False)
     """Something is counted over periods: a price line, or what a member draws from an allowance."""
     disconnects_at_maximum: bool = field(init=False, repr=False, compare=False)
-    timetable: Timetable | None = field(init=False, repr=False, compare=False)
+    calendar: Calendar | None = field(init=False, repr=False, compare=False)
     _chosen: dict[tuple[Place, frozenset[str]], Lines] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -319,7 +319,7 @@ class Plan:
             "disconnects_at_maximum": any(
                 rate.maximum_micros is not None and rate.beyond == "disconnect" for rate in self.rates
             ),
-            "timetable": _timetable(self),
+            "calendar": _calendar(self),
             "_chosen": {},
         }
         for name, value in derived.items():
@@ -345,8 +345,8 @@ def _is_selective(rate: Rate) -> bool:
     return bool(dated or rate.windows or rate.zones or rate.service_classes or rate.accumulate != "session")
 
 
-def _timetable(plan: Plan) -> Timetable | None:
-    """When which price lines hold: by the windows' names, and by their own dates."""
+def _calendar(plan: Plan) -> Calendar | None:
+    """When which price lines hold, by the windows' names and by their own dates, and what they count over."""
     named = {name for rate in plan.rates for name in rate.windows}
     dated = tuple(
         (f"#{index}", rate.valid_from or 0, NEVER if rate.valid_until is None else rate.valid_until)
@@ -354,7 +354,8 @@ def _timetable(plan: Plan) -> Timetable | None:
         if rate.valid_from is not None or rate.valid_until is not None
     )
     windows = tuple(window for window in plan.windows if window.name in named)
-    return Timetable(plan.time_zone, windows, dated) if windows or dated else None
+    periods = frozenset(rate.accumulate for rate in plan.rates if rate.accumulate != "session")
+    return Calendar(plan.time_zone, windows, dated, periods) if windows or dated or periods else None
 
 
 def _choose(plan: Plan, place: Place, opened: frozenset[str]) -> Lines:

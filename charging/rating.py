@@ -19,7 +19,7 @@ from charging.plan import Instant, Lines, Plan, Rate
 from charging.scope import Scope, read_scope
 from charging.session import Session
 from charging.tariff import in_steps
-from charging.window import NEVER, Timetable, period_of
+from charging.window import ALWAYS, NEVER, Present
 from charging.zone import Place
 
 #: A use that is spread over a longer time is cut by the conditions of its last days only.
@@ -28,7 +28,6 @@ MOST_SPLIT_MS: Final = 40 * 86_400_000
 FURTHEST_MS: Final = 35 * 86_400_000
 #: What was used longer ago is counted in the period of that time ago.
 LATEST_COUNT_MS: Final = 35 * 86_400_000
-_MOST_DAYS_ALIKE: Final = 40
 
 
 class Piece(NamedTuple):
@@ -55,7 +54,11 @@ def place_of(session: Session) -> Place:
 
 def lines_at(session: Session, plan: Plan, at: Instant) -> Lines:
     """The lines that price what a session uses at a moment."""
-    return plan.lines_for(place_of(session), _NOTHING if plan.timetable is None else plan.timetable.at(at).names)
+    return plan.lines_for(place_of(session), _present(plan, at).names)
+
+
+def _present(plan: Plan, at: Instant) -> Present:
+    return ALWAYS if plan.calendar is None else plan.calendar.at(at)
 
 
 def counted_by(book: Book, session: Session, plan: Plan, rate: Rate, before: Rated, at: Instant) -> int:
@@ -67,7 +70,7 @@ def counted_by(book: Book, session: Session, plan: Plan, rate: Rate, before: Rat
 
 def _counter(session: Session, plan: Plan, rate: Rate, at: Instant) -> Counter:
     assert rate.accumulate != "session"
-    period = period_of(rate.accumulate, at, plan.time_zone)
+    period = _present(plan, at).periods[rate.accumulate]
     return Counter(session.subscriber_id, f"rate:{plan.name}:{rate.name}", *period)
 
 
@@ -91,6 +94,8 @@ def charge(
     """Price and cover what was used in a span of time, piece by piece. Changes nothing."""
     tab = Tab(book, session, plan, now, rated)
     parts = pieces(plan, tab.scopes, used, span)
+    if len(parts) == 1:
+        return Charged(*tab.cover(used, parts[0].begin), estimated=False)
     money = credit = up = down = seconds = 0
     refused = False
     for piece in parts:
@@ -158,28 +163,10 @@ def pieces(plan: Plan, scopes: Sequence[Scope | None], usage: Usage, span: tuple
 def _next_change(plan: Plan, scopes: Sequence[Scope | None], at: Instant) -> Instant:
     """The first moment after `at` from which prices, buckets or counts may be others. A moment at which nothing
     changes after all splits nothing: both sides are charged alike."""
-    until = NEVER
-    if plan.timetable is not None:
-        until = _change_of(plan.timetable, at)
-    for _, rate in plan.lines if plan.counts else ():
-        if rate.accumulate != "session":
-            until = min(until, period_of(rate.accumulate, at, plan.time_zone)[1])
+    until = _present(plan, at).until
     for scope in scopes:
-        if scope is not None and scope.timetable is not None:
-            until = min(until, _change_of(scope.timetable, at))
-        if scope is not None and scope.cap_per is not None:
-            until = min(until, period_of(scope.cap_per, at, scope.time_zone)[1])
-    return until
-
-
-def _change_of(timetable: Timetable, at: Instant) -> Instant:
-    """A timetable's day ends without a change as often as not."""
-    opened, until = timetable.at(at)
-    for _ in range(_MOST_DAYS_ALIKE):
-        names, after = timetable.at(until)
-        if names != opened:
-            return until
-        until = after
+        if scope is not None and scope.calendar is not None:
+            until = min(until, scope.calendar.at(at).until)
     return until
 
 
@@ -198,16 +185,20 @@ class Tab:
     draws: dict[int, tuple[Bucket, int]] = field(default_factory=dict)
     counts: dict[Counter, int] = field(default_factory=dict)
     place: Place = field(init=False)
-    buckets: list[tuple[Bucket, Scope | None]] = field(init=False)
+    usable: list[Bucket] = field(init=False)
+    scoped: list[tuple[Bucket, Scope | None]] = field(init=False)
+    """The usable ones with their scopes; empty where none has one."""
 
     def __post_init__(self) -> None:
         self.place = place_of(self.session)
-        self.buckets = [(b, read_scope(b.scope) if b.scope else None) for b in self.book.usable_buckets(self.now)]
+        self.usable = self.book.usable_buckets(self.now)
+        scoped = self.usable if self.book.is_scoped() else ()
+        self.scoped = [(b, read_scope(b.scope) if b.scope else None) for b in scoped]
 
     @property
     def scopes(self) -> list[Scope | None]:
         """Of the buckets that may be drawn at all."""
-        return [scope for _, scope in self.buckets]
+        return [scope for _, scope in self.scoped]
 
     def take(self, usage: Usage, at: Instant) -> Coverage:
         """Cover a piece and remember what it took."""
@@ -223,28 +214,30 @@ class Tab:
     def cover(self, usage: Usage, at: Instant) -> tuple[Coverage, dict[Counter, int]]:
         """Cover a piece by the lines and the buckets of its moment."""
         plan, subscriber_id = self.plan, self.session.subscriber_id
-        lines = lines_at(self.session, plan, at)
+        present = _present(plan, at)
+        lines = plan.lines_for(self.place, present.names)
         counted_at = max(at, self.now - LATEST_COUNT_MS)
-        counters = {
-            index: _counter(self.session, plan, rate, counted_at)
-            for index, rate in (lines if plan.counts else ())
-            if rate.accumulate != "session"
-        }
+        counters: dict[int, Counter] = {}
+        counted: dict[int, int] = {}
+        for index, rate in lines if plan.counts else ():
+            if rate.accumulate != "session":
+                counter = counters[index] = _counter(self.session, plan, rate, counted_at)
+                counted[index] = self._counted(counter)
         caps: dict[int, tuple[Counter, int]] = {}
-        allowed: list[Bucket] = []
-        for bucket, scope in self.buckets:
-            if scope is not None:
-                if not scope.allows(subscriber_id, self.place, at):
-                    continue
-                if scope.cap is not None:
-                    span = (
-                        (0, NEVER) if scope.cap_per is None else period_of(scope.cap_per, counted_at, scope.time_zone)
-                    )
-                    counter = Counter(subscriber_id, f"bucket:{bucket.bucket_id}", *span)
-                    caps[bucket.bucket_id] = counter, scope.cap - self._counted(counter)
-            allowed.append(bucket)
+        allowed = self.usable
+        if self.scoped:
+            allowed = []
+            for bucket, scope in self.scoped:
+                if scope is not None:
+                    if not scope.allows(subscriber_id, self.place, at):
+                        continue
+                    if scope.cap is not None:
+                        span = (0, NEVER) if scope.cap_per is None else scope.at(counted_at).periods[scope.cap_per]
+                        counter = Counter(subscriber_id, f"bucket:{bucket.bucket_id}", *span)
+                        caps[bucket.bucket_id] = counter, scope.cap - self._counted(counter)
+                allowed.append(bucket)
 
-        def available(bucket: Bucket) -> int:
+        def rest(bucket: Bucket) -> int:
             room = bucket.balance - (bucket.held - self.own.get(bucket.bucket_id, 0) if self.unheld else 0)
             if bucket.bucket_id in self.draws:
                 room -= self.draws[bucket.bucket_id][1]
@@ -252,10 +245,12 @@ class Tab:
                 room = min(room, max(caps[bucket.bucket_id][1], 0))
             return room
 
-        counted = {index: self._counted(counter) for index, counter in counters.items()}
+        available = rest if self.draws or self.own or caps else _unheld if self.unheld else _balance
         credit_limit = self.book.account.credit_limit_micros
         found = cover(plan, usage, allowed, available, self.rated, credit_limit, lines, counted)
-        counts = {caps[bucket.bucket_id][0]: amount for bucket, amount in found.draws if bucket.bucket_id in caps}
+        counts: dict[Counter, int] = {}
+        if caps:
+            counts = {caps[bucket.bucket_id][0]: amount for bucket, amount in found.draws if bucket.bucket_id in caps}
         for index, counter in counters.items():
             if index in found.rated:
                 rate = plan.rates[index]
@@ -267,4 +262,9 @@ class Tab:
         return self.book.counted(counter) + self.counts.get(counter, 0)
 
 
-_NOTHING: Final[frozenset[str]] = frozenset()
+def _balance(bucket: Bucket) -> int:
+    return bucket.balance
+
+
+def _unheld(bucket: Bucket) -> int:
+    return bucket.balance - bucket.held

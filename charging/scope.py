@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from charging.plan import Allowance, Plan, plain, window_from, zone_from
-from charging.window import Instant, Period, Timetable, Window
+from charging.window import ALWAYS, Calendar, Instant, Period, Present, Window
 from charging.zone import Place, Zone
 
 
@@ -24,18 +24,23 @@ class Scope:
     """What one subscriber draws at most, in `cap_per`, or in all the bucket's time."""
     cap_per: Period | None = None
 
-    timetable: Timetable | None = field(init=False, repr=False, compare=False)
+    calendar: Calendar | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        timetable = Timetable(self.time_zone, self.windows) if self.windows else None
-        object.__setattr__(self, "timetable", timetable)
+        periods = frozenset[Period]() if self.cap_per is None else frozenset({self.cap_per})
+        calendar = Calendar(self.time_zone, self.windows, (), periods) if self.windows or periods else None
+        object.__setattr__(self, "calendar", calendar)
+
+    def at(self, moment: Instant) -> Present:
+        """What of its windows is open, and in which period its cap counts."""
+        return ALWAYS if self.calendar is None else self.calendar.at(moment)
 
     def allows(self, subscriber_id: int, place: Place, moment: Instant) -> bool:
         """May this subscriber's session draw the bucket at that moment?"""
         return (
             (self.subscriber_id is None or self.subscriber_id == subscriber_id)
             and (not self.zones or any(zone.holds(place) for zone in self.zones))
-            and (self.timetable is None or bool(self.timetable.at(moment).names))
+            and (not self.windows or bool(self.at(moment).names))
         )
 
 

@@ -164,7 +164,7 @@ def _charge(
     lines = ""
     if coverage.rated:
         session.rated = write_rated({**rated, **coverage.rated})
-        lines = write_rated(_added(rated, coverage.rated)) if rated else session.rated
+        lines = _added(rated, coverage.rated) if rated else session.rated
     uncovered = coverage.uncovered
     free = 0
     if uncovered.up or uncovered.down:
@@ -180,12 +180,16 @@ def _charge(
     return coverage.money, f"[{','.join(parts)}]", free, lines, estimated
 
 
-def _added(before: dict[int, Rated], after: dict[int, Rated]) -> dict[int, Rated]:
-    """What each price line has charged since."""
-    return {
-        index: Rated(now.units - before[index].units, now.micros - before[index].micros) if index in before else now
-        for index, now in after.items()
-    }
+def _added(before: dict[int, Rated], after: dict[int, Rated]) -> str:
+    """What each price line has charged since, as `write_rated` writes it."""
+    parts: list[str] = []
+    for index, now in after.items():
+        was = before.get(index, _NOTHING_RATED)
+        parts.append(f"{index}:{now.units - was.units}:{now.micros - was.micros}")
+    return " ".join(parts)
+
+
+_NOTHING_RATED: Final = Rated(0, 0)
 
 
 def _balance(bucket: Bucket) -> int:

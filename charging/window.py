@@ -25,6 +25,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 #: Days that a timetable remembers.
 _MOST_DAYS: Final = 128
+#: A calendar looks no further ahead for a change.
+_MOST_DAYS_ALIKE: Final = 40
 #: Every zone has been some quarters of an hour from UTC since 1972.
 _QUARTER_MS: Final = 900_000
 
@@ -116,6 +118,56 @@ class Timetable:
             for edge, until in zip(edges, [*edges[1:], end], strict=True)
         ]
         return edges, opened
+
+
+class Present(NamedTuple):
+    """What holds from `begin` until `until`: the open windows, and the periods that counts are kept for."""
+
+    begin: Instant
+    until: Instant
+    names: frozenset[str]
+    periods: dict[Period, tuple[Instant, Instant]]
+
+
+ALWAYS: Final = Present(0, NEVER, frozenset(), {})
+
+
+class Calendar:
+    """Windows and periods of one time zone. It remembers the latest answer, which is the next one too, but at a change."""
+
+    def __init__(
+        self,
+        time_zone: str,
+        windows: tuple[Window, ...] = (),
+        spans: tuple[tuple[str, Instant, Instant], ...] = (),
+        periods: frozenset[Period] = frozenset(),
+    ) -> None:
+        """`spans`: besides the windows, what is open once: name, from, until."""
+        self._zone = time_zone
+        self._timetable = Timetable(time_zone, windows, spans) if windows or spans else None
+        self._periods = periods
+        self._latest = Present(0, 0, frozenset(), {})
+
+    def at(self, moment: Instant) -> Present:
+        """What holds at a moment, and until when."""
+        latest = self._latest
+        if latest.begin <= moment < latest.until:
+            return latest
+        found = self._latest = self._at(moment)
+        return found
+
+    def _at(self, moment: Instant) -> Present:
+        names, until = frozenset[str](), NEVER
+        if self._timetable is not None:
+            names, until = self._timetable.at(moment)
+            for _ in range(_MOST_DAYS_ALIKE):  # a day ends without a change as often as not
+                opened, after = self._timetable.at(until)
+                if opened != names:
+                    break
+                until = after
+        periods = {period: period_of(period, moment, self._zone) for period in self._periods}
+        until = min([until, *(end for _, end in periods.values())])
+        return Present(moment, until, names, periods)
 
 
 def period_of(period: Period, moment: Instant, time_zone: str) -> tuple[Instant, Instant]:
