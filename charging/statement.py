@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, Select, cast, func, select
@@ -44,6 +44,7 @@ class BucketLine(NamedTuple):
     valid_from: Instant
     expires_at: Instant | None
     created_at: Instant
+    scope: str
 
     @property
     def available(self) -> int:
@@ -133,6 +134,11 @@ class UsageLine(NamedTuple):
     free_octets: int
     amount_micros: int
     flags: str | None
+    draws: str | None = None
+    """Of a report: JSON, `[[bucket_id, unit, amount], …]`."""
+    rated: str | None = None
+    """Of a report: what each price line added, as `buckets.read_rated` reads it."""
+    plan_version_id: int | None = None
 
 
 class TransferLine(NamedTuple):
@@ -245,7 +251,8 @@ def usage(
     none = cast(None, BigInteger)
     if by == "line":
         chosen = select(
-            none, u.session_id, u.line_no, u.kind, u.event_at, u.event_at, *used.values(), u.flags
+            none, u.session_id, u.line_no, u.kind, u.event_at, u.event_at, *used.values(), u.flags,
+            u.draws, u.rated, session.c.plan_version_id,
         ).order_by(u.event_at.desc(), u.session_id.desc(), u.line_no.desc())  # fmt: skip
     else:
         group = u.session_id if by == "session" else u.event_at - u.event_at % _DAY_MS
@@ -319,6 +326,13 @@ def _live_lines(connection: Connection, account_id: int) -> Iterator[tuple[int, 
     for subscriber_id, username, session_id, interval_seconds, rated, content in connection.execute(chosen):
         pinned = plans.setdefault(content, from_json(content))
         yield subscriber_id, Line(username, pinned, interval_seconds, 1, session_id, read_rated(rated))
+
+
+def plans(connection: Connection, plan_version_ids: Iterable[int]) -> dict[int, Plan]:
+    """Versions of plans, by their ids."""
+    chosen = select(plan_version.c.plan_version_id, plan_version.c.content)
+    chosen = chosen.where(plan_version.c.plan_version_id.in_(sorted(set(plan_version_ids))))
+    return {version_id: from_json(content) for version_id, content in connection.execute(chosen)}
 
 
 def _sessions() -> Select[Any]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 import click
 
 from aaa import registry
 from charging import catalogue, statement
+from charging.buckets import read_rated
 from charging.database import reading
-from charging.plan import Instant
-from charging.statement import By, UsageLine
+from charging.plan import Instant, Plan
+from charging.scope import read_scope
+from charging.statement import BucketLine, By, UsageLine
 from cli.amounts import Moment, amount_text
 from cli.config import Setup, pass_setup
 from cli.output import Column, day, iso, json_option, print_records
@@ -43,6 +47,7 @@ _COLUMNS: Final[dict[By, tuple[Column, ...]]] = {
         Column("kind", "kind"),
         *_USED,
         Column("flags", lambda record: record["flags"] or "-"),
+        Column("paid by", lambda record: "; ".join(map(_payer, record["paid_by"])) or "-"),
     ),
 }
 
@@ -60,7 +65,7 @@ def usage(
 ) -> None:
     """Show what a subscriber used: by day, by session, or report by report; the newest first.
 
-    Charged is money only; `aaa session show` says what was drawn from allowances.
+    Charged is money only. --by line says which buckets each report drew, and why those, and by which prices.
     """
     with reading(setup.engine()) as connection:
         found = registry.subscriber_named(connection, subscriber)
@@ -68,10 +73,68 @@ def usage(
         lines = statement.usage(
             connection, account.account_id, found.subscriber_id, since=since, until=until, by=by, limit=limit + 1
         )
-    records = [_record(line, account.currency) for line in lines[:limit]]
+        buckets = {each.bucket_id: each for each in statement.buckets(connection, account.account_id, 0, expired=True)}
+        plans = statement.plans(connection, {line.plan_version_id for line in lines if line.plan_version_id})
+    records = [
+        {
+            **_record(line, account.currency),
+            **({"paid_by": _paid_by(line, account.currency, buckets, plans)} if by == "line" else {}),
+        }
+        for line in lines[:limit]
+    ]
     print_records(records, _COLUMNS[by], as_json=as_json, none="nothing used in that time")
     if len(lines) > limit:
         click.echo(f"only the newest {limit}; there are more: --limit", err=True)
+
+
+def _paid_by(
+    line: UsageLine, currency: str, buckets: Mapping[int, BucketLine], plans: Mapping[int, Plan]
+) -> list[dict[str, Any]]:
+    """What one report drew, from which bucket and why from that one, and what each price line charged."""
+    found: list[dict[str, Any]] = []
+    for bucket_id, unit, amount in json.loads(line.draws or "[]"):
+        bucket = buckets.get(bucket_id)
+        name, why = (
+            (bucket.name, _why(bucket, currency)) if bucket is not None else ("shortfall", "nothing was left to pay")
+        )
+        found.append({"bucket_id": bucket_id, "name": name, "unit": unit, "amount": amount, "why": why})
+    plan = plans.get(line.plan_version_id or 0)
+    rates = () if plan is None else plan.rates
+    for index, (units, micros) in read_rated(line.rated or "").items():
+        rate = rates[index]
+        name = rate.name or f"rate {index + 1}"
+        conditions = [f"in {' or '.join(rate.windows)}"] if rate.windows else []
+        conditions += [f"where {' or '.join(rate.zones)}"] if rate.zones else []
+        why = ", ".join(conditions) or "the first price that fits"
+        found.append({"rate": name, "unit": rate.unit, "amount": units, "micros": micros, "why": why})
+    for each in found:
+        each["currency"] = currency
+    return found
+
+
+def _why(bucket: BucketLine, currency: str) -> str:
+    """Why a bucket is drawn before others: its place in the order, and when, where and for whom it holds at all."""
+    if bucket.unit == "money" and bucket.source == "top-up":
+        return "money, after all else"
+    parts = ["a blocker"] if bucket.blocker else []
+    parts.append(f"priority {bucket.priority}")
+    parts.append("never expires" if bucket.expires_at is None else f"expires {day(iso(bucket.expires_at))}")
+    if bucket.scope:
+        scope = read_scope(bucket.scope)
+        parts += [f"in {' or '.join(each.name for each in scope.windows)}"] if scope.windows else []
+        parts += [f"where {' or '.join(each.name for each in scope.zones)}"] if scope.zones else []
+        parts += ["not shared"] if scope.subscriber_id is not None else []
+        if scope.cap is not None:
+            cap = amount_text(bucket.unit, scope.cap, currency)
+            parts.append(f"at most {cap} a member" + (f" and {scope.cap_per}" if scope.cap_per else ""))
+    return ", ".join(parts)
+
+
+def _payer(paid: dict[str, Any]) -> str:
+    amount = "1 session" if paid["unit"] == "session" else amount_text(paid["unit"], paid["amount"], paid["currency"])
+    if "rate" in paid:
+        return f"{paid['rate']}: {amount} for {amount_text('money', paid['micros'], paid['currency'])} ({paid['why']})"
+    return f"{amount} from {paid['name']} ({paid['why']})"
 
 
 def _record(line: UsageLine, currency: str) -> dict[str, Any]:

@@ -26,7 +26,13 @@ def alice(shop: Aaa) -> Aaa:
     engine = open_engine(shop.database_url)
     facts = '{"bucket":"data","unit":"octets","left":10000000000,"granted":50000000000}'
     with engine.begin() as connection:
-        ours = {"account_id": 1, "subscriber_id": 1, "kind": "threshold", "detail": "data: 10 GB left", "created_at": now()}
+        ours = {
+            "account_id": 1,
+            "subscriber_id": 1,
+            "kind": "threshold",
+            "detail": "data: 10 GB left",
+            "created_at": now(),
+        }
         connection.execute(insert(tables.notice), [
             {**ours, "notice_id": 7, "facts": facts, "routed_at": now()},
             {**ours, "notice_id": 8, "facts": "{}", "routed_at": None, "created_at": now() + 1},
@@ -43,7 +49,9 @@ def alice(shop: Aaa) -> Aaa:
 def test_contact_data_is_kept_changed_and_forgotten(shop: Aaa) -> None:
     added = shop.json("subscriber", "add", "alice", "--plan", "prepaid-50", "--email", "alice@example.net")
     assert (added["email"], added["phone"], added["language"]) == ("alice@example.net", None, None)
-    changed = shop.json("subscriber", "set", "alice", "--email", "none", "--phone", "+4915112345678", "--language", "de")
+    changed = shop.json(
+        "subscriber", "set", "alice", "--email", "none", "--phone", "+4915112345678", "--language", "de"
+    )
     assert (changed["email"], changed["phone"], changed["language"]) == (None, "+4915112345678", "de")
 
 
@@ -104,7 +112,9 @@ def test_every_kind_is_listed_and_documented(aaa: Aaa) -> None:
 
 
 def test_a_template_to_begin_with(shop: Aaa) -> None:
-    assert shop.ok("notice", "template", "restored", "--language", "es").startswith("Su servicio está completo de nuevo\n\n")
+    assert shop.ok("notice", "template", "restored", "--language", "es").startswith(
+        "Su servicio está completo de nuevo\n\n"
+    )
 
 
 def test_the_document_s_configuration_can_be_read() -> None:

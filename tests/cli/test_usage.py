@@ -51,6 +51,62 @@ def test_usage_by_session_and_by_line(anna: Aaa) -> None:
     ]
 
 
+TARIFF = """
+currency = "EUR"
+time_zone = "UTC"
+[profile.p]
+[window.night]
+hours = "22:00-06:00"
+[plan.nights]
+profile = "p"
+[[plan.nights.allowance]]
+name = "dark"
+unit = "octets"
+amount = "2MB"
+priority = 3
+windows = ["night"]
+member_cap = "1MB"
+member_cap_per = "day"
+[[plan.nights.rate]]
+name = "late"
+unit = "octets"
+price = "0.01"
+per = "1MB"
+windows = ["night"]
+[[plan.nights.rate]]
+unit = "octets"
+price = "0.10"
+per = "1MB"
+"""
+
+
+def test_each_report_says_what_it_drew_and_why(
+    aaa: Aaa, log_in: Callable[[str], Admitted], instant: Callable[[str], int]
+) -> None:
+    aaa.ok("plan", "load", aaa.file("tariff.toml", TARIFF))
+    aaa.ok("nas", "add", "nas-1", "--address", "192.0.2.1")
+    aaa.ok("subscriber", "add", "nina", "--plan", "nights", "--password", "correct horse battery")
+    aaa.ok("topup", "nina", "10.00", "--reference", "r1")
+    admitted = log_in("nina")
+    engine = open_engine(aaa.database_url)
+    for kind, when, down, seconds in (
+        ("start", "2030-03-01 21:00:00", 0, 0),
+        ("interim", "2030-03-01 23:00:00", 6_000_000, 7_200),
+    ):
+        book(engine, admitted, kind, instant(when), up=0, down=down, seconds=seconds)  # type: ignore[arg-type]
+    engine.dispose()
+    (line,) = aaa.json("usage", "nina", "--by", "line")
+    assert line["flags"] == "estimated"
+    paid = [(e.get("name") or e["rate"], e["unit"], e["amount"], e.get("micros"), e["why"]) for e in line["paid_by"]]
+    assert paid == [
+        ("money", "money", 320_000, None, "money, after all else"),
+        ("dark", "octets", 1_000_000, None, "priority 3, never expires, in night, at most 1 MB a member and day"),
+        ("late", "octets", 2_000_000, 20_000, "in night"),
+        ("rate 2", "octets", 3_000_000, 300_000, "the first price that fits"),
+    ]
+    assert "1 MB from dark (priority 3, never expires, in night" in aaa.ok("usage", "nina", "--by", "line")
+
+
 def test_people_read_a_table(anna: Aaa) -> None:
     lines = anna.ok("usage", "anna").splitlines()
     assert lines[2].split() == ["2030-03-02", "1", "MB", "4", "MB", "10m", "0.00", "EUR"]
