@@ -15,6 +15,7 @@ from aaa.messages import AccessRequest
 from aaa.passwords import Pap
 from charging.admission import Admitted
 from charging.plan import Instant
+from charging.usage import REMEMBERED
 
 MOST_REMEMBERED: Final = 65_536
 REMEMBERED_MS: Final = 86_400_000
@@ -53,7 +54,7 @@ class RememberedLogins:
         self._logins.pop(username, None)
 
     def recall(self, request: AccessRequest, now: Instant) -> Admitted | None:
-        """What the same user with the same password was told, for a short time and with session id 0: no session was
+        """What the same user with the same password was told, for a short time and without a session: none was
         opened. None: nothing is known that lets him in; that is no reason to refuse him."""
         login = self._logins.get(request.username)
         if login is None or login.until <= now or not isinstance(request.method, Pap):
@@ -61,7 +62,7 @@ class RememberedLogins:
         if not hmac.compare_digest(login.proof, self._proof(request.username, request.method)):
             return None
         seconds = min(self._session_timeout_seconds, max(1, (login.until - now) // 1000))
-        return login.admitted._replace(session_id=0, time_limit_seconds=seconds, paid_seconds=None)
+        return login.admitted._replace(session_id=REMEMBERED, time_limit_seconds=seconds, paid_seconds=None)
 
     def _proof(self, username: str, method: Pap) -> bytes:
         return hmac.digest(self._key, username.encode("utf-8", "surrogatepass") + b"\0" + method.password, "sha256")

@@ -33,6 +33,10 @@ T = TypeVar("T")
 INBOX_EVERY_MS: Final = 250
 RESTARTS_EVERY_MS: Final = 1_000
 STALE_EVERY_MS: Final = 15_000
+#: After a pause of ours the NASes speak first: for as long as the shortest silence that makes a session stale.
+QUIET_MS: Final = 180_000
+#: What a session may miss in a shorter outage does not make it stale.
+SHORT_OUTAGE_MS: Final = 30_000
 
 #: How many items a job has in the writer's queue at once: packets go on being answered meanwhile.
 MOST_AT_ONCE: Final = 200
@@ -161,22 +165,43 @@ class Jobs:
         *,
         on_failure: Callable[[str, Exception], None],
         on_recovery: Callable[[str], None] = lambda _name: None,
+        reports_wait: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`on_failure(job, error)` is called once for a row of failures, `on_recovery(job)` when it works again."""
+        """`on_failure(job, error)` is called once for a row of failures, `on_recovery(job)` when it works again.
+        `reports_wait`: are there reports that the books do not know yet? Then silence says nothing."""
+        self._now = now
+        self._quiet_until: Instant = 0
+        self._failing_since: dict[str, Instant] = {}
+
+        def failed(name: str, error: Exception) -> None:
+            self._failing_since[name] = now()
+            on_failure(name, error)
+
+        def recovered(name: str) -> None:
+            if now() - self._failing_since.pop(name, now()) >= SHORT_OUTAGE_MS:
+                self._quiet_until = now() + QUIET_MS
+            on_recovery(name)
+
+        async def close_silent() -> int:
+            if now() < self._quiet_until or reports_wait():
+                return 0
+            return await close_stale(engine, writer, run, now())
+
         top_ups: Aside = {}
         orders: Aside = {}
         self._turns = [
             _Turn("inbox", INBOX_EVERY_MS, lambda: read_inbox(engine, writer, run, now(), top_ups)),
             _Turn("orders", INBOX_EVERY_MS, lambda: read_inbox(engine, writer, run, now(), orders, ORDERS)),
             _Turn("restarts", RESTARTS_EVERY_MS, lambda: close_restarted(engine, writer, run, now())),
-            _Turn("stale", STALE_EVERY_MS, lambda: close_stale(engine, writer, run, now()), at_once=False),
+            _Turn("stale", STALE_EVERY_MS, close_silent, at_once=False),
         ]
         for turn in self._turns:
-            turn.on_failure, turn.on_recovery = on_failure, on_recovery
+            turn.on_failure, turn.on_recovery = failed, recovered
             turn.loop.clock = clock
 
     def start(self) -> None:
-        """Begin. Stale sessions wait for their first turn: after a pause of ours the NASes may speak first."""
+        """Begin. Stale sessions wait: nobody knows how long we were not there to be told anything."""
+        self._quiet_until = self._now() + QUIET_MS
         for turn in self._turns:
             turn.loop.start(turn.every_ms * _MILLISECOND, now=turn.at_once)
 

@@ -14,6 +14,8 @@ from charging.session import NEXT_STATE, Report, Session, advance, interval_seen
 
 #: Accrued charges of a session that stays open go to the ledger this often.
 POSTING_MS: Final = 3_600_000
+#: The session id of a login that was let in from memory, while the database was away: there is no session.
+REMEMBERED: Final = 0
 NAS_RESTART: Final = "nas-restart"
 #: Sessions that were closed because we took them for dead; a newer interim says otherwise.
 GIVEN_UP: Final = frozenset({"stale", NAS_RESTART})
@@ -41,7 +43,8 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
         return Orphan("unknown-status-type")
     session = _session_of(book, report, subscriber_id, now)
     if session is None:
-        return Orphan("unknown-session")
+        remembered = report.token is not None and report.token[1] == REMEMBERED
+        return Orphan("remembered-login" if remembered else "unknown-session")
     plan = book.plans(session.plan_version_id)
     step = advance(session, report, plan.max_up_octets_per_second, plan.max_down_octets_per_second)
     used = Usage(

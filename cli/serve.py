@@ -212,6 +212,7 @@ def build(
         reactor,
         on_failure=lambda name, error: log.error("job-failed", job=name, problem=str(error)),
         on_recovery=lambda name: log.info("job-recovered", job=name),
+        reports_wait=lambda: spool is not None and spool.status.records > 0,
     )
 
     async def wait_until(instant: int) -> None:

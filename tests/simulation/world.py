@@ -337,7 +337,7 @@ class World:
         for node in self.nodes:
             node.calm()
             if node.process is None or not node.process.alive:
-                self.last_fault_at = self.clock.now + node.down_ms[1]
+                self.last_fault_at = max(self.last_fault_at, self.clock.now + node.down_ms[1])
         for account in self.billing.accounts:
             if self.chance.random() < 0.6:
                 self.billing.pay(account)

@@ -360,7 +360,7 @@ def test_who_was_let_in_lately_is_let_in_for_a_short_time(remembering: Node, out
     outage.end()
     node.pass_time(3)
     (orphan,) = node.rows(tables.orphan_report)
-    assert (orphan.username, orphan.acct_session_id) == ("alice", b"from-memory")
+    assert (orphan.username, orphan.acct_session_id, orphan.reason) == ("alice", b"from-memory", "remembered-login")
 
 
 def test_who_was_refused_since_is_not_let_in(remembering: Node, outage: Outage) -> None:

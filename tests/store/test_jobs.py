@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 
 from charging import jobs, order_inbox, tables
-from charging.jobs import Jobs, close_restarted, close_stale, read_inbox
+from charging.jobs import QUIET_MS, Jobs, close_restarted, close_stale, read_inbox
 from charging.session import PROVISIONAL_MS
 from charging.settle import CommandFailed, Cut
 from charging.writer import Writer
@@ -330,10 +330,12 @@ class Turns:
 
     def __init__(self, shop: Shop, writer: Writer, clock: Clock, run: Callable[..., object] = at_once) -> None:
         self.said: list[str] = []
+        self.spooled = 0
         self.jobs = Jobs(
             shop.engine, writer, run, lambda: shop.now, clock,  # type: ignore[arg-type]
             on_failure=lambda name, error: self.said.append(f"{name}: {error}"),
             on_recovery=lambda name: self.said.append(f"{name} works again"),
+            reports_wait=lambda: self.spooled > 0,
         )  # fmt: skip
 
 
@@ -351,17 +353,59 @@ def test_a_top_up_is_seen_within_a_quarter_of_a_second(shop: Shop, writer: Write
     assert clock.getDelayedCalls() == []
 
 
+def pass_time(shop: Shop, clock: Clock, seconds: int) -> None:
+    for _ in range(seconds):
+        shop.now += 1_000
+        clock.advance(1)
+
+
 def test_sessions_are_not_called_stale_before_their_nas_could_speak_again(
     shop: Shop, writer: Writer, clock: Clock
 ) -> None:
     _, session_id = open_session(shop)
     fall_silent(shop)
-    shop.now += 1
     turns = Turns(shop, writer, clock)
     turns.jobs.start()
-    clock.advance(14)
+    pass_time(shop, clock, QUIET_MS // 1000 - 1)
     assert session(shop, session_id) == ("open", None)
-    clock.advance(1)
+    pass_time(shop, clock, 15)
+    assert session(shop, session_id) == ("closed", "stale")
+
+
+def test_after_an_outage_nas_may_speak_before_their_sessions_are_called_stale(
+    shop: Shop, writer: Writer, clock: Clock
+) -> None:
+    away = False
+
+    def run(work: Callable[[], Sequence[object]]) -> Deferred[Sequence[object]]:
+        if away:
+            raise OSError("no database")
+        return at_once(work)
+
+    account_id, session_id = open_session(shop)
+    turns = Turns(shop, writer, clock, run)
+    turns.jobs.start()
+    pass_time(shop, clock, 100)
+    shop.report(account_id, session_id, "interim", down=1_000, seconds=100)
+    away = True
+    pass_time(shop, clock, 1_000)
+    away = False
+    pass_time(shop, clock, QUIET_MS // 1000 - 1)
+    assert session(shop, session_id) == ("open", None)
+    pass_time(shop, clock, 16)
+    assert session(shop, session_id) == ("closed", "stale")
+
+
+def test_no_session_is_called_stale_while_reports_wait_in_the_spool(shop: Shop, writer: Writer, clock: Clock) -> None:
+    _, session_id = open_session(shop)
+    fall_silent(shop)
+    turns = Turns(shop, writer, clock)
+    turns.jobs.start()
+    turns.spooled = 1
+    pass_time(shop, clock, QUIET_MS // 1000 + 60)
+    assert session(shop, session_id) == ("open", None)
+    turns.spooled = 0
+    pass_time(shop, clock, 15)
     assert session(shop, session_id) == ("closed", "stale")
 
 
