@@ -77,38 +77,69 @@ def leases(connection: Connection, now: Instant) -> Finding:
 
 def top_ups(connection: Connection, now: Instant) -> Finding:
     """Payments that a billing system has committed and that are not paid in."""
-    before: Any = _EPOCH + timedelta(milliseconds=now - TOP_UPS_MS)
-    if connection.dialect.name == "sqlite":
-        before = before.strftime("%Y-%m-%d %H:%M:%S")
-    count = _number(
-        connection,
-        "SELECT count(*) FROM billing_top_up WHERE status = 'pending' AND created_at < :before",
-        before=before,
-    )
-    if not count:
-        return Finding("top-ups", "ok", f"none waits for more than {TOP_UPS_MS // 1000} s")
-    return Finding(
-        "top-ups", "fail", f"{count} are committed and not paid in",
-        "is a server running? If so, its log says why (job-failed, job inbox)",
-    )  # fmt: skip
+    return _unanswered(connection, now, "top-ups", "billing_top_up", "paid in", "inbox")
+
+
+def orders(connection: Connection, now: Instant) -> Finding:
+    """What a billing system has ordered and nobody has carried out."""
+    return _unanswered(connection, now, "orders", "billing_order", "carried out", "orders")
 
 
 def refused_top_ups(connection: Connection, now: Instant) -> Finding:
     """Payments of the last day that were answered with an error."""
-    after: Any = _EPOCH + timedelta(milliseconds=now - DAY_MS)
-    if connection.dialect.name == "sqlite":
-        after = after.strftime("%Y-%m-%d %H:%M:%S")
-    count = _number(
+    return _refused(connection, now, "refused top-ups", "billing_top_up", "paid in")
+
+
+def refused_orders(connection: Connection, now: Instant) -> Finding:
+    """Orders of the last day that were answered with an error."""
+    return _refused(connection, now, "refused orders", "billing_order", "carried out")
+
+
+def top_up_requests(connection: Connection, now: Instant) -> Finding:
+    """Accounts that asked for money and got no answer."""
+    count, oldest = _waiting(
         connection,
-        "SELECT count(*) FROM billing_top_up WHERE status = 'error' AND created_at >= :after",
-        after=after,
+        "SELECT count(*), min(created_at) FROM top_up_request WHERE status = 'open' AND created_at < :before",
+        before=now - DAY_MS,
     )
     if not count:
-        return Finding("refused top-ups", "ok", "none in the last day")
+        return Finding("top-up requests", "ok", "none is unanswered for more than a day")
     return Finding(
-        "refused top-ups", "warn", f"{count} in the last day",
-        "read the error column of billing_top_up; the billing system sent what can not be paid in",
+        "top-up requests", "warn", f"{count} are unanswered, since {_ago(now, oldest)}",
+        "is the billing system running that reads billing_top_up_request? (docs/billing-sql.md)",
     )  # fmt: skip
+
+
+def _unanswered(connection: Connection, now: Instant, name: str, table: str, done: str, job: str) -> Finding:
+    before = _sql_time(connection, now - TOP_UPS_MS)
+    count = _number(
+        connection, f"SELECT count(*) FROM {table} WHERE status = 'pending' AND created_at < :before", before=before
+    )
+    if not count:
+        return Finding(name, "ok", f"none waits for more than {TOP_UPS_MS // 1000} s")
+    return Finding(
+        name, "fail", f"{count} are committed and not {done}",
+        f"is a server running? If so, its log says why (job-failed, job {job})",
+    )  # fmt: skip
+
+
+def _refused(connection: Connection, now: Instant, name: str, table: str, done: str) -> Finding:
+    after = _sql_time(connection, now - DAY_MS)
+    count = _number(
+        connection, f"SELECT count(*) FROM {table} WHERE status = 'error' AND created_at >= :after", after=after
+    )
+    if not count:
+        return Finding(name, "ok", "none in the last day")
+    return Finding(
+        name, "warn", f"{count} in the last day",
+        f"read the error column of {table}; the billing system sent what can not be {done}",
+    )  # fmt: skip
+
+
+def _sql_time(connection: Connection, instant: Instant) -> Any:
+    """An instant as the inboxes' `created_at` compares with."""
+    moment = _EPOCH + timedelta(milliseconds=instant)
+    return moment.strftime("%Y-%m-%d %H:%M:%S") if connection.dialect.name == "sqlite" else moment
 
 
 def stale_sessions(connection: Connection, now: Instant) -> Finding:
@@ -198,7 +229,7 @@ def clock(connection: Connection, now: Instant) -> Finding:
 
 
 CHECKS: Final[tuple[Callable[[Connection, Instant], Finding], ...]] = (
-    clock, commands, leases, top_ups, refused_top_ups, stale_sessions, nas_restarts, orphans, enforcement, notices,
+    clock, commands, leases, top_ups, refused_top_ups, orders, refused_orders, top_up_requests, stale_sessions, nas_restarts, orphans, enforcement, notices,
 )  # fmt: skip
 
 

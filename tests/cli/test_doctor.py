@@ -77,6 +77,23 @@ def test_top_ups_that_wait_and_that_were_refused(sound: Aaa) -> None:
     assert findings(sound)["refused top-ups"] == ("warn", "1 in the last day")
 
 
+def test_orders_and_requests_that_nobody_answers(sound: Aaa) -> None:
+    insert = "INSERT INTO billing_order (source, external_ref, kind, account, amount) VALUES ('shop', :ref, 'refund', 'anna', '1.00')"
+    execute(sound, insert, ref="old")
+    assert (findings(sound)["orders"][0], findings(sound)["top-up requests"][0]) == ("ok", "ok")
+    execute(sound, "UPDATE billing_order SET created_at = '2026-01-01 00:00:00+00'")
+    execute(sound, insert, ref="new")
+    assert findings(sound)["orders"] == ("fail", "1 are committed and not carried out")
+    execute(sound, "UPDATE billing_order SET status = 'error' WHERE external_ref = 'new'")
+    assert findings(sound)["refused orders"] == ("warn", "1 in the last day")
+    request = (
+        "INSERT INTO top_up_request (account_id, request_id, amount_micros, amount, balance_micros, created_at) "
+        "VALUES (1, 1, 1, '1', 0, :at)"
+    )
+    execute(sound, request, at=now() - 2 * 86_400_000)
+    assert findings(sound)["top-up requests"] == ("warn", "1 are unanswered, since 48 h")
+
+
 def test_sessions_that_nobody_closes(sound: Aaa, log_in: LogIn) -> None:
     log_in("anna")
     assert findings(sound)["stale sessions"][0] == "ok"
