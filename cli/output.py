@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -22,6 +22,9 @@ Record = Mapping[str, Any]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 """The option of every command that prints data; the parameter is `as_json`."""
+
+
+_BEGINS_A_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def for_spreadsheet(text: str) -> str:
+    """A text as a cell of CSV: what a spreadsheet would take for a formula begins with an apostrophe."""
+    return f"'{text}" if text[:1] in _BEGINS_A_FORMULA else text
 
 
 def _words(value: object) -> str:

@@ -27,7 +27,7 @@ from cli.amounts import Moment, amount_text
 from cli.clock import now
 from cli.config import Setup, pass_setup
 from cli.ordering import place, show, source_option, unit_of
-from cli.output import Column, day, iso, json_option, print_json, print_record, print_records
+from cli.output import Column, day, for_spreadsheet, iso, json_option, print_json, print_record, print_records
 
 DEFAULT_LIMIT: Final = 1000
 MOST_LISTED: Final = 1_000_000
@@ -247,7 +247,7 @@ def _csv(new: NewBatch, printed: Sequence[Printed]) -> str:
     writer.writerow(("batch", "serial", "code", "worth", "expires"))
     worth = amount_text(new.unit, new.amount, new.currency or "")
     for each in printed:
-        writer.writerow((new.name, each.serial, each.code, worth, iso(new.expires_at) or ""))
+        writer.writerow((for_spreadsheet(new.name), each.serial, each.code, worth, iso(new.expires_at) or ""))
     return text.getvalue()
 
 

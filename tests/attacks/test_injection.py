@@ -16,6 +16,7 @@ from aaa.wire import Attribute, Code
 from charging import tables
 from cli import log
 from cli.config import Config, Setup
+from cli.output import for_spreadsheet
 from tests.aaa.conftest import PASSWORD, Floor
 from tests.cli.conftest import PLANS, Aaa
 
@@ -128,8 +129,8 @@ COMMANDS = [
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_injection_through_every_argument(shop: Aaa, command: list[str]) -> None:
     """A success or one line of error, with nothing in it that steers the terminal; the tables are what they were."""
-    for name in ("sql", "backslashes", "newline", "terminal", "direction", "markup", "formula", "path"):
-        value = NASTY[name].decode("utf-8", "surrogateescape")
+    for names in (("terminal", "sql", "direction"), ("markup", "newline", "backslashes"), ("formula", "path")):
+        value = b"".join(NASTY[name] for name in names).decode("utf-8", "surrogateescape")
         result = shop(*[value if word == "X" else word for word in command])
         assert result.exit_code in (0, 1, 2)
         assert "Traceback" not in result.output
@@ -155,19 +156,30 @@ def test_what_a_nas_said_does_not_steer_the_operators_terminal(sqlite_floor: Flo
 
 
 def test_no_table_is_written_as_csv_without_a_guard() -> None:
-    """A spreadsheet takes `=…` for a formula. Nothing writes CSV now; whoever begins to puts an apostrophe before a value that begins
-    with = + - @ or a control character, and names his module here."""
-    guarded: set[str] = set()
-    writing = {
-        str(path.relative_to(ROOT))
+    """A spreadsheet takes `=…` for a formula: every module that writes CSV puts its texts through `for_spreadsheet`."""
+    writing = [
+        path
         for package in ("aaa", "charging", "cli")
         for path in (ROOT / package).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute)
         and node.attr in ("writer", "DictWriter")
         and ast.unparse(node).startswith("csv.")
-    }
-    assert writing == guarded
+    ]
+    assert writing, "vouchers are printed from CSV"
+    for path in writing:
+        assert "for_spreadsheet(" in path.read_text(encoding="utf-8"), path
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"])
+def test_a_formula_is_a_text_in_a_spreadsheet(name: str) -> None:
+    assert for_spreadsheet(name) == f"'{name}"
+    assert for_spreadsheet("spring-2027") == "spring-2027"
+
+
+def test_a_batch_of_vouchers_that_is_called_like_a_formula(shop: Aaa) -> None:
+    printed = shop("voucher", "generate", "=cmd|calc", "--count", "1", "--amount", "1.00")
+    assert not any(cell.startswith("=") for line in printed.stdout.splitlines() for cell in line.split(","))
 
 
 @pytest.mark.parametrize("node", ["../../etc/cron.d/x", "a/b", "..", "\0", "a b;rm -rf ~", "$(id)", "x" * 300])
