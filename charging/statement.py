@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Select, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, cast, func, select
 
 from charging.bound import Line
 from charging.buckets import draw_order, read_rated
@@ -186,6 +186,12 @@ def sessions(
         chosen = chosen.where(session.c.username == username)
     if nas_name is not None:
         chosen = chosen.where(nas.c.name == nas_name)
+    return [SessionLine(*row) for row in connection.execute(chosen)]
+
+
+def session_lines(connection: Connection, which: ColumnElement[bool], limit: int) -> list[SessionLine]:
+    """The sessions, live and closed, that meet a condition, the oldest first."""
+    chosen = _sessions().where(which).order_by(session.c.created_at, session.c.session_id).limit(limit)
     return [SessionLine(*row) for row in connection.execute(chosen)]
 
 

@@ -38,6 +38,7 @@ NOUNS: Final = {
     "service": "A systemd unit for the server.",
     "notice": "Notices to subscribers: what was told, and what failed.",
     "doctor": "Is everything as it should be? What to do where it is not.",
+    "dispute": "All about a subscriber in a time, with hashes.",
     "explain": "Why an account is in the state it is in.",
 }
 

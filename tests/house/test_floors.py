@@ -17,6 +17,7 @@ EFFECTS_ALLOWED = {
         "bulk",
         "catalogue",
         "database",
+        "dispute",
         "durability",
         "foreign",
         "health",
