@@ -150,6 +150,13 @@ class Connections:
 
     def look(self) -> None:
         """Once a second: whom do we no longer want?"""
+        try:
+            self._look()
+        except Exception:
+            # Whatever it was, it must not end the looking: a certificate revoked later counts too.
+            self.log.exception("bug")
+
+    def _look(self) -> None:
         now = self.reactor.seconds()
         for connection in [c for c in self._handshakes if now - c.heard_at >= HANDSHAKE_SECONDS]:
             connection.abort("handshake-too-slow")
@@ -398,9 +405,14 @@ class Connection(Protocol):
             return
         self._read_or_not()
         if reply is not None:
-            if self._version_1_1:
-                reply = version_1_1.reply_in_1_1(reply, asked, version_1_1.token_of(octets), RADSEC_SECRET)
-            self._tls.write(reply)
+            try:
+                if self._version_1_1:
+                    reply = version_1_1.reply_in_1_1(reply, asked, version_1_1.token_of(octets), RADSEC_SECRET)
+            except Malformed as problem:
+                # Ours is no packet that we would read, such as one with more Proxy-State than attributes are good for.
+                self._services.drops.drop("reply-not-sayable", self.source, self._services.now(), problem.detail)
+            else:
+                self._tls.write(reply)
 
     def _read_or_not(self) -> None:
         read = not self._writes_held and self._unanswered < MOST_UNANSWERED

@@ -225,6 +225,16 @@ def test_a_revoked_certificate_loses_its_connection(sqlite_floor: Floor, tmp_pat
         assert site.connect().closed()
 
 
+def test_a_look_that_fails_is_taken_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    nas = site.connect()
+    monkeypatch.setattr(site.connections, "_why_not", None)
+    site.floor.clock.advance(1)
+    monkeypatch.undo()
+    site.change("bras-1", certificate="dns:bras-3.example.net")
+    site.floor.clock.advance(1)
+    assert nas.closed()
+
+
 def test_what_becomes_of_the_nas_table_becomes_of_the_connections(site: Site) -> None:
     one, two = site.connect(), site.connect("bras-2.example.net")
     site.change("bras-1", certificate="dns:bras-3.example.net")
@@ -409,6 +419,17 @@ def test_a_wrong_password_in_1_1(site: Site) -> None:
     nas.pump()
     (answer,) = nas.packets()
     assert (answer[0], answer[4:8]) == (Code.ACCESS_REJECT, TOKEN)
+
+
+def test_an_answer_that_can_not_be_said_in_1_1_is_silence(site: Site) -> None:
+    """198 Proxy-State come back with the attributes of an Accept: more than anybody reads."""
+    nas = site.connect(alpn=("radius/1.1",))
+    login = attribute(1, b"alice") + attribute(2, PASSWORD)
+    nas.send(in_1_1(Code.ACCESS_REQUEST, TOKEN, login + attribute(33, b"p") * 198))
+    assert nas.packets() == []
+    assert site.floor.dropped == {"reply-not-sayable": 1}
+    nas.send(in_1_1(Code.ACCESS_REQUEST, b"next", login + attribute(33, b"p") * 90))
+    assert len(nas.packets()) == 1
 
 
 @pytest.mark.parametrize(
