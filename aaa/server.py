@@ -55,18 +55,30 @@ def tell(story: Coroutine[Deferred[Any], None, bytes | None], end: Callable[[byt
     This is Deferred.fromCoroutine without what no story needs: cancelling it, and a context of its own. That is a tenth
     of all that Python does for an accounting packet.
     """
+    _Telling(story, end).go_on(None)
 
-    def go_on(result: object = None) -> None:
+
+class _Telling:
+    """A story under way. A closure would refer to itself, and then only the collector of cycles could take the packet
+    and all that hangs on it away: it stood still for 50 to 100 ms in every second of a busy server."""
+
+    __slots__ = ("_end", "_story")
+
+    def __init__(
+        self, story: Coroutine[Deferred[Any], None, bytes | None], end: Callable[[bytes | None], None]
+    ) -> None:
+        self._story = story
+        self._end = end
+
+    def go_on(self, result: object) -> None:
         # A result the story takes from the Deferred itself; a failure, while callbacks run, is not to be had from there.
         failed = result.value if isinstance(result, Failure) else None
         try:
-            awaited = story.send(None) if failed is None else story.throw(failed)
+            awaited = self._story.send(None) if failed is None else self._story.throw(failed)
         except StopIteration as answer:
-            end(answer.value)
+            self._end(answer.value)
         else:
-            awaited.addBoth(go_on)
-
-    go_on()
+            awaited.addBoth(self.go_on)
 
 
 def listen(

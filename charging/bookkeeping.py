@@ -86,13 +86,13 @@ def read_books(
 
     `waiting`: until whoever has them at work is done, in the order of their ids, and nobody else has them before us.
     """
-    with to.pipeline():
+    with to.together():
         # The account goes first: what is read after it can only be newer, and then its version gives it away.
-        which = f"account_id {{any}}{to.in_turn if waiting else ''}"
+        which = "account_id {any}" + (to.in_turn if waiting else "")
         accounts = to.select(tables.account, ACCOUNT, which, account_ids)
         buckets = to.select(
-            tables.bucket, BUCKET, f"account_id {{any}} AND (expires_at IS NULL OR expires_at > {now:d} OR held > 0)",
-            account_ids,
+            tables.bucket, BUCKET, "account_id {any} AND (expires_at IS NULL OR expires_at > {one} OR held > 0)",
+            account_ids, now,
         )  # fmt: skip
         sessions = to.select(tables.session, SESSION, "account_id {any} AND closed_at IS NULL", account_ids)
         charges = to.select(tables.session_charge, CHARGE, "account_id {any} AND live", account_ids)
@@ -111,8 +111,8 @@ def read_tallies(to: Sets, books: list[Book], now: Instant) -> None:
     for book in books:
         book.knows_tallies = True
     by_account = {book.account.account_id: book for book in books}
-    which = f"account_id {{any}} AND until_at > {now - LATEST_COUNT_MS - _TALLY_SLACK_MS:d}"
-    for row in to.select(tables.tally, TALLY, which, sorted(by_account)).fetchall():
+    which, since = "account_id {any} AND until_at > {one}", now - LATEST_COUNT_MS - _TALLY_SLACK_MS
+    for row in to.select(tables.tally, TALLY, which, sorted(by_account), since).fetchall():
         tally = Tally(*row)
         by_account[tally.account_id].tallies[tally.subscriber_id, tally.name, tally.period_at] = tally
 

@@ -1,13 +1,13 @@
 """Statements over sets of rows, on the driver's own connection: what makes hundreds of reports one small transaction.
 
-PostgreSQL takes a column of values as one array (`unnest`) and all statements of a batch in one round trip
-(pipeline mode); arrays travel as text, which Python writes several times faster than the driver's binary form.
+PostgreSQL takes a column of values as one array (`unnest`) and all statements of a batch in one round trip; arrays travel as text, which Python writes several times faster than the driver's binary form.
 SQLite, in the same process, takes them row by row from a prepared statement.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
@@ -17,11 +17,13 @@ from sqlalchemy import BigInteger, Boolean, Connection, DateTime, Integer, Large
 
 from charging.roundtrip import Statement, run
 
+Given = Sequence[int | str] | int
+
 _AS_PYTHON_WRITES = frozenset({"bigint", "integer", "boolean"})
 
 
 class Result(Protocol):
-    """What a statement brought; to be asked after the pipeline it ran in has ended, or at once outside of one."""
+    """What a statement brought; to be asked after the end of `together`, or at once outside of it."""
 
     rowcount: int
 
@@ -37,16 +39,13 @@ class Sets(Protocol):
     passing_over: str
     """Behind a select: keep others away from these rows until the end, and pass over those that others are at work on."""
 
-    def pipeline(self) -> AbstractContextManager[object]:
-        """Selects inside are sent together; their results can be asked for afterwards."""
-        ...
-
     def together(self) -> AbstractContextManager[object]:
-        """Inserts and updates inside are sent together at its end; their row counts are known afterwards."""
+        """What is said inside is sent together at its end; rows and row counts are known afterwards."""
         ...
 
-    def select(self, table: Table, columns: tuple[str, ...], condition: str, *sets: Sequence[int | str]) -> Result:
-        """Rows that meet `condition`, in which each `{any}` stands for membership in the next of `sets`."""
+    def select(self, table: Table, columns: tuple[str, ...], condition: str, *given: Given) -> Result:
+        """Rows that meet `condition`, in which `{any}` stands for membership in the next of `given`, and `{one}` for
+        its value. The conditions are few and fixed: each is prepared and stays so."""
         ...
 
     def insert(
@@ -87,9 +86,6 @@ class _PostgreSQL:
         self._known = known
         self._waiting: list[Statement] | None = None
 
-    def pipeline(self) -> AbstractContextManager[object]:
-        return cast("AbstractContextManager[object]", self._driver.pipeline())
-
     @contextmanager
     def together(self) -> Iterator[None]:
         waiting = self._waiting = []
@@ -98,15 +94,14 @@ class _PostgreSQL:
         finally:
             self._waiting = None
         if waiting:
-            run(self._driver.pgconn, self._known, waiting)
+            run(self._driver, self._known, waiting)
 
-    def select(self, table: Table, columns: tuple[str, ...], condition: str, *sets: Sequence[int | str]) -> Result:
-        kinds = _kinds(sets)
-        arrays = [_array(values, kind) for values, kind in zip(sets, kinds, strict=True)]
-        return cast(
-            "Result",
-            self._driver.cursor(binary=True).execute(_postgres_select(table, columns, condition, kinds), arrays),
-        )
+    def select(self, table: Table, columns: tuple[str, ...], condition: str, *given: Given) -> Result:
+        kinds = tuple(_kind(each) for each in given)
+        values = [
+            str(each) if isinstance(each, int) else _array(each, kind) for each, kind in zip(given, kinds, strict=True)
+        ]
+        return self._run(_postgres_select(table, columns, condition, kinds), values)
 
     def insert(
         self, table: Table, columns: tuple[str, ...], rows: Sequence[Sequence[Any]], conflict: str = ""
@@ -126,7 +121,7 @@ class _PostgreSQL:
     def _run(self, sql: str, parameters: Sequence[str]) -> Result:
         statement = Statement(sql, parameters)
         if self._waiting is None:
-            run(self._driver.pgconn, self._known, [statement])
+            run(self._driver, self._known, [statement])
         else:
             self._waiting.append(statement)
         return statement
@@ -143,16 +138,14 @@ class _SQLite:
     def __init__(self, driver: Any) -> None:
         self._driver = driver
 
-    def pipeline(self) -> AbstractContextManager[object]:
-        return nullcontext()
-
     def together(self) -> AbstractContextManager[object]:
         return nullcontext()
 
-    def select(self, table: Table, columns: tuple[str, ...], condition: str, *sets: Sequence[int | str]) -> Result:
-        where = condition.format(any="IN (SELECT value FROM json_each(?))")
+    def select(self, table: Table, columns: tuple[str, ...], condition: str, *given: Given) -> Result:
+        where = condition.format(any="IN (SELECT value FROM json_each(?))", one="?")
         sql = f"SELECT {', '.join(columns)} FROM {table.name} WHERE {where}"
-        rows = self._driver.execute(sql, [json.dumps(list(s)) for s in sets]).fetchall()
+        values = [each if isinstance(each, int) else json.dumps(list(each)) for each in given]
+        rows = self._driver.execute(sql, values).fetchall()
         flags = [i for i, column in enumerate(columns) if isinstance(table.c[column].type, Boolean)]
         if flags:  # SQLite has no booleans of its own
             rows = [tuple(bool(v) if i in flags and v is not None else v for i, v in enumerate(row)) for row in rows]
@@ -189,8 +182,8 @@ class _Rows:
         return self._rows
 
 
-def _kinds(sets: Sequence[Sequence[int | str]]) -> tuple[str, ...]:
-    return tuple("text" if s and isinstance(s[0], str) else "bigint" for s in sets)
+def _kind(given: Given) -> str:
+    return "text" if not isinstance(given, int) and given and isinstance(given[0], str) else "bigint"
 
 
 @lru_cache(maxsize=256)
@@ -211,8 +204,13 @@ def _types(table: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=256)
 def _postgres_select(table: Table, columns: tuple[str, ...], condition: str, kinds: tuple[str, ...]) -> str:
-    parts = condition.split("{any}")
-    where = parts[0] + "".join(f"= ANY(%s::{kind}[]){part}" for kind, part in zip(kinds, parts[1:], strict=True))
+    numbered = iter(enumerate(kinds, start=1))
+
+    def parameter(mark: re.Match[str]) -> str:
+        n, kind = next(numbered)
+        return f"= ANY(${n}::{kind}[])" if mark[0] == "{any}" else f"${n}::{kind}"
+
+    where = re.sub(r"\{(any|one)\}", parameter, condition)
     return f"SELECT {', '.join(columns)} FROM {table.name} WHERE {where}"
 
 

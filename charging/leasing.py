@@ -58,10 +58,11 @@ def offer(to: Sets, wishes: Sequence[tuple[int, set[str]]], now: Instant) -> Lea
 
 def _free(to: Sets, pool: str, kind: Kind, wanted: int, rested: Instant, lock: str) -> list[str]:
     condition = (
-        f"pool_name {{any}} AND kind {{any}} AND subscriber_id IS NULL AND freed_at <= {rested:d} "
+        f"pool_name {{any}} AND kind {{any}} AND subscriber_id IS NULL AND freed_at <= {{one}} "
         f"ORDER BY freed_at LIMIT {1 << (wanted - 1).bit_length():d}{lock}"
     )
-    return [address for (address,) in to.select(tables.pool_lease, ("address",), condition, [pool], [kind]).fetchall()]
+    rows = to.select(tables.pool_lease, ("address",), condition, [pool], [kind], rested).fetchall()
+    return [address for (address,) in rows]
 
 
 def write_taken(to: Sets, leases: Leases) -> None:

@@ -6,41 +6,62 @@ once, which for a small batch is most of the time that it takes. Statements are 
 
 from __future__ import annotations
 
-import select
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Generator, MutableMapping, Sequence
 from itertools import count
 from typing import Any, Final
 
 from psycopg import errors, pq
+from psycopg.adapt import Transformer
+from psycopg.waiting import Ready, Wait
 
 _PREPARED: Final = "aaa.prepared"
 _NAMES: Final = count(1)
-_LISTEN: Final = select.POLLIN | select.POLLPRI
+#: The server keeps what is prepared for as long as the connection lives. All of ours are some tens.
+_MOST_PREPARED: Final = 500
 
 
 class Statement:
-    """One statement and its parameters as text; how many rows it touched is known after `run`."""
+    """One statement and its parameters as text; its rows, and how many it touched, are known after the round trip."""
 
-    __slots__ = ("parameters", "rowcount", "sql")
+    __slots__ = ("_rows", "parameters", "rowcount", "sql")
 
     def __init__(self, sql: str, parameters: Sequence[str]) -> None:
         self.sql = sql
         self.parameters = parameters
         self.rowcount = -1
+        self._rows: list[tuple[Any, ...]] = []
 
     def fetchall(self) -> list[tuple[Any, ...]]:
-        """These statements bring no rows."""
-        return []
+        """The rows that it brought."""
+        return self._rows
+
+    def keep(self, driver: Any, result: Any) -> None:
+        """Take what the server answered."""
+        self.rowcount = result.command_tuples or 0
+        if result.status == pq.ExecStatus.TUPLES_OK and result.ntuples:
+            reader = Transformer(driver)
+            reader.set_pgresult(result)
+            self._rows = reader.load_rows(0, result.ntuples, tuple)
 
 
-def run(pgconn: Any, known: MutableMapping[Any, Any], statements: Sequence[Statement]) -> None:
+def run(driver: Any, known: MutableMapping[Any, Any], statements: Sequence[Statement]) -> None:
     """Carry out the statements in order, in the transaction that is open, or in a new one.
 
     `known` is kept with the connection: the names of what is prepared there. Raises the driver's errors; statements
     before the one that failed have their rowcount.
     """
+    driver.wait(_exchange(driver, known, statements))
+
+
+def _exchange(
+    driver: Any, known: MutableMapping[Any, Any], statements: Sequence[Statement]
+) -> Generator[Wait, Ready, None]:
+    """The round trip in the driver's own protocol: says what it waits for on the socket, and hears that it is there."""
+    pgconn = driver.pgconn
     names: dict[str, bytes] = known.setdefault(_PREPARED, {})
-    fresh = {s.sql: b"aaa%d" % next(_NAMES) for s in statements if s.sql not in names}
+    fresh: dict[str, bytes] = {}
+    if len(names) < _MOST_PREPARED:
+        fresh = {s.sql: b"aaa%d" % next(_NAMES) for s in statements if s.sql not in names}
     begins = pgconn.transaction_status == pq.TransactionStatus.IDLE
     pgconn.enter_pipeline_mode()
     try:
@@ -49,11 +70,17 @@ def run(pgconn: Any, known: MutableMapping[Any, Any], statements: Sequence[State
         for sql, name in fresh.items():
             pgconn.send_prepare(name, sql.encode())
         for each in statements:
-            name = names.get(each.sql) or fresh[each.sql]
-            pgconn.send_query_prepared(name, [parameter.encode() for parameter in each.parameters])
+            name = names.get(each.sql) or fresh.get(each.sql)
+            values = [parameter.encode() for parameter in each.parameters]
+            if name is None:
+                pgconn.send_query_params(each.sql.encode(), values, result_format=pq.Format.BINARY)
+            else:
+                pgconn.send_query_prepared(name, values, result_format=pq.Format.BINARY)
         pgconn.pipeline_sync()
-        before = int(begins) + len(fresh)
-        failure = _read(pgconn, before, statements)
+        while pgconn.flush():
+            if (yield Wait.RW) & Ready.R:
+                pgconn.consume_input()  # or both sides would wait for the other to read
+        failure = yield from _read(driver, int(begins) + len(fresh), statements)
     finally:
         if pgconn.status == pq.ConnStatus.OK:
             pgconn.exit_pipeline_mode()
@@ -62,21 +89,15 @@ def run(pgconn: Any, known: MutableMapping[Any, Any], statements: Sequence[State
     names.update(fresh)
 
 
-def _read(pgconn: Any, before: int, statements: Sequence[Statement]) -> Exception | None:
+def _read(driver: Any, before: int, statements: Sequence[Statement]) -> Generator[Wait, Ready, Exception | None]:
     """Read all answers up to the synchronisation point; what went wrong first."""
-    socket = select.poll()
-    socket.register(pgconn.socket, _LISTEN | select.POLLOUT)
-    while pgconn.flush():
-        for _, events in socket.poll():
-            if events & _LISTEN:
-                pgconn.consume_input()  # or both sides would wait for the other to read
-    socket.modify(pgconn.socket, _LISTEN)
+    pgconn = driver.pgconn
     failure: Exception | None = None
     answered = 0
     while True:
         while pgconn.is_busy():
-            socket.poll()
-            pgconn.consume_input()
+            if (yield Wait.R):
+                pgconn.consume_input()
         result = pgconn.get_result()
         if result is None:
             continue  # the end of one statement's results
@@ -86,5 +107,5 @@ def _read(pgconn: Any, before: int, statements: Sequence[Statement]) -> Exceptio
         if status == pq.ExecStatus.FATAL_ERROR:
             failure = failure or errors.error_from_result(result)
         elif status != pq.ExecStatus.PIPELINE_ABORTED and answered >= before:
-            statements[answered - before].rowcount = result.command_tuples or 0
+            statements[answered - before].keep(driver, result)
         answered += 1

@@ -20,6 +20,7 @@ from charging.admission import Login
 from charging.batching import Batches, QueueFull, Run
 from charging.bookkeeping import Conflict
 from charging.durability import NotDurable, commit, watch
+from charging.lane import Kept, elsewhere
 from charging.plan import Instant
 from charging.restarts import NasRestart, record_restarts
 from charging.session import Report
@@ -111,7 +112,7 @@ def whose(item: Item | NasRestart) -> int | str | None:
 
 
 class Writer:
-    """Takes items, settles them in batches in another thread, and brings each its outcome after the commit.
+    """Takes items, settles them in batches where `run` says, and brings each its outcome after the commit.
 
     Once `watch` was called it also knows whether the database is there: when a batch fails for want of it, or takes all
     of the time that an answer may take, everything fails at once, without waiting, until a probe finds it back. Items
@@ -131,6 +132,7 @@ class Writer:
         most_in_batch: int = MOST_IN_BATCH,
     ) -> None:
         self._engine = engine
+        self._kept = Kept(engine)
         self._now = now
         self._chance = chance or random.SystemRandom()
         self._plans = Plans()
@@ -203,10 +205,11 @@ class Writer:
         self._watching.start(LOOK_MS * _MILLISECOND, now=False)
 
     def unwatch(self) -> None:
-        """Look no more."""
+        """Look no more, and give the connection back. When idle."""
         if self._watching is not None and self._watching.running:
             self._watching.stop()
         self._watching = None
+        self._kept.close()
 
     def unavailable(self, why: str) -> None:
         """Somebody found the database away: from now on nothing waits for it until a probe finds it back."""
@@ -230,7 +233,7 @@ class Writer:
         if self._looks_to_probe <= 0:
             self._looks_to_probe = PROBE_MS // LOOK_MS
             self._probing = True
-            self._run(self._probe).addCallbacks(self._probed, self._probe_failed)
+            self._run(lambda: elsewhere(self._probe)).addCallbacks(self._probed, self._probe_failed)
 
     def _probed(self, _: object) -> None:
         self._probing = False
@@ -354,7 +357,7 @@ class Writer:
             return [Done(0) if isinstance(item, NasRestart) else next(outcomes) for item in items]
 
     def _settle_once(self, items: Sequence[Item], restarts: Sequence[NasRestart], now: Instant) -> Settled:
-        with self._engine.connect() as connection:
+        with self._kept.connection() as connection:
             try:
                 settled = settle(connection, items, now, self._plans, self._chance, self._shelf)
                 if restarts:

@@ -75,6 +75,7 @@ def serve(
     """
     from aaa.sealed import require_keys
     from charging.database import bound_waits, reading
+    from charging.lane import cooperate
     from cli import log
 
     config = setup.config
@@ -90,6 +91,8 @@ def serve(
     with reading(engine) as connection:
         require_keys(connection, keys, setup.keys_file())
     bound_waits(engine)
+    if engine.dialect.name == "postgresql":
+        cooperate(engine)
     log.configure(config.log_level, config.log_format)
     code = _run(config, engine, keys, spool_dir or setup.spool_folder(config.node))
     if code:
@@ -163,6 +166,7 @@ def build(
     now: Callable[[], Instant],
     *,
     on_disk_failed: Callable[[], None],
+    in_lane: Pool | None = None,
     chance: random.Random | None = None,
     spool: Spool | None = None,
     remembered: RememberedLogins | None = None,
@@ -174,7 +178,8 @@ def build(
 ) -> Server:
     """Make the server; nothing listens yet and nothing runs. Reads the NAS table: the database's errors.
 
-    `reactor`, `in_pool`, `now`, `chance` and `spool` are all that it knows of the machine it runs on. Without a spool,
+    `reactor`, `in_pool`, `now`, `chance` and `spool` are all that it knows of the machine it runs on; what every packet
+    waits for is done by `in_lane`, where that is not the same. Without a spool,
     what the database does not take is not answered; without `remembered`, nobody gets in without it. A database that
     does not answer within `deadline_ms` is taken to be away. Without `eap`, EAP is refused; without `radsec`, there are no
     connections over TLS; without a `post_office`, nobody is sent a notice.
@@ -196,7 +201,8 @@ def build(
 
     log = structlog.get_logger("aaa.serve")
     chores = in_pool("chores", 2)
-    writer = Writer(engine, in_pool("writer", 1), now, chance=chance, on_disk_failed=on_disk_failed)
+    in_lane = in_lane or in_pool
+    writer = Writer(engine, in_lane("writer", 1), now, chance=chance, on_disk_failed=on_disk_failed)
     writer.on_unavailable = lambda why: log.error("database-away", problem=why)
     writer.on_available = lambda: log.info("database-back")
     nases = NasDirectory(engine, keys)
@@ -221,7 +227,7 @@ def build(
     services = Services(
         engine=engine,
         nases=nases,
-        subscribers=SubscriberDirectory(engine, keys, in_pool("lookups", 1)),
+        subscribers=SubscriberDirectory(engine, keys, in_lane("lookups", 1)),
         verifier=Verifier(in_pool("passwords", os.cpu_count() or 1)),
         writer=writer,
         replies=ReplyCache(),
@@ -369,6 +375,7 @@ def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path) -> i
     from aaa.remembered import RememberedLogins
     from aaa.server import listen
     from aaa.spool import open_spool
+    from charging.lane import Lanes
     from cli.clock import now
 
     reactor: Any = installed_reactor
@@ -381,6 +388,9 @@ def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path) -> i
         pool.start()
         pools.append(pool)
         return lambda work: deferToThreadPool(reactor, pool, work)
+
+    def in_lane(name: str, threads: int) -> Callable[[Callable[[], T]], Deferred[T]]:
+        return Lanes(reactor, in_pool(name, threads)).run
 
     def disk_failed() -> None:
         if exit_codes:
@@ -396,7 +406,8 @@ def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path) -> i
         )  # fmt: skip
         seconds = config.cached_session_seconds
         server = build(
-            engine, keys, config.node_name, reactor, in_pool, now, on_disk_failed=disk_failed, spool=spool,
+            engine, keys, config.node_name, reactor, in_pool, now, on_disk_failed=disk_failed,
+            in_lane=in_pool if engine.dialect.name == "sqlite" else in_lane, spool=spool,
             remembered=RememberedLogins(session_timeout_seconds=seconds) if config.cached_accepts else None,
             deadline_ms=config.answer_deadline_seconds * 1000, eap=_eap_logins(config), realms=Realms(dict(config.realms)),
             radsec=_radsec(config),

@@ -23,6 +23,7 @@ EFFECTS_ALLOWED = {
         "health",
         "inbox",
         "jobs",
+        "lane",
         "order_audit",
         "order_inbox",
         "order_rows",
@@ -63,7 +64,7 @@ EFFECTS_ALLOWED = {
 }
 # `secrets` is let in: an authenticator that nobody gave must be unguessable, and no test may wish for anything else.
 EFFECTS = {
-    "alembic", "asyncio", "click", "logging", "os", "psycopg", "random", "rich", "select", "selectors",
+    "alembic", "asyncio", "click", "greenlet", "logging", "os", "psycopg", "random", "rich", "select", "selectors",
     "socket", "sqlalchemy", "sqlite3", "ssl", "structlog", "subprocess", "threading", "time", "twisted",
 }  # fmt: skip
 # An instant is an argument; who would ask the calendar for it calls one of these.

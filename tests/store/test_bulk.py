@@ -160,7 +160,7 @@ def test_what_is_sent_together_is_counted_and_read_after_its_end(connection: Con
     with to.together():
         to.insert(drawer, COLUMNS, [row(1, big=1), row(2, big=2)])
         changed = to.update(drawer, ("k",), ("big",), [(1, 10), (9, 90)])
-    with to.pipeline():
+    with to.together():
         first = to.select(drawer, ("k", "big"), "k {any}", [1])
         found = to.select(drawer, ("k", "big"), "k {any}", [1, 2])
     assert changed.rowcount == 1
