@@ -70,12 +70,12 @@ def _exchange(
         for sql, name in fresh.items():
             pgconn.send_prepare(name, sql.encode())
         for each in statements:
-            name = names.get(each.sql) or fresh.get(each.sql)
+            prepared = names.get(each.sql) or fresh.get(each.sql)
             values = [parameter.encode() for parameter in each.parameters]
-            if name is None:
+            if prepared is None:
                 pgconn.send_query_params(each.sql.encode(), values, result_format=pq.Format.BINARY)
             else:
-                pgconn.send_query_prepared(name, values, result_format=pq.Format.BINARY)
+                pgconn.send_query_prepared(prepared, values, result_format=pq.Format.BINARY)
         pgconn.pipeline_sync()
         while pgconn.flush():
             if (yield Wait.RW) & Ready.R:
