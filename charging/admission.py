@@ -9,7 +9,7 @@ from charging import rating
 from charging.addresses import NO_ADDRESSES, Addresses, Leases
 from charging.book import Book, Opening
 from charging.buckets import Rated, read_rated
-from charging.enforcement import EXHAUSTED, at_maximum, hold_next, profile_of
+from charging.enforcement import EXHAUSTED, at_maximum, hold_next, paid_until, profile_of
 from charging.plan import Instant, Plan, Profile
 from charging.session import PROVISIONAL_MS, Session, Wanted
 from charging.tariff import Position, in_steps, quota, reach
@@ -110,7 +110,7 @@ def admit(book: Book, login: Login, now: Instant, leases: Leases | None = None) 
         session.wanted,
         profile,
         session.interval_seconds,
-        _time_limit(profile, login.expires_at, now),
+        _time_limit(book, session, profile, login.expires_at, now),
         _paid_seconds(book, session, plan, now),
         addresses,
     )
@@ -155,7 +155,7 @@ def _still(book: Book, session: Session, login: Login, now: Instant, leases: Lea
         session.wanted,
         profile,
         session.interval_seconds,
-        _time_limit(profile, login.expires_at, now),
+        _time_limit(book, session, profile, login.expires_at, now),
         _paid_seconds(book, session, book.plans(session.plan_version_id), now),
         leases.held_by(session.account_id, session.root_id, login.own_addresses),
     )
@@ -222,8 +222,14 @@ def _open(book: Book, login: Login, plan: Plan, now: Instant) -> Session:
     )
 
 
-def _time_limit(profile: Profile, expires_at: Instant | None, now: Instant) -> int | None:
+def _time_limit(book: Book, session: Session, profile: Profile, expires_at: Instant | None, now: Instant) -> int | None:
     limits = [] if profile.session_timeout_seconds is None else [profile.session_timeout_seconds]
+    plan = book.plans(session.plan_version_id)
+    if session.wanted == "full" and plan.exhausted.action == "disconnect" and not book.is_plain(plan):
+        # Where time alone ends it, the NAS is told when.
+        until = paid_until(book, session, plan, now)
+        if until is not None:
+            limits.append(max(1, (until - now) // 1000))
     if expires_at is not None:
         limits.append(max(1, (expires_at - now) // 1000))
     return min(limits, default=None)

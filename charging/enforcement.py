@@ -64,6 +64,16 @@ def hold_next(book: Book, session: Session, plan: Plan, now: Instant) -> bool:
     return not (coverage.refused or nothing_covered(plan, want, coverage.uncovered))
 
 
+def paid_until(book: Book, session: Session, plan: Plan, now: Instant) -> Instant | None:
+    """When the first change of prices and buckets comes from which nothing pays any more; None: not within days."""
+    want = slice_of(plan, session.interval_seconds)
+    rated = read_rated(session.rated)
+    for at, coverage in rating.after_changes(book, session, plan, want, rated, now):
+        if coverage.refused or nothing_covered(plan, want, coverage.uncovered):
+            return at
+    return None
+
+
 def nothing_covered(plan: Plan, want: Usage, uncovered: Usage) -> bool:
     """Was nothing at all granted of something that the plan charges?"""
     want = charged_part(plan, want)

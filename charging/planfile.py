@@ -274,9 +274,9 @@ def _allowances(plan: Table, sale: _Sale) -> tuple[Allowance, ...]:
 
 
 def _rates(plan: Table, sale: _Sale) -> tuple[Rate, ...]:
-    found: list[Rate] = []
+    found: dict[int, Rate] = {}
     names: set[str] = set()
-    for table in plan.array("rate"):
+    for index, table in enumerate(plan.array("rate")):
         rate = _rate(table, sale)
         table.finish()
         if rate is None:
@@ -286,7 +286,7 @@ def _rates(plan: Table, sale: _Sale) -> tuple[Rate, ...]:
         if rate.name:
             names.add(rate.name)
         # The same use would be paid twice, or the second line never be asked.
-        for other_index, other in enumerate(found):
+        for other_index, other in found.items():
             same = other.unit == rate.unit and (
                 other.direction == rate.direction or "total" in {other.direction, rate.direction}
             )
@@ -296,8 +296,8 @@ def _rates(plan: Table, sale: _Sale) -> tuple[Rate, ...]:
                     f"rate[{other_index}] prices {other.direction + ' ' if rate.unit == 'octets' else ''}{what} already"
                 )
                 table.fault("direction" if "direction" in table.values else None, f"{also}; leave one of the two")
-        found.append(rate)
-    return tuple(found)
+        found[index] = rate
+    return tuple(found.values())
 
 
 def _conditions(rate: Rate) -> tuple[object, ...]:

@@ -9,7 +9,7 @@ then charged by the lines and buckets of its moment.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -26,6 +26,8 @@ from charging.zone import Place
 MOST_SPLIT_MS: Final = 40 * 86_400_000
 #: How far `seconds_paid` looks ahead.
 FURTHEST_MS: Final = 35 * 86_400_000
+#: So many changes are looked at for the end of what is paid.
+_CHANGES_AHEAD: Final = 8
 #: What was used longer ago is counted in the period of that time ago.
 LATEST_COUNT_MS: Final = 35 * 86_400_000
 
@@ -120,6 +122,20 @@ def hold(book: Book, session: Session, plan: Plan, want: Usage, rated: dict[int,
         if dearer.money > present.money:
             return dearer._replace(uncovered=present.uncovered, refused=present.refused)
     return present
+
+
+def after_changes(
+    book: Book, session: Session, plan: Plan, want: Usage, rated: dict[int, Rated], now: Instant
+) -> Iterator[tuple[Instant, Coverage]]:
+    """What would cover a session's slice after each of the next changes of prices and buckets."""
+    tab = Tab(book, session, plan, now, rated, unheld=True)
+    tab.own = {charge.bucket_id: charge.held for charge in book.charges_of(session)}
+    at = now
+    for _ in range(_CHANGES_AHEAD):
+        at = _next_change(plan, tab.scopes, at)
+        if at >= now + FURTHEST_MS:
+            return
+        yield at, tab.cover(want, at)[0]
 
 
 def seconds_paid(book: Book, session: Session, plan: Plan, rated: dict[int, Rated], now: Instant) -> int:

@@ -107,6 +107,8 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
     else:
         if session.wanted == "full" and not hold_next(book, session, plan, now):
             exhaust(book, session, plan, now)
+        elif session.wanted == "exhausted" and not book.is_plain(plan):
+            reconsider(book, "another time", now)  # a window has opened, a day or a month begun
         cover_again(book, now)
         if now - session.posted_at >= POSTING_MS:
             book.post(session, now)

@@ -217,12 +217,13 @@ def test_the_examples_of_the_documentation_load(example: str) -> None:
 
 def test_the_documentation_names_every_key() -> None:
     """The keys are those that an unknown key is answered with."""
-    text = MINIMAL + "[[plan.x.allowance]]\nzzz=1\n[[plan.x.rate]]\nzzz=1\n[plan.x.exhausted]\nzzz=1\n"
+    text = MINIMAL + "[[plan.x.allowance]]\nzzz=1\n[[plan.x.rate]]\nzzz=1\n[[plan.x.rate.tier]]\nzzz=1\n"
+    text += "[plan.x.exhausted]\nzzz=1\n[window.w]\nzzz=1\n[zone.z]\nzzz=1\n"
     text = text.replace("[plan.x]\n", "zzz=1\n[plan.x]\nzzz=1\n")
     with pytest.raises(PlanFileError) as caught:
         load(text)
     listed = [problem.split("known here are ")[1] for problem in caught.value.problems if "known here" in problem]
-    assert len(listed) == 5
+    assert len(listed) == 8
     keys = {key for line in listed for key in line.split(", ")}
     documented = set(re.findall(r"`([a-z_]+)`", DOCS.read_text()))
     assert keys <= documented, keys - documented

@@ -233,6 +233,26 @@ def test_by_day_a_bucket_for_the_night_admits_nobody(house: Callable[..., House]
     assert home.login("bob").wanted == "full"
 
 
+def test_an_exhausted_session_is_restored_when_the_night_begins(house: Callable[..., House]) -> None:
+    home = house(NIGHT, at="2026-09-21T21:30")
+    session = home.login("alice")
+    assert session.wanted == "exhausted"
+    home.now = instant("2026-09-21T21:45")
+    home.report(session, "interim", 1_000, 900)
+    assert home.wanted(session)[0] == "exhausted"
+    home.now = instant("2026-09-21T22:00")
+    home.report(session, "interim", 2_000, 1800)
+    assert home.wanted(session)[0] == "full"
+
+
+def test_the_nas_is_told_when_time_alone_ends_a_session(house: Callable[..., House]) -> None:
+    night = NIGHT[: NIGHT.index("[exhausted]")]
+    home = house(night, at="2026-09-22T03:00")
+    assert home.login("alice").time_limit_seconds == 3 * 3600
+    home.pay(1_000_000)  # by day there is money
+    assert home.login("bob").time_limit_seconds is None
+
+
 FAMILY = """
 [[allowance]]
 name = "family"
