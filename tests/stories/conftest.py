@@ -67,11 +67,12 @@ class Aaa:
 class ServerProcess:
     """`aaa serve` in a process of its own, on 127.0.0.1."""
 
-    def __init__(self, aaa: Aaa, folder: Path, auth_port: int, acct_port: int) -> None:
+    def __init__(self, aaa: Aaa, folder: Path, auth_port: int, acct_port: int, more: tuple[str, ...] = ()) -> None:
         self.aaa = aaa
         self.auth_port = auth_port
         self.acct_port = acct_port
         self.log_file = folder / "serve.log"
+        self._more = more
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -90,7 +91,7 @@ class ServerProcess:
         """Start it and wait until both ports answer Status-Server."""
         arguments = [
             sys.executable, "-m", "cli.main", *self.aaa.options, "serve", "--listen", "127.0.0.1",
-            "--auth-port", str(self.auth_port), "--acct-port", str(self.acct_port),
+            "--auth-port", str(self.auth_port), "--acct-port", str(self.acct_port), *self._more,
         ]  # fmt: skip
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(

@@ -4,6 +4,7 @@ whoever has no right certificate gets nowhere."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import ssl
@@ -77,11 +78,9 @@ def site(
     aaa = Aaa(f"sqlite:///{folder / 'test.db'}", folder)
     certificates = folder / "certificates"
     said = aaa("certificate", "init", HOST, "--folder", str(certificates))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
     keys = [line for line in said.splitlines() if line.startswith("eap_")]
     config = folder / "aaa.toml"
-    config.write_text("\n".join([*keys, f"radsec_port = {port}"]) + "\n", encoding="utf-8")
+    config.write_text("\n".join(keys) + "\n", encoding="utf-8")
     aaa.options[:0] = ["--config", str(config)]
     for name in ("proxy", "bras-2", "bras-3", "stranger"):
         aaa("certificate", "issue", name, "--nas", "--folder", str(certificates), "--out", str(certificates))
@@ -104,10 +103,12 @@ def site(
             "subscriber", "add", name, "--plan", "prepaid-50", "--password-stdin", "--max-sessions", "9", stdin=PASSWORD
         )
     aaa("subscriber", "add", "carol", "--plan", "small", "--password-stdin", stdin=PASSWORD)
-    server = ServerProcess(aaa, folder, *free_udp_ports(2))
+    server = ServerProcess(aaa, folder, *free_udp_ports(2), more=("--radsec-port", "0"))
     server.start()
     try:
-        yield Site(server, port, certificates, free_udp_ports)
+        found = re.search(r"type='TCP', host='127.0.0.1', port=(\d+)", server.log)
+        assert found is not None, server.log
+        yield Site(server, int(found[1]), certificates, free_udp_ports)
     finally:
         server.kill()
 
