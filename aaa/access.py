@@ -94,16 +94,21 @@ def accept(admitted: Admitted, dialect: Dialect, token: bytes, own: tuple[Attrib
     # Where the NAS can not move a Session-Timeout later, one for the balance's sake would outlive a top-up.
     if admitted.paid_seconds is not None and dialect.session_timeout_extendable:
         limits.append(admitted.paid_seconds)
+    if admitted.cap_seconds is not None:
+        limits.append(admitted.cap_seconds)
     attributes: list[Attribute] = [("Class", token)]
     if limits and min(limits) <= _LONGEST_SECONDS:
         attributes.append(("Session-Timeout", min(limits)))
     attributes.append(("Acct-Interim-Interval", admitted.interim_interval_seconds))
-    words = profile_words(dialect, admitted.profile, own, own_wins=admitted.wanted == "full")
+    own_wins = admitted.wanted == "full" and not admitted.paced
+    words = profile_words(dialect, admitted.profile, own, own_wins=own_wins)
     addresses = address_words(admitted.addresses)
     if addresses:
         words = not_in(addresses, words)
         attributes.extend(addresses)
     attributes.extend(words)
+    if admitted.limit_octets is not None and dialect.quota is not None:
+        attributes.extend(dialect.quota(admitted.limit_octets))
     return attributes
 
 

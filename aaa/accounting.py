@@ -7,7 +7,7 @@ from ipaddress import IPv6Address
 from typing import Final, NamedTuple
 
 from aaa.messages import port_of, text
-from aaa.nas import Nas
+from aaa.nas import OCTETS_IN, Nas
 from aaa.realms import NO_REALMS, Realms
 from aaa.tokens import read_token
 from aaa.wire import Malformed, Packet
@@ -19,6 +19,7 @@ NAS_PORT: Final = 5
 FRAMED_IP_ADDRESS: Final = 8
 CLASS: Final = 25
 CALLED_STATION_ID: Final = 30
+VENDOR_SPECIFIC: Final = 26
 CALLING_STATION_ID: Final = 31
 ACCT_STATUS_TYPE: Final = 40
 ACCT_DELAY_TIME: Final = 41
@@ -43,6 +44,18 @@ CLOCK_SKEW_MS: Final = 300_000
 _LONGEST_DELAY_SECONDS: Final = 86_400
 
 
+#: How equipment marks the record of a service in a session (vendor, type, beginning): Cisco-Service-Info, a
+#: Cisco-AVPair that names the parent, ERX-Service-Session.
+_SERVICE_MARKS: Final = ((9, 251, b""), (9, 1, b"parent-session-id="), (4874, 83, b""))
+
+
+class Beside(NamedTuple):
+    """A record of the level that is not charged here: of a service beside its session's, or the other way round. What it
+    counts, the other level counts too."""
+
+    nas_id: int
+
+
 class Restart(NamedTuple):
     """Accounting-On or -Off: all sessions of this NAS that are older have ended."""
 
@@ -60,7 +73,7 @@ def report_of(
     received_at: Instant,
     token_keys: Sequence[bytes],
     realms: Realms = NO_REALMS,
-) -> Report | Restart:
+) -> Report | Restart | Beside:
     """Read a verified Accounting-Request. Malformed where an attribute has the wrong length or one is missing that
     every report needs."""
     # One walk over the raw attributes: the hottest path of the server.
@@ -79,10 +92,17 @@ def report_of(
     if status in _RESTARTS:
         # Sessions are told old or new by our clock: what is ahead of it would end those that began since.
         return Restart(nas.nas_id, source, _RESTARTS[status], min(event_at, received_at), received_at)
+    if nas.reports_services and _is_of_service(packet) != (nas.counter_level == "service"):
+        return Beside(nas.nas_id)
     input_octets = _octets(seen, ACCT_INPUT_OCTETS, ACCT_INPUT_GIGAWORDS)
     output_octets = _octets(seen, ACCT_OUTPUT_OCTETS, ACCT_OUTPUT_GIGAWORDS)
     # RFC 2866: Input is what the port received from the subscriber. Some equipment has it the other way round.
     up, down = (output_octets, input_octets) if nas.counters_reversed else (input_octets, output_octets)
+    gigawords = ACCT_INPUT_GIGAWORDS in seen or ACCT_OUTPUT_GIGAWORDS in seen
+    if nas.counter_unit != "octets" or nas.counter_bits is not None:
+        up, down = _as_counted(up, nas), _as_counted(down, nas)
+        # Nobody waits for 2^32 kB: such a counter does not wrap.
+        gigawords = nas.counter_unit != "octets" or nas.counter_bits == 64
     calling, called = get(CALLING_STATION_ID), get(CALLED_STATION_ID)
     username = text(get(USER_NAME, b""))
     return Report(
@@ -95,7 +115,7 @@ def report_of(
         up,
         down,
         _number(ACCT_SESSION_TIME, get(ACCT_SESSION_TIME)),
-        ACCT_INPUT_GIGAWORDS in seen or ACCT_OUTPUT_GIGAWORDS in seen,
+        gigawords,
         event_at,
         exact,
         received_at,
@@ -104,7 +124,27 @@ def report_of(
         port_of(get(NAS_PORT_ID), get(NAS_PORT)),
         _address(get(FRAMED_IP_ADDRESS), get(FRAMED_IPV6_ADDRESS)),
         text(called) if called else "",
+        nas.means,
+        nas.counters_delta,
     )
+
+
+def _as_counted(counter: int | None, nas: Nas) -> int | None:
+    """A counter in octets, as its people say that this NAS counts."""
+    if counter is None:
+        return None
+    return (counter & 0xFFFFFFFF if nas.counter_bits == 32 else counter) * OCTETS_IN[nas.counter_unit]
+
+
+def _is_of_service(packet: Packet) -> bool:
+    """Is this the record of a service within a session? Such equipment marks it so (RFC 2865 section 5.26)."""
+    for kind, value in packet.attributes:
+        if kind == VENDOR_SPECIFIC and len(value) > 6:
+            vendor = int.from_bytes(value[:4], "big")
+            for number, inner, begins in _SERVICE_MARKS:
+                if vendor == number and value[4] == inner and value[6:].startswith(begins):
+                    return True
+    return False
 
 
 def _number(kind: int, value: bytes | None) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Final, NamedTuple
 
@@ -17,17 +18,18 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from aaa import reply_attributes
-from aaa.dialects import dialect
+from aaa.dialects import Dialect, dialect
 from aaa.keyring import KeyRing, KeyRingError, nas_secret, subscriber_nt_hash, subscriber_password, subscriber_totp
-from aaa.nas import Nas, over_tls, source_over_tls
+from aaa.nas import Nas, Wish, over_tls, source_over_tls
 from aaa.passwords import Credential
+from aaa.standing import REMEMBERED_MS, Observation, standing
 from aaa.subscriber import Subscriber
 from charging.addresses import NO_ADDRESSES, Addresses
 from charging.batching import Batches, QueueFull, Run
 from charging.conditions import NO_CONDITIONS, Conditions, from_text
 from charging.database import reading
 from charging.plan import Instant, from_json
-from charging.tables import nas, plan, plan_version, subscriber
+from charging.tables import nas, nas_observation, plan, plan_version, subscriber
 from charging.writer import LOOK_MS, DatabaseUnavailable
 
 #: Addresses remembered for prefixes; a prefix may be large.
@@ -50,6 +52,7 @@ class NasDirectory:
         self._by_id: dict[int, Nas] = {}
         self._networks: list[tuple[IPv4Network | IPv6Network, Nas]] = []
         self._by_address: dict[str, Nas | None] = {}
+        self._seen: dict[tuple[int, str], list[Observation]] = {}
         self._proven: dict[tuple[int, str], bytes] = {}
         self._over_tls: dict[str, Nas] = {}
         self._by_certificate: dict[str, Nas] = {}
@@ -73,7 +76,7 @@ class NasDirectory:
         try:
             return known[address]
         except KeyError:
-            found = self._search(address)
+            found = self._as_seen(address, self._search(address))
             if len(known) >= _MOST_ADDRESSES:
                 known.clear()
             known[address] = found
@@ -93,9 +96,13 @@ class NasDirectory:
         """The sources over TLS whose NASes take CoA elsewhere: at an address of their own, over UDP."""
         return self._commanded_by_udp
 
-    def refresh(self) -> None:
-        """Read the table again if it has changed. A row that can not be used is logged and left out."""
+    def refresh(self, now: Instant = 0) -> None:
+        """Read the table again if it has changed, and what has been seen of NASes, but for what is too old at `now`. A row
+        that can not be used is logged and left out."""
         with reading(self._engine) as connection:
+            seen = observations(connection, now)
+            if seen != self._seen:
+                self._seen, self._by_address = seen, {}
             # The newest alone would hide a change from a machine whose clock is behind; the sum moves with every row.
             revised_at = nas.c.revised_at
             revision = tuple(connection.execute(select(func.count(), func.max(revised_at), func.sum(revised_at))).one())
@@ -132,11 +139,20 @@ class NasDirectory:
             return self._over_tls.get(address)
         return next((each for network, each in self._networks if parsed in network), None)
 
+    def _as_seen(self, address: str, found: Nas | None) -> Nas | None:
+        """With the means that are left to the NAS at this address."""
+        seen = () if found is None else self._seen.get((found.nas_id, address), ())
+        if found is None or not seen:
+            return found
+        stands = standing(dialect(found.dialect), found.enforcement_class, found.coa_port, seen)
+        return replace(found, means=stands.means)
+
     def _nas_of(self, row: Any) -> Nas | None:
         try:
             if row.network is not None:
                 ip_network(row.network)
             speaks = dialect(row.dialect)
+            coa_port = speaks.coa_port if row.coa_port is None else row.coa_port
             sealed = [row.secret_sealed, row.previous_secret_sealed]
             return Nas(
                 nas_id=row.nas_id,
@@ -145,9 +161,19 @@ class NasDirectory:
                 secrets=tuple(self._keys.open(nas_secret(row.name), each) for each in sealed if each is not None),
                 dialect=row.dialect,
                 coa_address=row.coa_address,
-                coa_port=speaks.coa_port if row.coa_port is None else row.coa_port,
+                coa_port=coa_port,
                 require_message_authenticator=row.require_message_authenticator,
                 limit_proxy_state=row.limit_proxy_state,
+                counter_unit=speaks.counter_unit if row.counter_unit is None else row.counter_unit,
+                counters_delta=speaks.counters_delta if row.counters_delta is None else row.counters_delta,
+                counter_bits=speaks.counter_bits if row.counter_bits is None else row.counter_bits,
+                reports_services=speaks.reports_services or row.counter_level is not None,
+                counter_level="session" if row.counter_level is None else row.counter_level,
+                enforcement_class=row.enforcement_class,
+                means=standing(speaks, row.enforcement_class, coa_port, ()).means,
+                coa_message_authenticator=row.coa_message_authenticator
+                or wish(speaks, usual=speaks.message_authenticator),
+                coa_event_timestamp=row.coa_event_timestamp or wish(speaks, usual=speaks.event_timestamp),
                 counters_reversed=speaks.counters_reversed if row.counters_reversed is None else row.counters_reversed,
                 on_database_down=row.on_database_down,
                 mac_authentication=row.mac_authentication,
@@ -157,6 +183,23 @@ class NasDirectory:
         except (KeyRingError, ValueError) as error:
             _log.error("nas-unusable", nas=row.name, problem=str(error))
             return None
+
+
+def observations(connection: Connection, now: Instant) -> dict[tuple[int, str], list[Observation]]:
+    """What was seen of NASes and still counts at `now`, by NAS and source address, the newest last."""
+    c = nas_observation.c
+    chosen = select(c.nas_id, c.nas_address, c.what, c.count, c.first_at, c.last_at).order_by(c.last_at)
+    found: dict[tuple[int, str], list[Observation]] = {}
+    for nas_id, *row in connection.execute(chosen.where(c.last_at > now - REMEMBERED_MS)):
+        each = Observation(*row)
+        if each.counts:
+            found.setdefault((nas_id, each.nas_address), []).append(each)
+    return found
+
+
+def wish(speaks: Dialect, *, usual: bool) -> Wish:
+    """Whether commands carry something, as the dialect says it."""
+    return "auto" if speaks.wishes_unknown else "yes" if usual else "no"
 
 
 class SubscriberDirectory:

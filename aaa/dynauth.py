@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Final, Protocol, cast
 
@@ -216,7 +216,7 @@ class Ports:
         under_way = port.identifiers[destination].under_way[identifier]
         exchange = again(under_way.exchange, self._now(), self._chance.random())
         if exchange is None:
-            self._finish(port, destination, identifier).callback(NO_ANSWER)
+            self._finish(port, destination, identifier).callback(replace(NO_ANSWER, packets=under_way.exchange.sent))
             return
         under_way.exchange = exchange
         under_way.timer = self._call_when_due(port, destination, exchange)

@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from aaa import access, reply_attributes
-from aaa.accounting import Restart, report_of
+from aaa.accounting import Beside, Restart, report_of
 from aaa.attempts import Attempts
 from aaa.dialects import dialect, limits
 from aaa.directory import NasDirectory, SubscriberDirectory
@@ -228,6 +228,9 @@ async def _record(
     services: Services, packet: Packet, nas: Nas, secret: bytes, received_at: Instant, datagram: Datagram
 ) -> bytes | None:
     report = report_of(packet, nas, datagram.address, received_at, services.token_keys, services.realms)
+    if isinstance(report, Beside):
+        services.log.debug("record-beside", nas=nas.name)
+        return reply(Code.ACCOUNTING_RESPONSE, packet, (), secret, message_authenticator=False)
     try:
         outcome = await services.writer.submit(NasRestart(*report) if isinstance(report, Restart) else report)
     except (DatabaseUnavailable, QueueFull):
@@ -641,6 +644,7 @@ def _login(request: AccessRequest, subscriber: Subscriber, expires_at: Instant |
         device_key=device_key(nas.nas_id, source, request.nas_port_id, request.calling_station),
         calling_station=request.calling_station,
         nas_port_id=request.nas_port_id,
+        means=nas.means,
         again=dialect(nas.dialect).capability == "reauthenticate",
         nas_group=nas.nas_group,
         called_station=request.called_station,

@@ -12,11 +12,14 @@ from typing import Any, Final, Literal, NamedTuple
 from sqlalchemy import Connection, Row, Select, case, delete, func, insert, select, update
 
 from aaa import reply_attributes
+from aaa.dialects import dialect
 from aaa.dialects import names as dialect_names
+from aaa.directory import observations
 from aaa.keyring import KeyRing, nas_secret, subscriber_nt_hash, subscriber_password, subscriber_totp
-from aaa.nas import OnDatabaseDown, RequireMessageAuthenticator
+from aaa.nas import CounterLevel, CounterUnit, OnDatabaseDown, RequireMessageAuthenticator, Wish
 from aaa.passwords import Credential, Kept
 from aaa.reply_attributes import Texts
+from aaa.standing import EnforcementClass, Observation, Standing, refused, standing
 from charging import catalogue, pools
 from charging.addresses import KINDS, Addresses
 from charging.catalogue import NewAccount, Status, in_parts
@@ -25,7 +28,7 @@ from charging.notices.contact import UNKNOWN, Contact
 from charging.payment import Grant
 from charging.plan import Instant
 from charging.settle import Cut
-from charging.tables import account, nas, session, subscriber
+from charging.tables import account, nas, nas_observation, session, subscriber
 from charging.transaction import settle_in
 
 #: Any word list of an attacker begins with these.
@@ -62,6 +65,13 @@ class NasSettings:
     limit_proxy_state: bool = True
     counters_reversed: bool | None = None
     """None: as the dialect says."""
+    counter_unit: CounterUnit | None = None
+    counters_delta: bool | None = None
+    counter_bits: int | None = None
+    counter_level: CounterLevel | None = None
+    enforcement_class: EnforcementClass | None = None
+    coa_message_authenticator: Wish | None = None
+    coa_event_timestamp: Wish | None = None
     on_database_down: OnDatabaseDown = "spool"
     mac_authentication: bool = False
     nas_group: str = ""
@@ -79,6 +89,16 @@ class NasLine(NamedTuple):
     created_at: Instant
     revised_at: Instant
     live_sessions: int
+    late_sessions: int
+    """Live ones that were asked to report more often, and do not."""
+    seen: tuple[Observation, ...]
+
+    @property
+    def standing(self) -> Standing:
+        """What it can be made to do now."""
+        speaks = dialect(self.settings.dialect)
+        port = speaks.coa_port if self.settings.coa_port is None else self.settings.coa_port
+        return standing(speaks, self.settings.enforcement_class, port, self.seen)
 
 
 def canonical_network(text: str) -> str:
@@ -140,6 +160,7 @@ def add_nas(connection: Connection, keys: KeyRing, settings: NasSettings, secret
     if connection.execute(select(nas.c.nas_id).where(nas.c.name == settings.name)).first() is not None:
         raise RegistryError(f"there is a NAS {settings.name!r} already; change it with: aaa nas set {settings.name}")
     _is_known_by_its_own(connection, settings)
+    _class_is_possible(settings)
     row = _nas_values(settings) | {
         "secret_sealed": keys.seal(nas_secret(settings.name), secret.encode()),
         "created_at": now,
@@ -161,6 +182,9 @@ def change_nas(
     accepted, until a later change says `forget_previous`."""
     before = nas_named(connection, settings.name)
     _is_known_by_its_own(connection, settings)
+    _class_is_possible(settings)
+    # What was seen of it, it did with other settings: it is believed again.
+    connection.execute(delete(nas_observation).where(nas_observation.c.nas_id == before.nas_id))
     values = _nas_values(settings) | {"revised_at": _next_revision(connection, now)}
     if secret is not None:
         assert keys is not None
@@ -204,6 +228,7 @@ def remove_nas(connection: Connection, name: str, *, with_live_sessions: bool) -
     found = nas_named(connection, name)
     if found.live_sessions and not with_live_sessions:
         raise RegistryError(f"NAS {name!r} has {found.live_sessions} live sessions; wait for their end, or add --force")
+    connection.execute(delete(nas_observation).where(nas_observation.c.nas_id == found.nas_id))
     connection.execute(delete(nas).where(nas.c.nas_id == found.nas_id))
 
 
@@ -212,37 +237,55 @@ def open_secret(keys: KeyRing, line: NasLine) -> str:
     return keys.open(nas_secret(line.settings.name), line.secret_sealed).decode("utf-8", "backslashreplace")
 
 
-def nas_named(connection: Connection, name: str) -> NasLine:
-    """A NAS; RegistryError, with the name that was meant, where there is none."""
+def nas_named(connection: Connection, name: str, now: Instant = 0) -> NasLine:
+    """A NAS, and what was seen of it and still counts at `now`; RegistryError, with the name that was meant, where there is none."""
     row = connection.execute(_nas_lines().where(nas.c.name == name)).first()
     if row is None:
         known = connection.execute(select(nas.c.name).order_by(nas.c.name)).scalars().all()
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "see: aaa nas list"
         raise RegistryError(f"there is no NAS {name!r}; {hint}")
-    return _nas_line(row)
+    return _nas_line(row, _seen(connection, now))
 
 
-def all_nases(connection: Connection) -> list[NasLine]:
-    """Every NAS, by name."""
-    return [_nas_line(row) for row in connection.execute(_nas_lines().order_by(nas.c.name))]
+def all_nases(connection: Connection, now: Instant = 0) -> list[NasLine]:
+    """Every NAS, by name, with what was seen of it and still counts at `now`."""
+    seen = _seen(connection, now)
+    return [_nas_line(row, seen) for row in connection.execute(_nas_lines().order_by(nas.c.name))]
+
+
+def _seen(connection: Connection, now: Instant) -> dict[int, list[Observation]]:
+    by_nas: dict[int, list[Observation]] = {}
+    for (nas_id, _), each in sorted(observations(connection, now).items()):
+        by_nas.setdefault(nas_id, []).extend(each)
+    return by_nas
 
 
 def _nas_lines() -> Select[Any]:
     live = select(func.count()).where(session.c.nas_id == nas.c.nas_id, session.c.closed_at.is_(None))
-    return select(nas, live.scalar_subquery().label("live_sessions"))
+    late = live.where(
+        session.c.asked_interval_seconds > 0, session.c.interval_seconds > 2 * session.c.asked_interval_seconds
+    )
+    return select(nas, live.scalar_subquery().label("live_sessions"), late.scalar_subquery().label("late_sessions"))
 
 
-def _nas_line(row: Row[Any]) -> NasLine:
+def _nas_line(row: Row[Any], seen: Mapping[int, Sequence[Observation]]) -> NasLine:
     settings = NasSettings(**{name: getattr(row, name) for name in NasSettings.__slots__})
     return NasLine(
         row.nas_id, settings, row.secret_sealed, row.previous_secret_sealed, row.created_at, row.revised_at,
-        row.live_sessions,
+        row.live_sessions, row.late_sessions, tuple(seen.get(row.nas_id, ())),
     )  # fmt: skip
 
 
 def _nas_values(settings: NasSettings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in NasSettings.__slots__}
+
+
+def _class_is_possible(settings: NasSettings) -> None:
+    if settings.enforcement_class is not None:
+        why_not = refused(dialect(settings.dialect), settings.enforcement_class)
+        if why_not is not None:
+            raise RegistryError(why_not)
 
 
 def _is_known_by_its_own(connection: Connection, settings: NasSettings) -> None:

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 
-from aaa.accounting import Restart, report_of
+from aaa.accounting import Beside, Restart, report_of
 from aaa.directory import NasDirectory
 from aaa.realms import NO_REALMS, Realms
 from aaa.segments import Record
@@ -199,6 +199,8 @@ class Replay:
             report = report_of(packet, nas, record.address, record.received_at, self._token_keys, self._realms)
         except Malformed as problem:
             self._put_aside(open_, record, problem.reason, problem.detail)
+            return None
+        if isinstance(report, Beside):
             return None
         return NasRestart(*report) if isinstance(report, Restart) else report
 

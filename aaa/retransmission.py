@@ -4,7 +4,7 @@ chance are arguments. A repetition is the same bytes, so that the NAS can tell i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from aaa.wire import Code, Malformed, parse, verify_reply
@@ -26,6 +26,8 @@ class Answer:
 
     kind: Literal["ack", "nak", "no-answer"]
     error_cause: int | None = None
+    packets: int = field(default=0, compare=False)
+    """How often the request went out until then."""
 
     def __str__(self) -> str:
         return self.kind if self.error_cause is None else f"{self.kind}-{self.error_cause}"
@@ -73,9 +75,9 @@ def answer(exchange: Exchange, datagram: bytes) -> Answer | None:
     if not verify_reply(reply, exchange.request, exchange.secret):
         return None
     if reply.code in _ACKS:
-        return ACK
+        return replace(ACK, packets=exchange.sent)
     cause = reply.first(_ERROR_CAUSE)
-    return Answer("nak", int.from_bytes(cause, "big") if cause is not None and len(cause) == 4 else None)
+    return Answer("nak", int.from_bytes(cause, "big") if cause is not None and len(cause) == 4 else None, exchange.sent)
 
 
 def _jittered(wait_ms: int, chance: float) -> int:

@@ -7,7 +7,8 @@ must wait (its NAS has enough to do, or does not answer) waits in the table, whe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache, partial
 from typing import Any, Final, Literal, NamedTuple, Protocol, cast
@@ -34,7 +35,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from aaa import dynauth, reply_attributes
-from aaa.dialects import Identity, change, dialect, identify
+from aaa.dialects import Dialect, Identity, change, dialect, identify
 from aaa.nas import RADSEC_SOURCE, Nas
 from aaa.reply_attributes import Texts, layered
 from aaa.retransmission import ALL_IN_ALL_MS, NO_ANSWER, Answer
@@ -42,10 +43,11 @@ from aaa.wire import Attribute, Code
 from charging.batching import Batches, QueueFull, Run
 from charging.bulk import sets
 from charging.database import reading
-from charging.enforcement import profile_of
+from charging.enforcement import DETAILS, NO_COA_PORT, TIMEOUT, previous_profile, profile_of
 from charging.plan import Instant, Plan
 from charging.session import Session
 from charging.settle import Close, CommandAcked, CommandFailed, Item, Outcome, Plans
+from charging.slices import ALL, LEAST_INTERVAL_SECONDS
 from charging.tables import command, session, subscriber
 from charging.writer import DatabaseUnavailable, DiskFailed
 
@@ -69,6 +71,14 @@ MOST_TRIES: Final = 5
 SESSION_CONTEXT_NOT_FOUND: Final = 503
 #: The answer of a NAS that can be told nothing and soon asks by itself.
 REAUTHENTICATION: Final = "reauthentication"
+#: A detail that this NAS has no words for: it stays as it is.
+NOTHING_TO_SAY: Final = "nothing-to-say"
+#: What a Session-Timeout is moved to when nothing but the plan limits a session any more (RADIUS has 32 bits).
+LONGEST_SECONDS: Final = 2**31 - 1
+#: NAS addresses whose way of being asked is remembered.
+MOST_FORMS: Final = 4096
+#: Error-Causes that may come of an attribute too many or one too few: with `auto` the other way is tried.
+FORM_REFUSED: Final = frozenset({401, 402, 404, 406})
 #: Error-Causes that find fault with how the session is named (RFC 5176 3.5).
 IDENTIFICATION_REFUSED: Final = frozenset({401, 402, 403, 404, 407})
 
@@ -176,6 +186,16 @@ class Result:
     answer: str | None
     sent_at: Instant | None
     at: Instant
+    packets: int = 0
+    answers: tuple[str, ...] = ()
+    """Of each request in turn."""
+
+
+class Form(NamedTuple):
+    """What a request carries for the NAS's sake."""
+
+    message_authenticator: bool
+    event_timestamp: bool
 
 
 @dataclass(slots=True)
@@ -200,18 +220,73 @@ class _Line:
 # --- decisions -----------------------------------------------------------------------------------------------------
 
 
-def order_of(claimed: Claimed, speaks: str) -> Order:
-    """How a command is said in a NAS's dialect. ValueError for a profile that can not be said at all."""
+def order_of(claimed: Claimed, speaks: str, now: Instant) -> Order | None:
+    """How a command is said in a NAS's dialect; None for a detail that it has no words for. ValueError for a profile that
+    can not be said at all."""
     disconnect = Order(Code.DISCONNECT_REQUEST)
-    if claimed.action == "disconnect" or claimed.session.acct_session_id is None:
+    at_nas, understands = claimed.session, dialect(speaks)
+    if claimed.action == "disconnect" or at_nas.acct_session_id is None:
         return disconnect
-    plan, wanted = claimed.plan, claimed.session.wanted
-    previous = plan.profile if wanted == "exhausted" else plan.exhausted.profile
-    # Who is slow because nothing is paid does not become fast by an attribute of his own.
-    own = reply_attributes.read(claimed.own) if wanted == "full" and claimed.own else ()
-    redirect = plan.exhausted.action == "redirect"
-    said = change(dialect(speaks), profile_of(plan, claimed.session), previous, redirect=redirect, own=own)
-    return disconnect if said is None else Order(Code.COA_REQUEST, said)
+    detail = at_nas.wanted == "full" and claimed.reason in DETAILS and at_nas.exhausted_at is None
+    if detail and understands.capability == "disconnect":
+        movable = claimed.reason == TIMEOUT and understands.session_timeout_extendable
+        return Order(Code.COA_REQUEST, (_timeout(understands, claimed, now),)) if movable else None
+    # Who is slow because nothing or little is paid does not become fast by an attribute of his own.
+    at_full_speed = at_nas.wanted == "full" and at_nas.pace_permille == ALL
+    own = reply_attributes.read(claimed.own) if at_full_speed and claimed.own else ()
+    said = change(
+        understands, profile_of(claimed.plan, at_nas), previous_profile(claimed.plan, at_nas),
+        redirect=claimed.plan.exhausted.action == "redirect" and at_nas.exhausted_at is not None, own=own,
+    )  # fmt: skip
+    if said is None:
+        return None if detail else disconnect
+    *before, last = said
+    return Order(Code.COA_REQUEST, (*before, _instead(last, _limits(understands, claimed, now))))
+
+
+def _limits(speaks: Dialect, claimed: Claimed, now: Instant) -> tuple[Attribute, ...]:
+    """What a CoA says beside the profile: how far the NAS lets the session go, for how long, and how often it reports."""
+    at_nas, plan = claimed.session, claimed.plan
+    words: list[Attribute] = []
+    if at_nas.limit_octets is not None and speaks.quota is not None:
+        counted = at_nas.octets_up + at_nas.octets_down if speaks.quota_counts_from_now else 0
+        offset = 0 if speaks.quota_counts_from_now else at_nas.offset_up + at_nas.offset_down
+        words += speaks.quota(max(at_nas.limit_octets - counted - offset, 1))
+    elif speaks.volume_by_coa:
+        words += speaks.no_volume_limit
+    if at_nas.wanted == "full" and at_nas.timeout_seconds is not None and speaks.session_timeout_extendable:
+        words += _timeout(speaks, claimed, now)
+    if speaks.interval_by_coa and plan.profile.interim_interval_seconds > LEAST_INTERVAL_SECONDS:
+        words.append(("Acct-Interim-Interval", profile_of(plan, at_nas).interim_interval_seconds))
+    return tuple(words)
+
+
+def _timeout(speaks: Dialect, claimed: Claimed, now: Instant) -> tuple[Attribute, ...]:
+    at_nas = claimed.session
+    limits = (at_nas.timeout_seconds, claimed.plan.profile.session_timeout_seconds)
+    seconds = min((each for each in limits if each is not None), default=LONGEST_SECONDS)
+    if speaks.session_timeout_counts_from_now and seconds != LONGEST_SECONDS:
+        seconds -= (now - (at_nas.started_at or at_nas.created_at)) // 1000
+    return (("Session-Timeout", max(1, min(seconds, LONGEST_SECONDS))),)
+
+
+def _instead(said: tuple[Attribute, ...], words: tuple[Attribute, ...]) -> tuple[Attribute, ...]:
+    """`said` with `words` in the place of attributes of the same name."""
+    names = {name for name, _ in words}
+    return (*(each for each in said if each[0] not in names), *words)
+
+
+def forms_of(nas: Nas, known: Form | None) -> tuple[Form, ...]:
+    """The ways to ask a NAS, the likeliest first. `known`: the one that it answered."""
+    if known is not None and _fits(nas, known):
+        return (known,)
+    all_forms = (Form(True, False), Form(False, False), Form(True, True), Form(False, True))
+    return tuple(form for form in all_forms if _fits(nas, form))
+
+
+def _fits(nas: Nas, form: Form) -> bool:
+    wishes = (nas.coa_message_authenticator, nas.coa_event_timestamp)
+    return all(wish == "auto" or (wish == "yes") == carries for wish, carries in zip(wishes, form, strict=True))
 
 
 def pick(candidates: Iterable[Candidate], free: Mapping[str, int], most: int) -> list[Candidate]:
@@ -386,13 +461,25 @@ def finish(connection: Connection, result: Result) -> None:
     connection.execute(
         update(command)
         .where(_leased(result.claimed))
-        .values(state=result.state, answer=result.answer, sent_at=result.sent_at, finished_at=result.at, lease_until=0)
+        .values(
+            state=result.state,
+            answer=result.answer,
+            sent_at=result.sent_at,
+            finished_at=result.at,
+            lease_until=0,
+            **_met(result),
+        )
     )
 
 
 def release(connection: Connection, result: Result) -> None:
     """Give the lease back: anybody may claim the command at once."""
-    connection.execute(update(command).where(_leased(result.claimed)).values(lease_until=0))
+    connection.execute(update(command).where(_leased(result.claimed)).values(lease_until=0, **_met(result)))
+
+
+def _met(result: Result) -> dict[str, Any]:
+    said = "".join(f"{each} " for each in result.answers)
+    return {"packets": command.c.packets + result.packets, "answers": command.c.answers.concat(said)}
 
 
 def _of_session() -> Any:
@@ -467,6 +554,8 @@ class Runner:
         self._in_flight: dict[tuple[int, int], Deferred[None]] = {}
         self._asking: set[Deferred[Answer]] = set()
         self._lines: dict[str, _Line] = {}
+        self._forms: OrderedDict[str, Form] = OrderedDict()
+        self._tries: dict[str, int] = {}
         self._polling = LoopingCall(self.wake)
         self._polling.clock = clock
         self._look: Deferred[None] | None = None
@@ -587,49 +676,90 @@ class Runner:
         if dialect(nas.dialect).capability == "reauthenticate":
             return Result(claimed, "acked", REAUTHENTICATION, None, now)
         if nas.coa_port == 0:
-            return Result(claimed, "failed", "no-coa-port", None, now)
+            return Result(claimed, "failed", NO_COA_PORT, None, now)
         try:
-            order = order_of(claimed, nas.dialect)
+            order = order_of(claimed, nas.dialect, now)
         except ValueError as error:
             _log.error("profile-not-sayable", plan=claimed.plan.name, dialect=nas.dialect, problem=str(error))
             return Result(claimed, "failed", "profile-not-sayable", None, now)
+        if order is None:
+            return Result(claimed, "acked", NOTHING_TO_SAY, None, now)
+        met: list[Answer] = []
         try:
             answer: Answer | None = None
             for attributes in order.packets:
                 # A NAK to one that is not the last changes nothing: what it takes away was not there.
-                answer = await self._ask(claimed, nas, order.code, attributes, line)
+                answer = await self._ask(claimed, nas, order.code, attributes, line, met)
                 if answer is None or answer.kind == "no-answer":
                     break
         except (CancelledError, dynauth.QueueFull):
             answer = None
+        packets, answers = sum(each.packets for each in met), tuple(map(str, met))
         if answer is None:
-            return Result(claimed, "released", None, None, self._now())
+            return Result(claimed, "released", None, None, self._now(), packets, answers)
         gone = answer.error_cause == SESSION_CONTEXT_NOT_FOUND and order.code == Code.DISCONNECT_REQUEST
         state: State = "acked" if answer.kind == "ack" or gone else "failed"
-        return Result(claimed, state, str(answer), now, self._now())
+        return Result(claimed, state, str(answer), now, self._now(), packets, answers)
 
     async def _ask(
-        self, claimed: Claimed, nas: Nas, code: Code, attributes: tuple[Attribute, ...], line: _Line
+        self, claimed: Claimed, nas: Nas, code: Code, attributes: tuple[Attribute, ...], line: _Line, met: list[Answer]
     ) -> Answer | None:
-        """The NAS's answer; asked once more by a smaller name where it found fault with the first. None: too late."""
-        speaks = dialect(nas.dialect)
+        """The NAS's answer; asked once more by a smaller name where it found fault with the first, and in another form
+        where nobody knows the right one. None: too late."""
+        address = nas.coa_address or claimed.session.nas_address
         answer: Answer | None = None
+        known = self._forms.get(address)
+        for form in self._in_turn(address, forms_of(nas, known)):
+            late, answer = await self._ask_so(claimed, nas, code, attributes, line, form, met, answer)
+            if late or answer is None:
+                return answer
+            if answer.kind == "ack" or answer.error_cause not in FORM_REFUSED | {None}:
+                self._remember(address, form)
+                return answer
+        if answer is not None and answer.kind == "no-answer":
+            self._forms.pop(address, None)  # perhaps it is another machine now
+        return answer
+
+    async def _ask_so(
+        self, claimed: Claimed, nas: Nas, code: Code, attributes: tuple[Attribute, ...], line: _Line, form: Form,
+        met: list[Answer], answer: Answer | None,
+    ) -> tuple[bool, Answer | None]:  # fmt: skip
+        """Whether it is too late to go on, and the newest answer."""
+        speaks = dialect(nas.dialect)
         for names in dict.fromkeys((speaks.identification, speaks.reduced_identification)):
             who = identify(names, claimed.identity)
             now = self._now()
             if not who or now + ALL_IN_ALL_MS > claimed.lease_until:
-                return answer
-            timestamp = now // 1000 if speaks.event_timestamp else None
-            asking = self._send(claimed, nas, code, (*who, *attributes), timestamp, line)
+                return True, answer
+            asking = self._send(claimed, nas, code, (*who, *attributes), form, line)
             self._asking.add(asking)
             try:
                 answer = await asking
             finally:
                 self._asking.discard(asking)
+            met.append(answer)
             self._heard(line, answer)
             if answer.error_cause not in IDENTIFICATION_REFUSED:
                 break
-        return answer
+        return False, answer
+
+    def _in_turn(self, address: str, forms: tuple[Form, ...]) -> Iterator[Form]:
+        """Beginning behind the one that was tried last: a silent NAS takes a command's whole time for one of them."""
+        begin = self._tries.get(address, 0)
+        for tried in range(len(forms)):
+            if len(forms) > 1:
+                if len(self._tries) >= MOST_FORMS:
+                    self._tries.clear()
+                self._tries[address] = begin + tried + 1
+            yield forms[(begin + tried) % len(forms)]
+
+    def _remember(self, address: str, form: Form) -> None:
+        """This NAS answers to that."""
+        self._forms[address] = form
+        self._forms.move_to_end(address)
+        self._tries.pop(address, None)
+        while len(self._forms) > MOST_FORMS:
+            self._forms.popitem(last=False)
 
     def _send(
         self,
@@ -637,11 +767,12 @@ class Runner:
         nas: Nas,
         code: Code,
         attributes: tuple[Attribute, ...],
-        timestamp: int | None,
+        form: Form,
         line: _Line,
     ) -> Deferred[Answer]:
         """Back over the connection that the NAS opened, or over UDP to where it takes commands."""
-        source, signed = claimed.session.nas_address, dialect(nas.dialect).message_authenticator
+        source, signed = claimed.session.nas_address, form.message_authenticator
+        timestamp = self._now() // 1000 if form.event_timestamp else None
         if nas.coa_address is None and source.startswith(RADSEC_SOURCE):
             if self.connections is None:
                 return succeed(NO_ANSWER)
@@ -678,7 +809,7 @@ class Runner:
         if result.state == "failed":
             answer = result.answer or "failed"
             await self._writer.submit(CommandFailed(claimed.account_id, session_id, claimed.version, answer))
-        elif result.state == "acked" and result.answer in ("ack", REAUTHENTICATION):
+        elif result.state == "acked" and result.answer in ("ack", REAUTHENTICATION, NOTHING_TO_SAY):
             await self._writer.submit(CommandAcked(claimed.account_id, session_id, claimed.version))
         elif result.state == "acked":
             await self._writer.submit(Close(claimed.account_id, session_id, "gone", result.sent_at or result.at))

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from charging import rating
 from charging.addresses import NO_ADDRESSES, Addresses, Leases
 from charging.book import Book, Opening
-from charging.buckets import Rated, read_rated
-from charging.enforcement import EXHAUSTED, at_maximum, hold_next, paid_until, profile_of
+from charging.enforcement import EXHAUSTED, at_maximum, profile_of, reserve
 from charging.plan import Instant, Plan, Profile
-from charging.session import PROVISIONAL_MS, Session, Wanted
-from charging.tariff import Position, in_steps, quota, reach
+from charging.session import PROVISIONAL_MS, Means, Session, Wanted
+from charging.slices import ALL, paid_seconds, paid_until
 from charging.zone import realm_of
 
 
@@ -33,6 +31,8 @@ class Login:
     """Empty where the request says neither port nor calling station."""
     calling_station: str | None = None
     nas_port_id: str | None = None
+    means: Means = "profile"
+    """What this NAS can be made to do."""
     again: bool = False
     """This NAS asks about running sessions too: one of the same device is answered for, not replaced."""
     nas_group: str = ""
@@ -56,6 +56,12 @@ class Admitted(NamedTuple):
     """Where time is charged: how long the balance lasts, in whole charging steps."""
     addresses: Addresses = NO_ADDRESSES
     """The subscriber's own, and those of a pool that are the session's until it ends."""
+    cap_seconds: int | None = None
+    """Where the NAS can be told nothing better: how long what is held lasts at the line's rate."""
+    limit_octets: int | None = None
+    """Where the NAS counts for us: up and down together, from the session's start."""
+    paced: bool = False
+    """It is to run slower than its plan says, so that what is left lasts."""
 
 
 class Refused(NamedTuple):
@@ -83,16 +89,17 @@ def admit(book: Book, login: Login, now: Instant, leases: Leases | None = None) 
     session = known or _open(book, login, plan, now)
     session.stale_at = now + PROVISIONAL_MS
     session.last_report_at = session.last_event_at = now
-    session.wanted, session.wanted_reason = "full", ""
-    if not hold_next(book, session, plan, now):
+    session.wanted, session.wanted_reason, session.means = "full", "", login.means
+    session.limit_octets, session.pace_permille, session.asked_interval_seconds = None, ALL, 0
+    session.timeout_seconds = session.exhausted_at = None
+    if not reserve(book, session, plan, now):
         book.release(session)
         if plan.exhausted.action == "disconnect" or at_maximum(book, session, plan, now):
             if known is None:
                 book.drop_session(session)
             return Refused("exhausted")
-        session.wanted, session.wanted_reason = "exhausted", EXHAUSTED
-    profile = profile_of(plan, session)
-    pool = pool_of(plan, profile)
+        session.wanted, session.wanted_reason, session.exhausted_at = "exhausted", EXHAUSTED, now
+    pool = pool_of(plan, profile_of(plan, session))
     addresses = leases.take(session.account_id, session.root_id, pool, login.own_addresses)
     if isinstance(addresses, str):
         if known is None:
@@ -104,15 +111,26 @@ def admit(book: Book, login: Login, now: Instant, leases: Leases | None = None) 
             framed_address=addresses.ipv4
         )
     book.told_at_login(session, now)
+    return _admitted(book, session, plan, login, addresses, now)
+
+
+def _admitted(book: Book, session: Session, plan: Plan, login: Login, addresses: Addresses, now: Instant) -> Admitted:
+    profile = profile_of(plan, session)
+    paid = paid_seconds(book, session, plan, now)
+    cap = session.timeout_seconds if session.wanted == "full" else None
+    session.timeout_seconds = min((each for each in (paid, cap) if each is not None), default=None)
     return Admitted(
         session.account_id,
         session.session_id,
         session.wanted,
         profile,
-        session.interval_seconds,
+        session.asked_interval_seconds or session.interval_seconds,
         _time_limit(book, session, profile, login.expires_at, now),
-        _paid_seconds(book, session, plan, now),
+        paid,
         addresses,
+        cap,
+        session.limit_octets,
+        session.wanted == "full" and session.pace_permille != ALL,
     )
 
 
@@ -148,17 +166,8 @@ def _still(book: Book, session: Session, login: Login, now: Instant, leases: Lea
     """What is wanted of a running session now. It holds its slice already, and its reports decide about it."""
     if session.wanted == "cut":
         return Refused(EXHAUSTED if session.wanted_reason == EXHAUSTED else "disconnected")
-    profile = profile_of(book.plans(session.plan_version_id), session)
-    return Admitted(
-        session.account_id,
-        session.session_id,
-        session.wanted,
-        profile,
-        session.interval_seconds,
-        _time_limit(book, session, profile, login.expires_at, now),
-        _paid_seconds(book, session, book.plans(session.plan_version_id), now),
-        leases.held_by(session.account_id, session.root_id, login.own_addresses),
-    )
+    addresses = leases.held_by(session.account_id, session.root_id, login.own_addresses)
+    return _admitted(book, session, book.plans(session.plan_version_id), login, addresses, now)
 
 
 def _waiting(book: Book, login: Login) -> Session | None:
@@ -233,31 +242,3 @@ def _time_limit(book: Book, session: Session, profile: Profile, expires_at: Inst
     if expires_at is not None:
         limits.append(max(1, (expires_at - now) // 1000))
     return min(limits, default=None)
-
-
-def _paid_seconds(book: Book, session: Session, plan: Plan, now: Instant) -> int | None:
-    if session.wanted != "full" or not plan.charges("seconds"):
-        return None
-    if plan.prices_sessions or not book.is_plain(plan):
-        return max(1, rating.seconds_paid(book, session, plan, read_rated(session.rated), now))
-    own = {(c.bucket_id, c.unit): c.held for c in book.charges_of(session)}
-    seconds = 0
-    blocked = False
-    micros = book.account.credit_limit_micros
-    for bucket in book.usable_buckets(now):
-        available = bucket.balance - bucket.held + own.get((bucket.bucket_id, bucket.unit), 0)
-        if bucket.unit == "seconds" and (bucket.blocker or not blocked):
-            seconds += max(available, 0)
-            blocked = bucket.blocker
-        elif bucket.unit == "money":
-            micros += available
-    for index, rate in enumerate(plan.rates):
-        if rate.unit == "seconds" and not blocked:
-            before = read_rated(session.rated).get(index, Rated(0, 0))
-            if rate.plain:
-                seconds += max(0, quota(rate, before.micros + max(micros, 0), plan.rounding) - before.units)
-            else:
-                at = Position(before.units, in_steps(rate, before.units), before.micros)
-                seconds += reach(rate, at, max(micros, 0), plan.rounding)
-            break
-    return max(1, seconds)

@@ -156,6 +156,15 @@ class Answer(NamedTuple):
     answer: str
 
 
+class Observation(NamedTuple):
+    """What was seen of a NAS: `silent`, `not-applied`, `still-alive`, `limit-not-kept`; `answered` ends a silence."""
+
+    nas_id: int
+    nas_address: str
+    what: str
+    at: Instant
+
+
 class Binding(NamedTuple):
     """What the first report adds to a session that a login opened."""
 
@@ -213,6 +222,7 @@ class Book:
     notices: list[Notice] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
     ended: list[int] = field(default_factory=list)
     """Sessions that were closed: what their NAS was to be told is of no use any more."""
     withdrawn: list[int] = field(default_factory=list)
@@ -240,6 +250,7 @@ class Book:
             self.changed_buckets, self.changed_sessions, self.changed_charges, self.new_buckets, self.new_sessions,
             self.new_charges, self.bindings, self.usage_lines, self.transfers, self.commands, self.notices,
             self.ended, self.withdrawn, self.resumed, self.changed_tallies, self.new_tallies, self.requests, self.answers,
+            self.observations,
         ):  # fmt: skip
             if changes:
                 changes.clear()
@@ -247,7 +258,9 @@ class Book:
     @property
     def changed(self) -> bool:
         """Is there anything to write?"""
-        return bool(self.changed_sessions or self.changed_buckets or self.commands or self.changed_account)
+        return bool(
+            self.changed_sessions or self.changed_buckets or self.commands or self.changed_account or self.observations
+        )
 
     def live_sessions(self) -> list[Session]:
         """Those that are not closed, oldest first."""
@@ -515,6 +528,14 @@ class Book:
         )
         self.notices.append(notice)
 
+    def observe(self, session: Session, what: str, now: Instant) -> None:
+        """The NAS of a session did not do what it was told, or did not answer."""
+        self.observations.append(Observation(session.nas_id, session.nas_address, what, now))
+
+    def answered(self, session: Session) -> None:
+        """It answers."""
+        self.observations.append(Observation(session.nas_id, session.nas_address, "answered", 0))
+
     def command(self, session: Session, wanted: Wanted, reason: str, now: Instant, *, not_before: Instant = 0) -> None:
         """Write what the NAS must now apply to a session. Only the latest wanted state matters, so it gets a new
         version, and commands for older ones are superseded when this is stored."""
@@ -522,7 +543,8 @@ class Book:
         session.wanted_reason = reason
         session.wanted_version += 1
         self.changed_sessions.add(session.session_id)
-        action: CommandAction = "disconnect" if wanted == "cut" else "profile"
+        ends = wanted == "cut" or (wanted == "exhausted" and session.means in {"disconnect", "time"})
+        action: CommandAction = "disconnect" if ends else "profile"
         self.commands.append(
             Command(
                 session.account_id,

@@ -12,7 +12,19 @@ from operator import attrgetter
 from typing import Any, Final
 
 from charging import tables
-from charging.book import Account, Answer, Book, Charge, Command, Notice, Opening, Request, Tally, UsageLine
+from charging.book import (
+    Account,
+    Answer,
+    Book,
+    Charge,
+    Command,
+    Notice,
+    Observation,
+    Opening,
+    Request,
+    Tally,
+    UsageLine,
+)
 from charging.buckets import Bucket
 from charging.bulk import Result, Sets
 from charging.leasing import write_freed
@@ -46,7 +58,8 @@ _SESSION_METER: Final = (
 _SESSION_STATE: Final = (
     "state", "closed_at", "close_reason", "started_at", "wanted", "posted_at", "offset_up", "offset_down",
     "offset_seconds", "epoch", "epoch_seconds", "gigawords_seen", "leaked_octets", "wanted_reason", "wanted_version",
-    "failed_commands", "acked_version", "acked_at", "leased",
+    "failed_commands", "acked_version", "acked_at", "leased", "means", "limit_octets", "pace_permille",
+    "asked_interval_seconds", "timeout_seconds", "exhausted_at",
 )  # fmt: skip
 _SESSION_BOUND: Final = (
     "session_key",
@@ -170,6 +183,7 @@ def write_books(to: Sets, books: list[Book], now: Instant) -> None:
             if rows:
                 to.insert(table, kind._fields, rows)
         _write_commands(to, books, now)
+        _write_observations(to, [each for b in books for each in b.observations], now)
     if sum(result.rowcount for result in written) != len(books):
         raise Conflict
 
@@ -269,3 +283,29 @@ def _write_commands(to: Sets, books: list[Book], now: Instant) -> None:
     wanted = [c for key, c in newest.items() if key not in ended]
     if wanted:
         to.insert(tables.command, Command._fields, wanted)
+
+
+def _write_observations(to: Sets, seen: list[Observation], now: Instant) -> None:
+    """What NASes did not do, counted; a silence begins anew after each answer."""
+    counts: dict[tuple[int, str, str], int] = {}
+    answered: set[tuple[int, str]] = set()
+    for each in seen:
+        if each.what == "answered":
+            answered.add((each.nas_id, each.nas_address))
+        else:
+            key = (each.nas_id, each.nas_address, each.what)
+            counts[key] = counts.get(key, 0) + 1
+    keys = ("nas_id", "nas_address", "what")
+    if answered:
+        to.update(tables.nas_observation, keys, ("count",), [(*nas, "silent", 0) for nas in sorted(answered)])
+    rows = [
+        (*key, count, now, now)
+        for key, count in sorted(counts.items())
+        if key[2] != "silent" or key[:2] not in answered
+    ]
+    if rows:
+        once_more = (
+            "ON CONFLICT (nas_id, nas_address, what) DO UPDATE "
+            "SET count = nas_observation.count + excluded.count, last_at = excluded.last_at"
+        )
+        to.insert(tables.nas_observation, (*keys, "count", "first_at", "last_at"), rows, once_more)

@@ -1,23 +1,19 @@
-"""What a session may go on doing: how much it holds, and when its NAS must be told otherwise."""
+"""What a session may go on doing, and when its NAS must be told otherwise; what is seen of NASes that do not do it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from charging import rating
 from charging.book import Book
-from charging.buckets import Rated, Usage, charged_part, read_rated
+from charging.buckets import Rated, Usage, read_rated
 from charging.money import MAX_AMOUNT
 from charging.plan import Instant, Plan, Profile
-from charging.session import Session
+from charging.session import Session, possible_octets
+from charging.slices import ALL, hold_next, is_spent_early, paid_seconds, told
 from charging.tariff import Position, reach
 
-#: A report's own way to us: the NAS writes it, the network carries it, the writer commits it.
-REPORT_DELAY_SECONDS: Final = 5
-#: The longest that a command takes with all its retransmissions (RFC 5080: 30 s).
-COMMAND_SECONDS: Final = 30
-#: What a line without a known rate is taken to carry in each direction, octets/s (20 Mbit/s).
-UNKNOWN_LINE_OCTETS_PER_SECOND: Final = 2_500_000
 #: A NAS that shapes is believed within this: half as much again, and what was in its queues.
 SHAPING_SLACK_OCTETS: Final = 262_144
 #: A report tells of an enforced state only when all of its interval lies after the answer, by this margin.
@@ -29,66 +25,93 @@ EXHAUSTED: Final = "exhausted"
 #: A cut that money does not take back.
 AT_MAXIMUM: Final = "maximum"
 RETRY_MS: Final = 30_000
-
-
-def slice_of(plan: Plan, interval_seconds: int) -> Usage:
-    """What a session can use until our next word reaches its NAS: R·(I+L+D), octets up and down, and seconds."""
-    span = interval_seconds + REPORT_DELAY_SECONDS + COMMAND_SECONDS
-    up = plan.max_up_octets_per_second
-    down = plan.max_down_octets_per_second
-    return Usage(
-        (UNKNOWN_LINE_OCTETS_PER_SECOND if up is None else up) * span,
-        (UNKNOWN_LINE_OCTETS_PER_SECOND if down is None else down) * span,
-        span,
-    )
-
-
-def hold_next(book: Book, session: Session, plan: Plan, now: Instant) -> bool:
-    """Reserve the next slice for a session; False when nothing is left of what the plan charges."""
-    if not plan.charged_units:
-        return True
-    want = slice_of(plan, session.interval_seconds)
-    if (
-        plan.charges_total_octets_only
-        and not book.is_scoped()
-        and book.keeps_hold(session, want.up + want.down, session.stale_at, now)
-    ):
-        return True
-    if book.is_plain(plan):
-        book.release(session)
-        coverage = book.coverable(session, plan, want, now)
-    else:
-        book.release(session)
-        coverage = rating.hold(book, session, plan, want, read_rated(session.rated), now)
-    book.hold(session, coverage, session.stale_at)
-    return not (coverage.refused or nothing_covered(plan, want, coverage.uncovered))
-
-
-def paid_until(book: Book, session: Session, plan: Plan, now: Instant) -> Instant | None:
-    """When the first change of prices and buckets comes from which nothing pays any more; None: not within days."""
-    want = slice_of(plan, session.interval_seconds)
-    rated = read_rated(session.rated)
-    for at, coverage in rating.after_changes(book, session, plan, want, rated, now):
-        if coverage.refused or nothing_covered(plan, want, coverage.uncovered):
-            return at
-    return None
-
-
-def nothing_covered(plan: Plan, want: Usage, uncovered: Usage) -> bool:
-    """Was nothing at all granted of something that the plan charges?"""
-    want = charged_part(plan, want)
-    if want.seconds and uncovered.seconds == want.seconds:
-        return True
-    if "total" in plan.charged_directions:
-        return uncovered.up + uncovered.down == want.up + want.down
-    return bool((want.up and uncovered.up == want.up) or (want.down and uncovered.down == want.down))
+#: What a full profile's details are changed for. A NAS that refuses goes on with what it was told before.
+LIMIT: Final = "limit"
+LANDING: Final = "soft-landing"
+SHARED: Final = "shared"
+ENOUGH: Final = "enough"
+TIMEOUT: Final = "session-timeout"
+DETAILS: Final = frozenset({LIMIT, LANDING, SHARED, ENOUGH, TIMEOUT})
+#: The command cannot be sent at all.
+NO_COA_PORT: Final = "no-coa-port"
+#: A cut of a session that would have nothing left at its next report; it may come back for what there is.
+EARLY_CUT: Final = "early-cut"
+NO_ANSWER: Final = "no-answer"
+#: A cut of a session whose NAS acknowledged the exhausted profile and let it run faster.
+NOT_APPLIED: Final = "profile-not-applied"
 
 
 def profile_of(plan: Plan, session: Session) -> Profile:
     """What the NAS should apply to a session now."""
     if session.wanted == "exhausted" and plan.exhausted.profile is not None:
         return plan.exhausted.profile
-    return plan.profile
+    profile = plan.profile
+    if session.pace_permille != ALL:
+        profile = paced(profile, session.pace_permille, plan.exhausted.profile)
+    if session.asked_interval_seconds:
+        profile = replace(profile, interim_interval_seconds=session.asked_interval_seconds)
+    return profile
+
+
+def paced(profile: Profile, permille: int, slowest: Profile | None) -> Profile:
+    """The profile at a part of its rates, without bursts, and not below those of another profile."""
+
+    def part(bps: int | None, least_bps: int | None) -> int | None:
+        return None if bps is None else min(max(bps * permille // ALL, least_bps or 1), bps)
+
+    return replace(
+        profile,
+        rate_up_bps=part(profile.rate_up_bps, None if slowest is None else slowest.rate_up_bps),
+        rate_down_bps=part(profile.rate_down_bps, None if slowest is None else slowest.rate_down_bps),
+        burst_up_bps=None,
+        burst_down_bps=None,
+    )
+
+
+def previous_profile(plan: Plan, session: Session) -> Profile | None:
+    """What the NAS may still apply to a session that is to have another profile now."""
+    return plan.exhausted.profile if session.exhausted_at is not None and session.wanted == "full" else plan.profile
+
+
+def renew(book: Book, session: Session, plan: Plan, now: Instant, reason: str = "") -> int:
+    """`hold_next` for a session that its NAS serves, and the command where the NAS must be told something else now."""
+    before = told(session)
+    covered = reserve(book, session, plan, now)
+    after = told(session)
+    if covered and after != before:
+        book.command(session, "full", reason or _why(before, after), now)
+    return covered
+
+
+def go_on(book: Book, session: Session, plan: Plan, used: Usage, seconds: int, now: Instant) -> None:
+    """After a report of `used` in so many seconds: what the session may use until the next one, or its end."""
+    if session.wanted != "full":
+        if session.wanted == "exhausted" and not book.is_plain(plan):
+            reconsider(book, "another time", now)  # a window has opened, a day or a month begun
+        return
+    covered = renew(book, session, plan, now)
+    if not covered:
+        exhaust(book, session, plan, now)
+    elif covered < ALL and is_spent_early(session, plan, covered, used, seconds):
+        book.release(session)
+        book.command(session, "cut", EARLY_CUT, now)
+
+
+def reserve(book: Book, session: Session, plan: Plan, now: Instant) -> int:
+    """`hold_next`, and the end of others for whom nothing is left then."""
+    starved: list[Session] = []
+    covered = hold_next(book, session, plan, now, starved)
+    for other in starved:
+        exhaust(book, other, book.plans(other.plan_version_id), now)
+    return covered
+
+
+def _why(before: tuple[int | None, int, int, int | None], after: tuple[int | None, int, int, int | None]) -> str:
+    if before[0] != after[0]:
+        return LIMIT
+    if before[3] != after[3]:
+        return TIMEOUT
+    return LANDING if after[1] < before[1] or after[2] else ENOUGH
 
 
 def at_maximum(book: Book, session: Session, plan: Plan, now: Instant) -> bool:
@@ -108,6 +131,8 @@ def at_maximum(book: Book, session: Session, plan: Plan, now: Instant) -> bool:
 def exhaust(book: Book, session: Session, plan: Plan, now: Instant) -> None:
     """Nothing pays for this session any more: have the plan's exhausted action applied; at a price line's maximum, end it."""
     book.release(session)
+    session.exhausted_at = now
+    session.limit_octets, session.pace_permille, session.asked_interval_seconds = None, ALL, 0
     if at_maximum(book, session, plan, now):
         book.command(session, "cut", AT_MAXIMUM, now)
         book.notify(EXHAUSTED, AT_MAXIMUM, now, session=session)
@@ -120,17 +145,23 @@ def cover_again(book: Book, now: Instant) -> None:
     """After a draw: sessions whose hold it took get another one from what is left, or hear that nothing is."""
     for other in book.trim_holds():
         plan = book.plans(other.plan_version_id)
-        if other.wanted == "full" and not hold_next(book, other, plan, now):
+        if other.wanted == "full" and not renew(book, other, plan, now):
             exhaust(book, other, plan, now)
 
 
 def reconsider(book: Book, reason: str, now: Instant) -> None:
-    """Money or a hold came back: give live sessions that had nothing their slice and their full service again."""
+    """Money or a hold came back: give live sessions that had nothing their slice and their full service again, and those
+    that were to make it last theirs."""
     for session in book.live_sessions():
-        if session.wanted == "full" or (session.wanted == "cut" and session.wanted_reason != EXHAUSTED):
+        if session.wanted == "cut" and session.wanted_reason != EXHAUSTED:
             continue  # money does not bring back what an operator, or the ladder, has ended
         plan = book.plans(session.plan_version_id)
-        if book.account.status == "active" and hold_next(book, session, plan, now):
+        active = book.account.status == "active"
+        if session.wanted == "full":
+            if active and told(session) != _NOTHING_TOLD:
+                _extend(book, session, plan, now)
+            continue
+        if active and reserve(book, session, plan, now):
             session.failed_commands = 0
             book.command(session, "full", reason, now)
             book.notify("restored", reason, now, session=session, facts={"reason": reason})
@@ -138,13 +169,34 @@ def reconsider(book: Book, reason: str, now: Instant) -> None:
             book.release(session)
 
 
+def _extend(book: Book, session: Session, plan: Plan, now: Instant) -> None:
+    """As much longer, faster and further as there is now."""
+    before = told(session)
+    if reserve(book, session, plan, now):
+        paid = paid_seconds(book, session, plan, now)
+        if paid is not None and session.timeout_seconds is not None and session.means != "time":
+            session.timeout_seconds = max(paid, session.timeout_seconds)
+        after = told(session)
+        if after != before:
+            book.command(session, "full", _why(before, after), now)
+
+
+_NOTHING_TOLD: Final = (None, ALL, 0, None)
+
+
 def free_octets(session: Session, plan: Plan, uncovered: Usage, event_at: Instant) -> int:
-    """How many uncovered octets the exhausted profile allows for nothing, once the NAS has said that it applies it."""
+    """How many uncovered octets the exhausted profile allows for nothing, once the NAS has said that it applies it, and
+    until it has been told something else."""
     profile = plan.exhausted.profile
-    if session.wanted != "exhausted" or session.acked_version < session.wanted_version or profile is None:
+    if session.exhausted_at is None or profile is None or session.wanted_reason == NOT_APPLIED:
         return 0
+    since = session.exhausted_at
+    if session.wanted == "exhausted":
+        if session.acked_version < session.wanted_version:
+            return 0
+        since = session.acked_at or 0
     octets = uncovered.up + uncovered.down
-    limit = _shaped_octets(profile, event_at - max(session.acked_at or 0, session.last_event_at))
+    limit = _shaped_octets(profile, event_at - max(since, session.last_event_at))
     return octets if limit is None else min(octets, limit)
 
 
@@ -153,31 +205,63 @@ def check_applied(book: Book, session: Session, plan: Plan, used: Usage, event_a
 
     Call it before the session's `last_event_at` moves on.
     """
-    if session.acked_version < session.wanted_version or session.last_event_at < (session.acked_at or 0) + SETTLING_MS:
+    limit = session.limit_octets
+    counted = session.octets_up + session.octets_down + used.up + used.down
+    if limit is not None and counted > limit + SHAPING_SLACK_OCTETS:
+        book.observe(session, "limit-not-kept", now)
+        session.means = "rate"
+    if session.acked_version < session.wanted_version:
         return
-    if session.wanted == "exhausted" and plan.exhausted.profile is not None:
-        limit = _shaped_octets(plan.exhausted.profile, event_at - session.last_event_at)
-        if limit is not None and used.up + used.down > limit:
-            book.command(session, "cut", "profile-not-applied", now)
-    elif session.wanted == "cut":
-        disconnect_again(book, session, "still-alive", now)
+    if session.wanted == "cut":
+        if session.last_event_at >= (session.acked_at or 0) + SETTLING_MS:
+            book.observe(session, "still-alive", now)
+            disconnect_again(book, session, "still-alive", now)
+        return
+    if session.wanted == "full" and session.pace_permille == ALL:
+        return
+    limit = _allowed_octets(plan, profile_of(plan, session), session, event_at)
+    if limit is None or used.up + used.down <= limit:
+        return
+    book.observe(session, "not-applied", now)
+    if session.wanted == "full":
+        # It has something left. From now on it is treated as one that can only be ended.
+        session.means = "disconnect"
+        session.pace_permille, session.asked_interval_seconds = ALL, 0
+    else:
+        book.command(session, "cut", NOT_APPLIED, now)
 
 
 def command_acked(book: Book, session: Session, version: int, now: Instant) -> int:
     """The NAS says that it did what was wanted; its next report will tell. 1 when this was news."""
+    book.answered(session)
     if version <= session.acked_version:
         return 0
     session.acked_version = version
     session.acked_at = now
+    if session.wanted == "full" and version == session.wanted_version:
+        session.exhausted_at = None
     book.changed_sessions.add(session.session_id)
     return 1
 
 
 def command_failed(book: Book, session: Session, version: int, answer: str, now: Instant) -> None:
-    """The NAS refused or never answered: a profile falls down the ladder to Disconnect, a Disconnect is repeated."""
+    """The NAS refused or never answered: a profile falls down the ladder to Disconnect, a Disconnect is repeated. What was
+    only a detail is left as it was."""
+    if answer == NO_ANSWER:
+        book.observe(session, "silent", now)
+    elif answer.startswith("nak"):
+        book.answered(session)
     if version != session.wanted_version or session.closed_at is not None:
         return  # something newer is wanted, or nothing any more
-    if session.wanted == "cut":
+    if session.wanted == "full" and session.wanted_reason in DETAILS:
+        session.acked_version = version  # no more is to be had
+        book.changed_sessions.add(session.session_id)
+        if session.wanted_reason in {LANDING, SHARED}:
+            session.means = "disconnect"
+            session.pace_permille, session.asked_interval_seconds = ALL, 0
+            if answer != NO_ANSWER:
+                book.observe(session, "not-applied", now)
+    elif session.wanted == "cut":
         disconnect_again(book, session, answer, now)
     else:
         book.release(session)
@@ -192,6 +276,20 @@ def disconnect_again(book: Book, session: Session, reason: str, now: Instant) ->
         book.command(session, "cut", reason, now, not_before=now + RETRY_MS * 2 ** (session.failed_commands - 1))
     elif session.failed_commands == MOST_DISCONNECTS + 1:
         book.notify("enforcement-failed", reason, now, session=session, facts={"reason": reason})
+
+
+def _allowed_octets(plan: Plan, profile: Profile, session: Session, event_at: Instant) -> int | None:
+    """What may have gone through since the last report: at the line's rate until the NAS said that it applies this
+    profile, then at the profile's. None where that can not be said."""
+    changed_at = (session.acked_at or 0) + SETTLING_MS
+    after = _shaped_octets(profile, event_at - max(changed_at, session.last_event_at))
+    if after is None or event_at <= changed_at:
+        return None
+    before_seconds = -(-max(changed_at - session.last_event_at, 0) // 1000)
+    if not before_seconds:
+        return after
+    up, down = plan.max_up_octets_per_second, plan.max_down_octets_per_second
+    return None if up is None or down is None else after + possible_octets(up + down, before_seconds)
 
 
 def _shaped_octets(profile: Profile, milliseconds: int) -> int | None:

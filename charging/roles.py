@@ -83,6 +83,7 @@ TABLES: Final[dict[str, Rights]] = {
     "top_up_request": Rights(server=WRITES, operator=WRITES),
     "reversal": Rights(server=APPENDS, operator=APPENDS),
     "orphan_report": Rights(server=APPENDS, operator=OWNS),
+    "nas_observation": Rights(server=WRITES, operator=OWNS),
     "nas_restart": Rights(server=WRITES, operator=WRITES),
     "pool_range": Rights(server=READS, operator=OWNS),
     # The command line can settle logins too, and an operator's own addresses are taken out of a pool.

@@ -20,6 +20,9 @@ from charging.plan import Instant
 Kind = Literal["start", "interim", "stop", "other"]
 State = Literal["provisional", "open", "closed"]
 Wanted = Literal["full", "exhausted", "cut"]
+Means = Literal["volume", "rate", "profile", "disconnect", "time"]
+"""What the NAS of a session can be made to do, best first: count octets and stop by itself, run at any rate that it is told,
+change between profiles that it knows, end the session when told, or only end it at a time that was said at login."""
 
 WRAP: Final = 2**32
 #: More than any session has carried: such a number is a counter that ran below zero.
@@ -62,6 +65,10 @@ class Report(NamedTuple):
     """NAS-Port-Id, or the number of NAS-Port where there is none."""
     framed_address: str | None = None
     called_station: str = ""
+    means: Means = "profile"
+    """What this NAS can be made to do, as it is known now."""
+    delta: bool = False
+    """Its octets are those since the report before; seconds are the session's as ever."""
 
     @property
     def session_key(self) -> str:
@@ -141,6 +148,17 @@ class Session:
     service_class: str = ""
     leased: int = 0
     """How many addresses of pools its login (`root_id`) has."""
+    means: Means = "profile"
+    limit_octets: int | None = None
+    """Up and down together, counted as the marks are: where the NAS was told to stop by itself."""
+    pace_permille: int = 1000
+    """The part of its plan's rate that it may run at, so that what is left lasts."""
+    asked_interval_seconds: int = 0
+    """The shorter reporting interval that it was asked for; 0: its plan's."""
+    timeout_seconds: int | None = None
+    """When it ends by itself for the balance's sake, counted from its start; None: it does not."""
+    exhausted_at: Instant | None = None
+    """Since when nothing pays for it; None: something does."""
 
 
 class Advance(NamedTuple):
@@ -165,11 +183,29 @@ def advance(session: Session, report: Report, max_up: int | None, max_down: int 
     earlier in the session it is an old report. A delta that the line can not have carried is charged up to what it
     can, and flagged; the NAS's own figure is kept in `raw`.
     """
+    if report.delta:
+        report = _cumulative(session, report)
     if (report.octets_up or 0) >= IMPOSSIBLE_OCTETS or (report.octets_down or 0) >= IMPOSSIBLE_OCTETS:
         step = advance(session, report._replace(octets_up=_count(report.octets_up),
                                                 octets_down=_count(report.octets_down)), max_up, max_down)  # fmt: skip
         return step._replace(flags=f"{step.flags} suspect".lstrip(), raw=_raw(report))
     return _baseline(session, report) if report.kind == "start" else _moved(session, report, max_up, max_down)
+
+
+def _cumulative(session: Session, report: Report) -> Report:
+    """A report of differences as one of sums. One that is not newer than what is known adds nothing: it was counted."""
+    if report.seconds is not None:
+        newer = report.seconds + session.offset_seconds > session.seconds
+    else:
+        newer = report.event_at > session.last_event_at + (0 if report.event_exact else CLOCK_SLACK_MS)
+    if report.kind == "start" or not newer:
+        return report._replace(octets_up=None, octets_down=None, delta=False)
+    return report._replace(
+        octets_up=session.octets_up - session.offset_up + (report.octets_up or 0),
+        octets_down=session.octets_down - session.offset_down + (report.octets_down or 0),
+        gigawords=True,
+        delta=False,
+    )
 
 
 def _baseline(session: Session, report: Report) -> Advance:
@@ -259,8 +295,9 @@ def _raw(report: Report) -> str:
 
 
 def possible_octets(octets_per_second: int, seconds: int) -> int:
-    """What a line of this rate can have carried at most: its rate and a quarter, and a burst."""
-    return octets_per_second * seconds * 5 // 4 + LINE_SLACK_OCTETS
+    """What a line of this rate can have carried at most: its rate and a quarter, and a burst, or the second that whole
+    seconds do not show."""
+    return octets_per_second * seconds * 5 // 4 + max(LINE_SLACK_OCTETS, octets_per_second)
 
 
 def _unmoved(session: Session) -> Advance:

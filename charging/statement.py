@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Select, cast, func
 from charging.bound import Line
 from charging.buckets import draw_order, read_rated
 from charging.plan import Instant, Plan, from_json
+from charging.session import Means
 from charging.tables import (
     account,
     bucket,
@@ -295,8 +296,11 @@ def transfers_of(connection: Connection, account_id: int, reference: str, *, lim
     return [TransferLine(*row) for row in connection.execute(chosen.order_by(c.seq).limit(limit))]
 
 
-def lines_of_bound(connection: Connection, account_id: int) -> list[Line]:
-    """The sessions that an account's bound counts: the live ones, then those that its subscribers may still open."""
+def lines_of_bound(connection: Connection, account_id: int, means_of_new: Means = "profile") -> list[Line]:
+    """The sessions that an account's bound counts: the live ones, then those that its subscribers may still open.
+
+    `means_of_new`: the least that the NASes can be made to do on which those may begin.
+    """
     found = list(_live_lines(connection, account_id))
     live: dict[int, int] = {}
     for subscriber_id, _ in found:
@@ -316,22 +320,22 @@ def lines_of_bound(connection: Connection, account_id: int) -> list[Line]:
         more = None if limit is None else max(limit - live.get(subscriber_id, 0), 0)
         interval = sold.profile.interim_interval_seconds
         # A new session's interval is up to a tenth longer than its plan's.
-        lines.append(Line(username, sold, interval + interval // 10, more))
+        lines.append(Line(username, sold, interval + interval // 10, more, means=means_of_new))
     return lines
 
 
 def _live_lines(connection: Connection, account_id: int) -> Iterator[tuple[int, Line]]:
     s = session.c
     chosen = (
-        select(s.subscriber_id, s.username, s.session_id, s.interval_seconds, s.rated, plan_version.c.content)
+        select(s.subscriber_id, s.username, s.session_id, s.interval_seconds, s.rated, s.means, plan_version.c.content)
         .join(plan_version, plan_version.c.plan_version_id == s.plan_version_id)
         .where(s.account_id == account_id, s.closed_at.is_(None))
         .order_by(s.session_id)
     )
     plans: dict[str, Plan] = {}
-    for subscriber_id, username, session_id, interval_seconds, rated, content in connection.execute(chosen):
+    for subscriber_id, username, session_id, interval_seconds, rated, means, content in connection.execute(chosen):
         pinned = plans.setdefault(content, from_json(content))
-        yield subscriber_id, Line(username, pinned, interval_seconds, 1, session_id, read_rated(rated))
+        yield subscriber_id, Line(username, pinned, interval_seconds, 1, session_id, read_rated(rated), means)
 
 
 def plans(connection: Connection, plan_version_ids: Iterable[int]) -> dict[int, Plan]:

@@ -73,6 +73,13 @@ nas = Table(
     Column("require_message_authenticator", Text, nullable=False, comment="yes, learn or no"),
     Column("limit_proxy_state", Boolean, nullable=False),
     Column("counters_reversed", Boolean, comment="Input means download here; null: as the dialect says"),
+    Column("counter_unit", Text, comment="octets, kB, KiB, MB or MiB; null: as the dialect says"),
+    Column("counters_delta", Boolean, comment="each report counts from the one before; null: as the dialect says"),
+    Column("counter_bits", Integer, comment="32: it has no gigawords and wraps; null: as the dialect says"),
+    Column("counter_level", Text, comment="session or service; null: as the dialect says"),
+    Column("enforcement_class", Text, comment="A, B, C or D at best; null: as the dialect says"),
+    Column("coa_message_authenticator", Text, comment="yes, no or auto; null: as the dialect says"),
+    Column("coa_event_timestamp", Text, comment="yes, no or auto; null: as the dialect says"),
     Column("on_database_down", Text, nullable=False, server_default="spool", comment="its reports: spool or silent"),
     Column(
         "mac_authentication", Boolean, nullable=False, server_default=false(), comment="an address alone may be a login"
@@ -83,6 +90,23 @@ nas = Table(
     CheckConstraint("network IS NOT NULL OR certificate IS NOT NULL", name="known_by"),
     CheckConstraint("require_message_authenticator IN ('yes', 'learn', 'no')", name="require_ma"),
     CheckConstraint("on_database_down IN ('spool', 'silent')", name="on_database_down"),
+    CheckConstraint("counter_unit IN ('octets', 'kB', 'KiB', 'MB', 'MiB')", name="counter_unit"),
+    CheckConstraint("counter_bits IN (32, 64)", name="counter_bits"),
+    CheckConstraint("counter_level IN ('session', 'service')", name="counter_level"),
+    CheckConstraint("enforcement_class IN ('A', 'B', 'C', 'D')", name="enforcement_class"),
+    CheckConstraint("coa_message_authenticator IN ('yes', 'no', 'auto')", name="coa_ma"),
+    CheckConstraint("coa_event_timestamp IN ('yes', 'no', 'auto')", name="coa_ts"),
+)
+
+nas_observation = Table(
+    "nas_observation",
+    metadata,
+    Column("nas_id", BigInteger, primary_key=True),
+    Column("nas_address", Text, primary_key=True),
+    Column("what", Text, primary_key=True, comment="silent, not-applied, still-alive, limit-not-kept"),
+    Column("count", Integer, nullable=False, comment="how often; silent: in a row"),
+    Column("first_at", BigInteger, nullable=False),
+    Column("last_at", BigInteger, nullable=False),
 )
 
 plan = Table(
@@ -255,6 +279,15 @@ session = Table(
     Column("realm", Text, nullable=False, server_default=""),
     Column("service_class", Text, nullable=False, server_default="", comment="Service-Type by name"),
     Column("leased", Integer, nullable=False, server_default="0", comment="how many addresses of pools its login has"),
+    # how it is held to what is paid
+    Column(
+        "means", Text, nullable=False, server_default="profile", comment="volume, rate, profile, disconnect or time"
+    ),
+    Column("limit_octets", BigInteger, comment="up and down, as the marks count: its NAS stops it there"),
+    Column("pace_permille", Integer, nullable=False, server_default="1000", comment="of the plan's rate"),
+    Column("asked_interval_seconds", Integer, nullable=False, server_default="0", comment="0: the plan's"),
+    Column("timeout_seconds", BigInteger, comment="from its start, for the balance's sake"),
+    Column("exhausted_at", BigInteger, comment="since when nothing pays for it"),
     CheckConstraint("state IN ('provisional', 'open', 'closed')", name="state"),
     CheckConstraint("wanted IN ('full', 'exhausted', 'cut')", name="wanted"),
     postgresql_with=_REWRITTEN,
@@ -418,7 +451,15 @@ command = Table(
     Column("lease_node", Text),
     _number("lease_epoch"),
     Column("lease_until", BigInteger, nullable=False, server_default="0"),
-    Column("answer", Text),
+    Column(
+        "packets",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="datagrams sent, repetitions among them",
+    ),
+    Column("answers", Text, nullable=False, server_default="", comment="of each request in turn"),
+    Column("answer", Text, comment="the last word"),
     Column("created_at", BigInteger, nullable=False),
     Column("sent_at", BigInteger),
     Column("finished_at", BigInteger),

@@ -7,10 +7,11 @@ from typing import Final, NamedTuple
 from charging import rating
 from charging.book import Binding, Book, Opening, UsageLine
 from charging.buckets import SHORTFALL, Bucket, Rated, Usage, cover, read_rated, write_rated
-from charging.enforcement import check_applied, cover_again, exhaust, free_octets, hold_next, reconsider
+from charging.enforcement import check_applied, cover_again, free_octets, go_on, reconsider
 from charging.notices.kinds import Facts
 from charging.plan import Instant, Plan
 from charging.session import NEXT_STATE, Report, Session, advance, interval_seen, stale_at
+from charging.slices import ALL
 
 #: Accrued charges of a session that stays open go to the ledger this often.
 POSTING_MS: Final = 3_600_000
@@ -53,8 +54,10 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
         step.seconds - session.seconds,
     )
     micros, draws, free, rated, flags = 0, "[]", 0, "", step.flags
-    if session.closed_at is None and session.wanted != "full":
-        check_applied(book, session, plan, used, report.event_at, now)
+    if session.closed_at is None:
+        session.means = report.means
+        if session.wanted != "full" or session.pace_permille != ALL or session.limit_octets is not None:
+            check_applied(book, session, plan, used, report.event_at, now)
     if used.up or used.down or used.seconds:
         micros, draws, free, rated, estimated = _charge(book, session, plan, used, report.event_at, now)
         if estimated:
@@ -96,6 +99,7 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
         cover_again(book, now)
         return Recorded(session.account_id, session.session_id, used, micros, flags)
     session.interval_seconds = interval_seen(session, report)
+    since_seconds = (report.event_at - session.last_event_at) // 1000
     session.last_report_at = now
     session.last_event_at = max(session.last_event_at, report.event_at)
     session.stale_at = stale_at(now, session.interval_seconds)
@@ -105,10 +109,7 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
     if session.state == "closed":
         close(book, session, "stop", now)
     else:
-        if session.wanted == "full" and not hold_next(book, session, plan, now):
-            exhaust(book, session, plan, now)
-        elif session.wanted == "exhausted" and not book.is_plain(plan):
-            reconsider(book, "another time", now)  # a window has opened, a day or a month begun
+        go_on(book, session, plan, used, since_seconds, now)
         cover_again(book, now)
         if now - session.posted_at >= POSTING_MS:
             book.post(session, now)
@@ -370,6 +371,8 @@ def _successor(book: Book, session: Session, report: Report, now: Instant) -> Se
         realm=session.realm,
         service_class=session.service_class,
         leased=session.leased,
+        means=session.means,
+        exhausted_at=session.exhausted_at,
     )
     if successor.leased:
         book.resumed.append(successor)

@@ -6,13 +6,15 @@ from typing import Any, Final
 
 import click
 
+from aaa import registry
+from aaa.standing import CLASS_OF, least_of
 from charging import bound, catalogue, statement
 from charging.amounts import format_octets, format_rate, format_seconds
 from charging.bound import Bound, Term
 from charging.catalogue import AccountLine
 from charging.database import reading
-from charging.enforcement import COMMAND_SECONDS, REPORT_DELAY_SECONDS
 from charging.money import format_money
+from charging.slices import COMMAND_SECONDS, REPORT_DELAY_SECONDS
 from charging.statement import SessionLine
 from cli import balance
 from cli.amounts import amount_text
@@ -35,6 +37,7 @@ _HOLDS: Final = (
 _TERMS: Final = (
     Column("sessions", "of"),
     Column("R", "rate"),
+    Column("class", "class"),
     Column("I + L + D", "span"),
     Column(
         "octets", lambda record: "no bound" if record["octets"] is None else format_octets(record["octets"]), right=True
@@ -56,7 +59,8 @@ def explain(setup: Setup, account: str, as_json: bool) -> None:
     """Explain an account: its buckets, what live sessions hold, what NASes were told, and the overspend bound.
 
     The bound is what the account can fall below its limit at most: for each session that is live or may still be opened,
-    the line's rate R for one reporting interval I, the report's delay L and the time D of a command with its retries.
+    the line's rate R for the reporting interval I, the report's delay L and the time D of a command with its retries, as
+    often as a NAS of its class makes necessary that acknowledges a new speed and does not apply it.
     """
     at = now()
     with reading(setup.engine()) as connection:
@@ -65,7 +69,8 @@ def explain(setup: Setup, account: str, as_json: bool) -> None:
         live = statement.sessions(connection, account_id=found.account_id, limit=MOST_SESSIONS)
         charges = statement.charges(connection, found.account_id)
         commands = {s.session_id: statement.commands(connection, found.account_id, s.session_id) for s in live}
-        limit = bound.bound(statement.lines_of_bound(connection, found.account_id))
+        worst = least_of([line.standing.means for line in registry.all_nases(connection, at)])
+        limit = bound.bound(statement.lines_of_bound(connection, found.account_id, worst))
     bucket_records = [balance.record_of(line, found) for line in buckets]
     session_records = [
         {
@@ -111,7 +116,8 @@ def explain(setup: Setup, account: str, as_json: bool) -> None:
         print_records(terms, _TERMS, as_json=False, none="")
         click.echo(
             f"\nR: what the line carries. I: the reporting interval. L: {REPORT_DELAY_SECONDS}s for a report to arrive. "
-            f"D: {COMMAND_SECONDS}s for a command with all its retries."
+            f"D: {COMMAND_SECONDS}s for a command with all its retries. Class A: its NAS stops it at the octet. B: what it "
+            "was told, and the same again until its report has shown that it is not so. C: it is ended. D: it ends by itself."
         )
 
 
@@ -164,13 +170,27 @@ def _term_record(term: Term, currency: str) -> dict[str, Any]:
         "octets_per_second_down": term.down_octets_per_second,
         "rate": format_rate(rate * 8) if known else "unknown",
         "interval_seconds": line.interval_seconds,
-        "span": f"{line.interval_seconds} + {REPORT_DELAY_SECONDS} + {COMMAND_SECONDS} s",
+        "means": line.means,
+        "class": CLASS_OF[line.means],
+        "spans": term.spans,
+        "unsaid_seconds": term.unsaid_seconds,
+        "span": _span(term),
         "octets": term.octets,
         "seconds": term.charged_seconds,
         "micros": term.micros,
         "worth": "no bound" if term.micros is None else format_money(term.micros, currency),
         "no_bound_because": term.why_none or None,
     }
+
+
+def _span(term: Term) -> str:
+    """For how long R can run past the end."""
+    if term.unsaid_seconds:
+        return f"{term.unsaid_seconds} s"
+    if not term.spans:
+        return "0 s"
+    once = f"{term.line.interval_seconds} + {REPORT_DELAY_SECONDS} + {COMMAND_SECONDS}"
+    return f"{once} s" if term.spans == 1 else f"{term.spans} x ({once}) s"
 
 
 def _bound_sentence(limit: Bound, currency: str) -> str:

@@ -12,6 +12,8 @@ from typing import Any, Final, TypeVar
 import click
 
 from aaa import dialects, registry
+from aaa.directory import wish
+from aaa.nas import OCTETS_IN
 from aaa.registry import NasLine, NasSettings, RegistryError
 from charging.database import reading
 from charging.tomlfile import NAME
@@ -46,14 +48,27 @@ _COLUMNS: Final = (
     Column("network", lambda nas: nas["network"] or "any, over TLS"),
     Column("dialect", "dialect"),
     Column("CoA to", _coa_of),
+    Column("class", "enforcement_class"),
     Column("Message-Authenticator", "require_message_authenticator"),
     Column("live sessions", "live_sessions", right=True),
 )
+_AS_DIALECT: Final = (
+    "counter_unit", "counter_bits", "counter_level", "enforcement_class", "coa_message_authenticator",
+    "coa_event_timestamp",
+)  # fmt: skip
 _DETAILS: Final = (
     *_COLUMNS,
     Column("certificate", lambda nas: nas["certificate"] or "none"),
     Column("limit Proxy-State", "limit_proxy_state"),
     Column("counters reversed", "counters_reversed"),
+    Column("counter unit", "counter_unit"),
+    Column("counters from report to report", "counters_delta"),
+    Column("counter bits", lambda nas: nas["counter_bits"] or "as its reports show"),
+    Column("level charged", "counter_level"),
+    Column("enforcement class", "enforcement_class"),
+    Column("why that class", "class_because"),
+    Column("Message-Authenticator in CoA", "coa_message_authenticator"),
+    Column("Event-Timestamp in CoA", "coa_event_timestamp"),
     Column("on database down", "on_database_down"),
     Column("MAC authentication", "mac_authentication"),
     Column("group", lambda nas: nas["group"] or "none"),
@@ -129,6 +144,41 @@ def _settings_options(command: F) -> F:
                 help="Its Acct-Input counts what the subscriber downloads.",
             ),
             click.option(
+                "--counter-unit",
+                type=click.Choice([*OCTETS_IN, "dialect"]),
+                help="What one of its Acct-*-Octets stands for.",
+            ),
+            click.option(
+                "--counters-delta",
+                type=click.Choice(["yes", "no", "dialect"]),
+                help="Each report counts from the one before.",
+            ),
+            click.option(
+                "--counter-bits",
+                type=click.Choice(["32", "64", "dialect"]),
+                help="32: no gigawords, its counters wrap; 64: they never do.",
+            ),
+            click.option(
+                "--counter-level",
+                type=click.Choice(["session", "service", "dialect"]),
+                help="Which is charged where it reports services beside their session.",
+            ),
+            click.option(
+                "--enforcement-class",
+                type=click.Choice(["A", "B", "C", "D", "dialect"]),
+                help="A: it stops at a volume; B: changes speed; C: ends sessions when told; D: can be told nothing.",
+            ),
+            click.option(
+                "--coa-message-authenticator",
+                type=click.Choice(["yes", "no", "auto", "dialect"]),
+                help="In CoA and Disconnect; auto: both ways are tried, what is answered is remembered.",
+            ),
+            click.option(
+                "--coa-event-timestamp",
+                type=click.Choice(["yes", "no", "auto", "dialect"]),
+                help="In CoA and Disconnect; auto: as above.",
+            ),
+            click.option(
                 "--on-database-down",
                 type=click.Choice(["spool", "silent"]),
                 help="Its reports then: kept on this machine's disk and answered, or not answered.",
@@ -182,7 +232,7 @@ def add(setup: Setup, /, name: str, address: str | None, as_json: bool, **given:
     engine, keys, at = setup.engine(), setup.key_ring(), now()
     run(engine, lambda connection: registry.add_nas(connection, keys, settings, secret, at))
     with reading(engine) as connection:
-        record = _record(registry.nas_named(connection, name))
+        record = _record(registry.nas_named(connection, name, now()))
     if chosen is not None or address is None:
         print_record(record, _DETAILS, as_json=as_json)
         return
@@ -196,7 +246,7 @@ def add(setup: Setup, /, name: str, address: str | None, as_json: bool, **given:
 def list_(setup: Setup, as_json: bool) -> None:
     """List all NASes."""
     with reading(setup.engine()) as connection:
-        records = [_record(line) for line in registry.all_nases(connection)]
+        records = [_record(line) for line in registry.all_nases(connection, now())]
     print_records(records, _COLUMNS, as_json=as_json, none="no NAS yet; run: aaa nas add NAME --address ADDR")
 
 
@@ -207,7 +257,7 @@ def list_(setup: Setup, as_json: bool) -> None:
 def show(setup: Setup, name: str, as_json: bool) -> None:
     """Show one NAS. Its secret is not shown: set another one where it is lost."""
     with reading(setup.engine()) as connection:
-        record = _record(registry.nas_named(connection, name))
+        record = _record(registry.nas_named(connection, name, now()))
     print_record(record, _DETAILS, as_json=as_json)
 
 
@@ -248,7 +298,7 @@ def set_(
                 f"over TLS {name!r} needed no secret, from an address it does; add --secret-stdin or --secret"
             )
         registry.change_nas(connection, keys, settings, at, secret=secret, forget_previous=forget_previous_secret)
-        return registry.nas_named(connection, name)
+        return registry.nas_named(connection, name, at)
 
     print_record(_record(run(engine, change)), _DETAILS, as_json=as_json)
 
@@ -278,7 +328,7 @@ def rotate_secret(setup: Setup, name: str, finish: bool, cancel: bool, as_json: 
             registry.begin_secret(connection, keys, name, at, secret=secret)
         else:
             registry.end_secret(connection, keys, name, at, keep="new" if finish else "previous")
-        return registry.nas_named(connection, name)
+        return registry.nas_named(connection, name, at)
 
     line = run(engine, change)
     if as_json:
@@ -384,25 +434,49 @@ def _changed(settings: NasSettings, given: dict[str, Any]) -> NasSettings:
     if "coa_address" in said:
         address = said["coa_address"]
         said["coa_address"] = None if address == "source" else registry.canonical_address(address)
-    if "counters_reversed" in said:
-        said["counters_reversed"] = {"yes": True, "no": False, "dialect": None}[said["counters_reversed"]]
+    for flag in ("counters_reversed", "counters_delta"):
+        if flag in said:
+            said[flag] = {"yes": True, "no": False, "dialect": None}[said[flag]]
+    for key in _AS_DIALECT:
+        if said.get(key) == "dialect":
+            said[key] = None
+    if said.get("counter_bits") is not None:
+        said["counter_bits"] = int(said["counter_bits"])
     return replace(settings, **said)
+
+
+def _late(line: NasLine) -> list[str]:
+    if not line.late_sessions:
+        return []
+    return [f"{line.late_sessions} live sessions do not report as often as asked: their own interval is counted with"]
 
 
 def _record(line: NasLine) -> dict[str, Any]:
     settings = line.settings
     speaks = dialects.dialect(settings.dialect)
-    reversed_ = settings.counters_reversed
+    reversed_, delta = settings.counters_reversed, settings.counters_delta
+    coa_port = speaks.coa_port if settings.coa_port is None else settings.coa_port
+    stands = line.standing
     return {
         "name": settings.name,
         "network": settings.network,
         "certificate": settings.certificate,
         "dialect": settings.dialect,
         "coa_address": settings.coa_address,
-        "coa_port": speaks.coa_port if settings.coa_port is None else settings.coa_port,
+        "coa_port": coa_port,
         "require_message_authenticator": settings.require_message_authenticator,
         "limit_proxy_state": settings.limit_proxy_state,
         "counters_reversed": speaks.counters_reversed if reversed_ is None else reversed_,
+        "counter_unit": settings.counter_unit or speaks.counter_unit,
+        "counters_delta": speaks.counters_delta if delta is None else delta,
+        "counter_bits": settings.counter_bits or speaks.counter_bits,
+        "counter_level": settings.counter_level or "session",
+        "enforcement_class": stands.enforcement_class,
+        "enforcement_means": stands.means,
+        "class_because": [*stands.why, *_late(line)],
+        "coa_message_authenticator": settings.coa_message_authenticator
+        or wish(speaks, usual=speaks.message_authenticator),
+        "coa_event_timestamp": settings.coa_event_timestamp or wish(speaks, usual=speaks.event_timestamp),
         "on_database_down": settings.on_database_down,
         "mac_authentication": settings.mac_authentication,
         "group": settings.nas_group or None,

@@ -260,7 +260,7 @@ def build(
                     log.info("keys-read", newest=keys.newest, keys=len(keys.numbers))
             except KeyRingError as error:
                 log.error("keys-not-read", problem=str(error))  # noqa: TRY400  the operator's fault, not ours
-            nases.refresh()
+            nases.refresh(now())
 
         return chores(look).addErrback(failed)
 

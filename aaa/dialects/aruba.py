@@ -30,6 +30,7 @@ ARUBA: Final = Dialect(
     reduced_identification=("User-Name", "Calling-Station-Id"),
     lasting=frozenset({"Aruba-Captive-Portal-URL"}),
     event_timestamp=True,
+    rates_by_name=True,
     claims=(
         Claim("enforcement", "CoA and Disconnect on port 3799 (`aaa rfc-3576-server`)", "manual", _CLI),
         Claim(

@@ -32,6 +32,8 @@ CHILLISPOT: Final = Dialect(
     coa_replaces_all=True,
     counters_reversed=True,
     quota=_quota,
+    volume_by_coa=True,
+    interval_by_coa=True,
     claims=(
         Claim("enforcement", "CoA and Disconnect on port 3799 (`coaport`)", "measured", "coova-chilli"),
         Claim(

@@ -41,6 +41,7 @@ CISCO_ISG: Final = Dialect(
     reduced_identification=("Acct-Session-Id",),
     coa_port=1700,
     switch=_switch,
+    reports_services=True,
     claims=(
         Claim("enforcement", "CoA and Disconnect on port 1700 (`aaa server radius dynamic-author`)", "manual", _GUIDE),
         Claim("enforcement", "one service per CoA: the old one off, then the new one on", "manual", _GUIDE),

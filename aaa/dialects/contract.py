@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
+from aaa.nas import CounterUnit
 from aaa.wire import Attribute
 from aaa.wire.values import Value, encode_value, find
 from charging.plan import Profile
@@ -72,8 +73,30 @@ class Dialect:
     proof_of_ack: bool = True
     """False: it acknowledges what it does not do; only its next report tells."""
     quota: Callable[[int], tuple[Attribute, ...]] | None = None
-    """How many octets, both directions together and counted from the session's start, it lets through by itself before
-    it ends the session. None: it does not count for us."""
+    """How many octets, both directions together, it lets through by itself before it ends the session. None: it does not
+    count for us."""
+    quota_counts_from_now: bool = False
+    """A volume in a CoA is what is still to go; else it counts from the session's start, like the first."""
+    rates_by_name: bool = False
+    """A profile is something of that name on the NAS, so it has no other rates than that."""
+    volume_by_coa: bool = False
+    """A CoA moves the volume limit of a running session."""
+    no_volume_limit: tuple[Attribute, ...] = ()
+    """What takes a volume limit back."""
+    interval_by_coa: bool = False
+    """A CoA with Acct-Interim-Interval has it report more often."""
+    session_timeout_counts_from_now: bool = False
+    """A Session-Timeout in a CoA is what is still to go; else it counts from the session's start."""
+    wishes_unknown: bool = False
+    """Nobody knows whether CoA and Disconnect must carry a Message-Authenticator and an Event-Timestamp: both ways are
+    tried, and what was answered is remembered."""
+    counter_unit: CounterUnit = "octets"
+    counters_delta: bool = False
+    """Each report counts from the one before."""
+    counter_bits: int | None = None
+    """32: no gigawords, counters wrap; 64: they never do; None: its reports show it."""
+    reports_services: bool = False
+    """It reports the services in a session beside the session itself."""
     switch: Callable[[Profile, Profile | None], tuple[tuple[Attribute, ...], ...]] | None = None
     """Where a profile is a service of the NAS: what puts it in the place of the previous one, CoA by CoA."""
     claims: tuple[Claim, ...] = ()

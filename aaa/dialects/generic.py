@@ -27,6 +27,8 @@ GENERIC: Final = Dialect(
     reduced_identification=("Acct-Session-Id",),
     unlimited=(("WISPr-Bandwidth-Max-Up", 0), ("WISPr-Bandwidth-Max-Down", 0)),
     lasting=frozenset({"Filter-Id", "WISPr-Redirection-URL"}),
+    interval_by_coa=True,
+    wishes_unknown=True,
     claims=(
         Claim("enforcement", "takes CoA and Disconnect on port 3799", "assumed", "RFC 5176"),
         Claim(

@@ -52,6 +52,8 @@ HUAWEI: Final = Dialect(
     ),
     lasting=frozenset({"Huawei-HTTP-Redirect-URL"}),
     quota=_quota,
+    quota_counts_from_now=True,
+    session_timeout_counts_from_now=True,
     claims=(
         Claim("enforcement", "CoA and Disconnect on port 3799 (`radius-server authorization`)", "manual", _APPENDIX),
         Claim("identification", "Acct-Session-Id and nothing else", "report"),

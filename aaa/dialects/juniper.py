@@ -57,6 +57,7 @@ JUNIPER: Final = Dialect(
     reduced_identification=("Acct-Session-Id",),
     switch=_switch,
     quota=_quota,
+    reports_services=True,
     claims=(
         Claim("enforcement", "CoA and Disconnect on port 3799", "manual", "Junos OS, Using RADIUS Dynamic Requests"),
         Claim(

@@ -55,6 +55,8 @@ MIKROTIK: Final = Dialect(
     unlimited=(("Mikrotik-Rate-Limit", "0/0"),),
     lasting=frozenset({"Mikrotik-Address-List"}),
     quota=_quota,
+    volume_by_coa=True,
+    no_volume_limit=(("Mikrotik-Total-Limit", 0), ("Mikrotik-Total-Limit-Gigawords", 0)),
     claims=(
         Claim(
             "enforcement", "CoA and Disconnect on port 3799, once `/radius incoming set accept=yes`", "manual", _MANUAL
@@ -75,6 +77,7 @@ MIKROTIK: Final = Dialect(
         Claim(
             "volume", "Mikrotik-Total-Limit with -Gigawords ends the session; 0 and 0 is no limit", "manual", _MANUAL
         ),
+        Claim("volume", "a CoA moves it, and counts from the session's start as the Accept did", "assumed"),
         Claim("redirect", "Mikrotik-Address-List; the firewall sends the list to the portal", "manual", _MANUAL),
         Claim(
             "redirect",

@@ -33,7 +33,9 @@ Words = Mapping[str, str | None]
 MOST_ABOUT_CHARACTERS: Final = 200
 FLAGS: Final = (
     "redirect_by_coa", "coa_replaces_all", "message_authenticator", "event_timestamp", "counters_reversed",
-    "session_timeout_extendable", "one_in_flight", "proof_of_ack",
+    "session_timeout_extendable", "one_in_flight", "proof_of_ack", "rates_by_name", "volume_by_coa",
+    "quota_counts_from_now", "session_timeout_counts_from_now", "interval_by_coa", "wishes_unknown", "counters_delta",
+    "reports_services",
 )  # fmt: skip
 SESSION_NAMES: Final = ("User-Name", "Acct-Session-Id", "Framed-IP-Address", "Calling-Station-Id", "NAS-Port-Id")
 
@@ -45,6 +47,13 @@ _SUBJECTS: Final[Mapping[str, Subject]] = {
     "rate": "rate",
     "unlimited": "rate",
     "quota": "volume",
+    "quota_counts_from_now": "volume",
+    "volume_by_coa": "volume",
+    "rates_by_name": "rate",
+    "interval_by_coa": "interval",
+    "session_timeout_counts_from_now": "session-timeout",
+    "counters_delta": "counters",
+    "reports_services": "counters",
     "redirect": "redirect",
     "redirect_by_coa": "redirect",
     "lasting": "redirect",

@@ -26,6 +26,7 @@ STRONGSWAN: Final = Dialect(
     identification=("User-Name",),
     reduced_identification=("User-Name",),
     redirect_by_coa=False,
+    session_timeout_counts_from_now=True,
     claims=(
         Claim(
             "enforcement",

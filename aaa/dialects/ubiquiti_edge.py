@@ -25,6 +25,7 @@ UBIQUITI_EDGE: Final = Dialect(
     reduced_identification=("User-Name", "Acct-Session-Id"),
     redirect_by_coa=False,
     coa_port=3779,
+    counter_bits=32,
     claims=(
         Claim(
             "enforcement",

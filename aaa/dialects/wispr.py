@@ -27,6 +27,8 @@ WISPR: Final = Dialect(
     reduced_identification=("Acct-Session-Id",),
     unlimited=(("WISPr-Bandwidth-Max-Up", 0), ("WISPr-Bandwidth-Max-Down", 0)),
     lasting=frozenset({"WISPr-Redirection-URL"}),
+    interval_by_coa=True,
+    wishes_unknown=True,
     claims=(
         Claim("enforcement", "CoA on port 3799; one that refuses it gets a Disconnect", "assumed", "RFC 5176"),
         Claim(

@@ -60,6 +60,8 @@ class Behaviour:
     # what it does when told
     coa: Obedience = "obey"
     disconnect: Obedience = "obey"
+    keeps_volume: bool = True
+    """Ends a session at the volume that it was told, to the octet; False: it does not count."""
     answer_delay_ms: int = 0
     """Between a CoA or Disconnect and the answer to it; what it asks for is done with the answer."""
     redirected_bps: int = 0

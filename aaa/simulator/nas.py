@@ -200,6 +200,7 @@ class SimulatedNas:
         """The subscriber wants to move more, or less, from now on."""
         session.move(now)
         session.demand_up_bps, session.demand_down_bps = up_bps, down_bps
+        self._alarm_volume(session, now)
 
     def log_out(self, session: SimulatedSession, now: Instant) -> None:
         """The subscriber hangs up. Nothing happens where there is no session any more."""
@@ -498,10 +499,29 @@ class SimulatedNas:
         if interval_ms != before_ms:
             session.interim_at = now + interval_ms if interval_ms else None
             self._alarm_interim(session)
+        session.limit_octets = told.limit_octets if self.behaviour.keeps_volume else None
+        self._alarm_volume(session, now)
         timeout = told.session_timeout_seconds
         session.timeout_at = at = None if timeout is None else session.started_at + timeout * 1000
         if at is not None:
             self._alarm(at, lambda moment: self._time_out(session, at, moment))
+
+    def _alarm_volume(self, session: SimulatedSession, now: Instant) -> None:
+        """When its volume will be used, if it goes on like this."""
+        rate_bps = session.rate_up_bps + session.rate_down_bps
+        if session.limit_octets is not None and rate_bps:
+            left = max(session.limit_octets - session.octets_up - session.octets_down, 0)
+            # A fraction of an octet each way is not moved any more.
+            limit, at = session.limit_octets, now + max(left - 2, 0) * 8_000 // rate_bps + 1
+            self._alarm(at, lambda moment: self._volume_out(session, limit, moment))
+
+    def _volume_out(self, session: SimulatedSession, limit: int, now: Instant) -> None:
+        session.move(now)
+        if session.online and session.limit_octets == limit:
+            if session.octets_up + session.octets_down >= limit - 2:
+                self._end(session, now, "Session-Timeout")
+            else:
+                self._alarm_volume(session, now)
 
     def _time_out(self, session: SimulatedSession, at: Instant, now: Instant) -> None:
         if session.online and session.timeout_at == at:

@@ -20,6 +20,8 @@ class Told:
     down_bps: int | None = None
     session_timeout_seconds: int | None = None
     interim_interval_seconds: int | None = None
+    limit_octets: int | None = None
+    """Where it stops the session by itself, up and down together; None or 0: nowhere."""
     redirect: str | None = None
     """Where a portal redirects to, or the address list or service that redirects."""
     services: tuple[str, ...] = ()
@@ -82,6 +84,11 @@ def _no_zeroes(understood: Understood) -> Understood:
 def _understood(dialect: str, attributes: Sequence[Attribute]) -> Understood:
     """The fields of `Told` that these attributes set."""
     understood: Understood = {}
+    if dialect in _VOLUMES:
+        low, high = _VOLUMES[dialect]
+        said = {name: value for name, value in attributes if name in (low, high) and isinstance(value, int)}
+        if said:
+            understood["limit_octets"] = (int(said.get(high, 0)) << 32) + int(said.get(low, 0)) or None
     for name, value in attributes:
         if name == "Session-Timeout" and isinstance(value, int):
             understood["session_timeout_seconds"] = value
@@ -157,6 +164,11 @@ def _accel_bps(text: str) -> int | None:
     return None if side is None else int(side[1]) * _ACCEL_SUFFIX_BPS[side[2].lower()]
 
 
+#: Octets and gigawords of a volume limit that counts from the session's start.
+_VOLUMES: Final = {
+    "mikrotik": ("Mikrotik-Total-Limit", "Mikrotik-Total-Limit-Gigawords"),
+    "chillispot": ("ChilliSpot-Max-Total-Octets", "ChilliSpot-Max-Total-Gigawords"),
+}
 _READERS: Final[dict[str, Callable[[str, int | str | bytes], dict[str, int | str]]]] = {
     "mikrotik": _mikrotik,
     "accel-ppp": _accel,

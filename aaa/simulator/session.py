@@ -58,6 +58,8 @@ class SimulatedSession:
     interim_at: Instant | None = None
     timeout_at: Instant | None = None
     redirected_bps: int = 0
+    limit_octets: int | None = None
+    """Where its NAS stops it."""
     sent: Figures = NOTHING
     acked: Figures = NOTHING
     reset_octets_up: int = 0
@@ -100,8 +102,13 @@ class SimulatedSession:
         """Let the traffic since the last `move` flow. How often this is called changes no octet."""
         if self.online and now > self.moved_at:
             elapsed_ms = now - self.moved_at
-            self._bit_ms_up += self.rate_up_bps * elapsed_ms
-            self._bit_ms_down += self.rate_down_bps * elapsed_ms
+            up, down = self.rate_up_bps * elapsed_ms, self.rate_down_bps * elapsed_ms
+            if self.limit_octets is not None:
+                left = max(self.limit_octets - self.octets_up - self.octets_down, 0) * _BIT_MS_PER_OCTET
+                if up + down > left:
+                    up, down = left * up // (up + down), left * down // (up + down)
+            self._bit_ms_up += up
+            self._bit_ms_down += down
             self.moved_at = now
 
     def figures(self, now: Instant) -> Figures:

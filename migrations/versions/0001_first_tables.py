@@ -288,7 +288,15 @@ def upgrade() -> None:
         sa.Column("lease_node", sa.Text(), nullable=True),
         sa.Column("lease_epoch", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("lease_until", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("answer", sa.Text(), nullable=True),
+        sa.Column(
+            "packets",
+            sa.BigInteger(),
+            server_default=sa.text("0"),
+            nullable=False,
+            comment="datagrams sent, repetitions among them",
+        ),
+        sa.Column("answers", sa.Text(), server_default="", nullable=False, comment="of each request in turn"),
+        sa.Column("answer", sa.Text(), nullable=True, comment="the last word"),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("sent_at", sa.BigInteger(), nullable=True),
         sa.Column("finished_at", sa.BigInteger(), nullable=True),
@@ -350,6 +358,34 @@ def upgrade() -> None:
             comment="Input means download here; null: as the dialect says",
         ),
         sa.Column(
+            "counter_unit", sa.Text(), nullable=True, comment="octets, kB, KiB, MB or MiB; null: as the dialect says"
+        ),
+        sa.Column(
+            "counters_delta",
+            sa.Boolean(),
+            nullable=True,
+            comment="each report counts from the one before; null: as the dialect says",
+        ),
+        sa.Column(
+            "counter_bits",
+            sa.Integer(),
+            nullable=True,
+            comment="32: it has no gigawords and wraps; null: as the dialect says",
+        ),
+        sa.Column("counter_level", sa.Text(), nullable=True, comment="session or service; null: as the dialect says"),
+        sa.Column(
+            "enforcement_class", sa.Text(), nullable=True, comment="A, B, C or D at best; null: as the dialect says"
+        ),
+        sa.Column(
+            "coa_message_authenticator",
+            sa.Text(),
+            nullable=True,
+            comment="yes, no or auto; null: as the dialect says",
+        ),
+        sa.Column(
+            "coa_event_timestamp", sa.Text(), nullable=True, comment="yes, no or auto; null: as the dialect says"
+        ),
+        sa.Column(
             "on_database_down",
             sa.Text(),
             server_default="spool",
@@ -377,10 +413,26 @@ def upgrade() -> None:
         sa.CheckConstraint("network IS NOT NULL OR certificate IS NOT NULL", name=op.f("ck_nas_known_by")),
         sa.CheckConstraint("require_message_authenticator IN ('yes', 'learn', 'no')", name=op.f("ck_nas_require_ma")),
         sa.CheckConstraint("on_database_down IN ('spool', 'silent')", name=op.f("ck_nas_on_database_down")),
+        sa.CheckConstraint("counter_unit IN ('octets', 'kB', 'KiB', 'MB', 'MiB')", name=op.f("ck_nas_counter_unit")),
+        sa.CheckConstraint("counter_bits IN (32, 64)", name=op.f("ck_nas_counter_bits")),
+        sa.CheckConstraint("counter_level IN ('session', 'service')", name=op.f("ck_nas_counter_level")),
+        sa.CheckConstraint("enforcement_class IN ('A', 'B', 'C', 'D')", name=op.f("ck_nas_enforcement_class")),
+        sa.CheckConstraint("coa_message_authenticator IN ('yes', 'no', 'auto')", name=op.f("ck_nas_coa_ma")),
+        sa.CheckConstraint("coa_event_timestamp IN ('yes', 'no', 'auto')", name=op.f("ck_nas_coa_ts")),
         sa.PrimaryKeyConstraint("nas_id", name=op.f("pk_nas")),
         sa.UniqueConstraint("certificate", name=op.f("uq_nas_certificate")),
         sa.UniqueConstraint("name", name=op.f("uq_nas_name")),
         sa.UniqueConstraint("network", name=op.f("uq_nas_network")),
+    )
+    op.create_table(
+        "nas_observation",
+        sa.Column("nas_id", sa.BigInteger(), nullable=False),
+        sa.Column("nas_address", sa.Text(), nullable=False),
+        sa.Column("what", sa.Text(), nullable=False, comment="silent, not-applied, still-alive, limit-not-kept"),
+        sa.Column("count", sa.Integer(), nullable=False, comment="how often; silent: in a row"),
+        sa.Column("first_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("nas_id", "nas_address", "what", name=op.f("pk_nas_observation")),
     )
     op.create_table(
         "nas_restart",
@@ -578,6 +630,23 @@ def upgrade() -> None:
             nullable=False,
             comment="how many addresses of pools its login has",
         ),
+        sa.Column(
+            "means",
+            sa.Text(),
+            server_default="profile",
+            nullable=False,
+            comment="volume, rate, profile, disconnect or time",
+        ),
+        sa.Column(
+            "limit_octets",
+            sa.BigInteger(),
+            nullable=True,
+            comment="up and down, as the marks count: its NAS stops it there",
+        ),
+        sa.Column("pace_permille", sa.Integer(), server_default="1000", nullable=False, comment="of the plan's rate"),
+        sa.Column("asked_interval_seconds", sa.Integer(), server_default="0", nullable=False, comment="0: the plan's"),
+        sa.Column("timeout_seconds", sa.BigInteger(), nullable=True, comment="from its start, for the balance's sake"),
+        sa.Column("exhausted_at", sa.BigInteger(), nullable=True, comment="since when nothing pays for it"),
         sa.CheckConstraint("state IN ('provisional', 'open', 'closed')", name=op.f("ck_session_state")),
         sa.CheckConstraint("wanted IN ('full', 'exhausted', 'cut')", name=op.f("ck_session_wanted")),
         sa.PrimaryKeyConstraint("account_id", "session_id", name=op.f("pk_session")),
@@ -903,6 +972,13 @@ _VIEWS = {
         SELECT r.request_id, a.name AS account, a.currency, r.amount, r.amount_micros, r.balance_micros, r.status,
                r.answer, {r.created_at} AS created_at, {r.answered_at} AS answered_at
         FROM top_up_request AS r JOIN account AS a ON a.account_id = r.account_id""",
+    "billing_command": """
+        SELECT a.name AS account, s.username, c.session_id, c.command_id, n.name AS nas, s.nas_address, c.action,
+               c.version, c.reason, c.state, c.attempts, c.packets, c.answers, c.answer, {c.created_at} AS created_at,
+               {c.not_before} AS not_before, {c.sent_at} AS sent_at, {c.finished_at} AS finished_at
+        FROM command AS c JOIN account AS a ON a.account_id = c.account_id
+        JOIN session AS s ON s.account_id = c.account_id AND s.session_id = c.session_id
+        LEFT JOIN nas AS n ON n.nas_id = c.nas_id""",
 }
 
 # The ledger and the usage lines are written once.

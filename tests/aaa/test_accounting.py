@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aaa import wire
-from aaa.accounting import Restart, report_of
+from aaa.accounting import Beside, Restart, report_of
 from aaa.nas import Nas
 from aaa.tokens import token
 from aaa.wire import Code, Malformed, Packet
@@ -113,7 +113,9 @@ def lines(report: Report | Restart) -> list[str]:
 def read(case: Case) -> Report | Restart:
     nas = replace(NAS, counters_reversed=case.get("nas") == "counters reversed")
     packet = packet_of(written(case["attributes"]))
-    return report_of(packet, nas, case.get("source", "192.0.2.1"), instant(case.get("received", NOON)), KEYS)
+    report = report_of(packet, nas, case.get("source", "192.0.2.1"), instant(case.get("received", NOON)), KEYS)
+    assert not isinstance(report, Beside)
+    return report
 
 
 def test_there_are_vectors_of_every_kind() -> None:
@@ -215,6 +217,7 @@ def test_any_attributes_come_to_a_report_or_malformed(attributes: list[tuple[int
         report = report_of(packet_of(attributes), NAS, "192.0.2.1", instant(NOON), KEYS)
     except Malformed:
         return
+    assert not isinstance(report, Beside)
     assert instant(NOON) - 86_400_000 <= report.event_at <= instant(NOON) + 300_000
     if isinstance(report, Report):
         kept = [report.username, report.calling_station, report.nas_port_id, report.framed_address]

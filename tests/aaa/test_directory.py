@@ -30,7 +30,7 @@ def test_a_row_with_its_secrets_opened_and_its_dialects_defaults(floor: Floor) -
     assert floor.nases.at("198.51.100.7") == floor.nases.nas(nas_id) == Nas(
         nas_id=nas_id, name="router", network="198.51.100.0/24", secrets=(SECRET, b"old"), dialect="mikrotik",
         coa_address=None, coa_port=3799, require_message_authenticator="learn", limit_proxy_state=True,
-        counters_reversed=False,
+        counters_reversed=False, means="volume",
     )  # fmt: skip
     floor.set_nas("router", coa_address="198.51.100.1", coa_port=0, counters_reversed=True, revised_at=NOON + 1)
     floor.nases.refresh()

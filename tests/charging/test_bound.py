@@ -5,6 +5,7 @@ import pytest
 from charging.bound import Bound, Line, bound
 from charging.buckets import Rated
 from charging.plan import Allowance, Exhausted, Plan, Profile, Rate
+from charging.session import Means
 
 # 8 Mbit/s down and 800 kbit/s up: 1 000 000 and 100 000 octets a second.
 HOME = Profile("home", rate_down_bps=8_000_000, rate_up_bps=800_000)
@@ -17,7 +18,7 @@ def plan(profile: Profile = HOME, **fields: Any) -> Plan:
 
 
 def line(of: Plan, interval_seconds: int, sessions: int | None = 1, **fields: Any) -> Line:
-    return Line("anna", of, interval_seconds, sessions, **fields)
+    return Line("anna", of, interval_seconds, sessions, **({"means": "disconnect"} | fields))
 
 
 # Worked by hand: I + 5 s for the report + 30 s for the command.
@@ -55,6 +56,26 @@ def test_the_bound_is_rate_times_interval_delay_and_command(
     found = bound(lines)
     assert (found.octets, found.seconds, found.micros) == (octets, seconds, micros)
     assert all(term.why_none == "" for term in found.terms)
+
+
+# 95 s · 1 100 000 = 104.5 MB, as often as the NAS makes necessary
+@pytest.mark.parametrize(
+    ("means", "octets"),
+    [
+        ("volume", 0),
+        ("rate", 209_000_000),
+        ("profile", 313_500_000),
+        ("disconnect", 104_500_000),
+        ("time", 33_000_000),  # 30 s, the shortest Session-Timeout that is said
+    ],
+)
+def test_the_bound_depends_on_what_the_nas_can_be_made_to_do(means: Means, octets: int) -> None:
+    assert bound([line(plan(rates=(PER_MB,)), 60, means=means)]).octets == octets
+
+
+def test_a_nas_that_counts_both_directions_together_cannot_hold_one_of_them() -> None:
+    only_down = plan(allowances=(Allowance("a", "octets", "down", 1),))
+    assert bound([line(only_down, 60, means="volume")]).octets == 2 * 95_000_000
 
 
 @pytest.mark.parametrize(

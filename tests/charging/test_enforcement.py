@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from charging.buckets import Usage
-from charging.enforcement import MOST_DISCONNECTS, nothing_covered, profile_of, slice_of
+from charging.enforcement import MOST_DISCONNECTS, profile_of
 from charging.plan import Allowance, Direction, Exhausted, Plan, Profile, Unit
 from charging.settle import CommandAcked, CommandFailed, Cut
+from charging.slices import covered_permille, slice_of
 from tests.charging.cases.story import BEGIN, Memory
 from tests.charging.test_book import MB, let_in, report_of, stage_of
 
@@ -31,25 +32,33 @@ WANT = Usage(10, 20, 30)
 
 
 @pytest.mark.parametrize(
-    ("lines", "uncovered", "nothing"),
+    ("lines", "uncovered", "permille"),
     [
-        ([("octets", "total")], Usage(10, 20, 0), True),
-        ([("octets", "total")], Usage(10, 19, 0), False),
-        ([("octets", "total")], Usage(10, 0, 0), False),
-        ([("octets", "down"), ("octets", "up")], Usage(10, 0, 0), True),
-        ([("octets", "down"), ("octets", "up")], Usage(9, 19, 0), False),
-        ([("octets", "down")], Usage(0, 20, 0), True),
-        ([("octets", "down")], Usage(0, 19, 0), False),
-        ([("seconds", "total")], Usage(0, 0, 30), True),
-        ([("seconds", "total")], Usage(0, 0, 29), False),
-        ([("seconds", "total"), ("octets", "total")], Usage(0, 0, 30), True),
-        ([("seconds", "total"), ("octets", "total")], Usage(10, 20, 0), True),
-        ([("seconds", "total"), ("octets", "total")], Usage(10, 19, 29), False),
-        ([], Usage(0, 0, 0), False),
+        ([("octets", "total")], Usage(10, 20, 0), 0),
+        ([("octets", "total")], Usage(10, 19, 0), 33),
+        ([("octets", "total")], Usage(10, 0, 0), 666),
+        ([("octets", "total")], Usage(0, 0, 0), 1000),
+        ([("octets", "down"), ("octets", "up")], Usage(10, 0, 0), 0),
+        ([("octets", "down"), ("octets", "up")], Usage(9, 19, 0), 50),
+        ([("octets", "down")], Usage(0, 20, 0), 0),
+        ([("octets", "down")], Usage(0, 19, 0), 50),
+        ([("seconds", "total")], Usage(0, 0, 30), 0),
+        ([("seconds", "total")], Usage(0, 0, 29), 33),
+        ([("seconds", "total"), ("octets", "total")], Usage(0, 0, 30), 0),
+        ([("seconds", "total"), ("octets", "total")], Usage(10, 20, 0), 0),
+        ([("seconds", "total"), ("octets", "total")], Usage(10, 19, 15), 33),
+        ([], Usage(0, 0, 0), 1000),
     ],
 )
-def test_nothing_covered(lines: list[tuple[Unit, Direction]], uncovered: Usage, nothing: bool) -> None:
-    assert nothing_covered(plan(*lines), WANT, uncovered) is nothing
+def test_the_part_of_a_slice_that_is_covered(
+    lines: list[tuple[Unit, Direction]], uncovered: Usage, permille: int
+) -> None:
+    assert covered_permille(plan(*lines), WANT, uncovered) == permille
+
+
+def test_of_a_million_octets_one_is_not_nothing() -> None:
+    want = Usage(0, 1_000_000, 0)
+    assert covered_permille(plan(("octets", "total")), want, Usage(0, 999_999, 0)) == 1
 
 
 def test_the_profile_that_a_session_should_have() -> None:

@@ -47,6 +47,15 @@ def test_a_new_nas_gets_a_secret_that_is_shown_once(aaa: Aaa, at: Callable[[str]
         "require_message_authenticator": "yes",
         "limit_proxy_state": True,
         "counters_reversed": False,
+        "counter_unit": "octets",
+        "counters_delta": False,
+        "counter_bits": None,
+        "counter_level": "session",
+        "enforcement_class": "A",
+        "enforcement_means": "volume",
+        "class_because": ["dialect mikrotik"],
+        "coa_message_authenticator": "yes",
+        "coa_event_timestamp": "no",
         "on_database_down": "spool",
         "mac_authentication": False,
         "group": None,
@@ -257,8 +266,8 @@ def test_list_and_remove(aaa: Aaa) -> None:
     aaa.ok("nas", "add", "bras-2", "--address", "192.0.2.0/24")
     aaa.ok("nas", "add", "bras-1", "--address", "192.0.2.1", "--coa-port", "0")
     table = [line.split() for line in aaa.ok("nas", "list").splitlines()]
-    assert table[2] == ["bras-1", "192.0.2.1", "generic", "none", "yes", "0"]
-    assert table[3] == ["bras-2", "192.0.2.0/24", "generic", "source", "port", "3799", "yes", "0"]
+    assert table[2] == ["bras-1", "192.0.2.1", "generic", "none", "D", "yes", "0"]
+    assert table[3] == ["bras-2", "192.0.2.0/24", "generic", "source", "port", "3799", "B", "yes", "0"]
     assert aaa.ok("nas", "remove", "bras-2") == "removed NAS bras-2\n"
     assert [each["name"] for each in aaa.json("nas", "list")] == ["bras-1"]
 

@@ -84,7 +84,7 @@ class House:
     def report(self, session: Admitted, kind: str, down: int, seconds: int = 0, **more: str) -> Recorded:
         item = Report(
             kind, 1, "10.0.0.1", "?", b"S%d" % session.session_id, (session.account_id, session.session_id), 0, down,  # type: ignore[arg-type]
-            seconds, True, self.now, True, self.now, b"", **more,
+            seconds, True, self.now, True, self.now, b"", **more,  # type: ignore[arg-type]
         )  # fmt: skip
         (outcome,) = self.settle(item)
         assert isinstance(outcome, Recorded)

@@ -430,6 +430,7 @@ class _Who:
     session_id: int
     account_id: int
     admitted: Admitted
+    means: str
 
 
 class Play:
@@ -485,6 +486,7 @@ class Play:
                 outcome.session_id,
                 outcome.account_id,
                 outcome,
+                event.options.get("means", "profile"),
             )
         self._same(event, "outcome", event.outcome, self._outcome(outcome, event.outcome))
         self._same(event, "commands", sorted(event.commands), sorted(map(self._command, happened.commands)))
@@ -513,6 +515,7 @@ class Play:
                     int(options["max"]) if "max" in options else None,
                     instant(options["expires"]) if "expires" in options else None,
                     nas, f"10.0.0.{nas}", device_key(nas, f"10.0.0.{nas}", None, device or None), device or None,
+                    means=options.get("means", "profile"),  # type: ignore[arg-type]
                 )  # fmt: skip
             case ["start" | "interim" | "stop" | "other", *_]:
                 return self._report(event)
@@ -556,7 +559,7 @@ class Play:
             kind, nas, f"10.0.0.{nas}", self.stage.subscriber(user)[1], acct_session_id.encode(), token,  # type: ignore[arg-type]
             octets["up"], octets["down"], octets["time"], "gigawords" in words,
             instant(options["at"]) if "at" in options else event.at, "inexact" not in words, event.at,
-            f"{event.where}".encode(), device or None,
+            f"{event.where}".encode(), device or None, means=options.get("means", who.means),  # type: ignore[arg-type]
         )  # fmt: skip
 
     # --- what came, in the words of the case ---
