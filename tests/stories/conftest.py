@@ -67,7 +67,7 @@ class Aaa:
 class ServerProcess:
     """`aaa serve` in a process of its own, on 127.0.0.1."""
 
-    def __init__(self, aaa: Aaa, folder: Path, auth_port: int, acct_port: int, more: tuple[str, ...] = ()) -> None:
+    def __init__(self, aaa: Aaa, folder: Path, auth_port: int, acct_port: int, *, more: tuple[str, ...] = ()) -> None:
         self.aaa = aaa
         self.auth_port = auth_port
         self.acct_port = acct_port
