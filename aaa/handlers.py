@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from aaa import access, reply_attributes
+from aaa import access, narration, reply_attributes
 from aaa.accounting import Beside, Restart, report_of
 from aaa.attempts import Attempts
 from aaa.dialects import dialect, limits
@@ -41,6 +41,8 @@ from aaa.replies import Answered, InProgress, Key, ReplyCache
 from aaa.spool import Spool, SpoolFailed, SpoolFull
 from aaa.subscriber import Subscriber
 from aaa.tokens import token
+from aaa.tracing import Tracing
+from aaa.trail import Trail
 from aaa.verifier import Verifier
 from aaa.wire import Attribute, Code, Malformed, Packet, message_authenticator, parse, reply, verify_request
 from charging.admission import Admitted, Login, Refused
@@ -84,6 +86,8 @@ class Datagram(NamedTuple):
     """An IP address; over TLS `nas.source_over_tls`, for there a certificate says who it is."""
     port: int
     listener: str
+    trail: Trail | None = None
+    """What is decided about it, step by step, where somebody may want to read that."""
 
 
 class EapLogins(NamedTuple):
@@ -116,6 +120,8 @@ class Services(NamedTuple):
     attempts: Attempts | None = None
     """None: guessers are not made to wait."""
     realms: Realms = NO_REALMS
+    tracing: Tracing | None = None
+    """None: nothing is traced."""
     log: Any = structlog.get_logger("aaa")
     """Better bound already: finding its level again for every packet would cost more than the line."""
 
@@ -128,15 +134,33 @@ class Rejects:
 
 async def accounting(services: Services, datagram: Datagram) -> bytes | None:
     """Record a report, then answer it: the answer means that it is durable."""
+    if services.tracing is not None and services.tracing.reports:
+        return await _traced(services, services.tracing, datagram, _ACCOUNTING_CODES, _record)
     return await _answer(services, datagram, _ACCOUNTING_CODES, _record)
 
 
 async def authentication(services: Services, datagram: Datagram) -> bytes | None:
     """Let a subscriber in, or not."""
+    if services.tracing is not None and services.tracing.logins:
+        return await _traced(services, services.tracing, datagram, _ACCESS_CODES, _admit)
     return await _answer(services, datagram, _ACCESS_CODES, _admit)
 
 
 _Story = Callable[[Services, Packet, Nas, bytes, Instant, Datagram], Awaitable[bytes | None]]
+
+
+async def _traced(
+    services: Services, tracing: Tracing, datagram: Datagram, codes: frozenset[Code], story: _Story
+) -> bytes | None:
+    """The same, with every step written down."""
+    nas = services.nases.at(datagram.address)
+    if nas is None:
+        return await _answer(services, datagram, codes, story)
+    trail = tracing.begin("login" if codes is _ACCESS_CODES else "report", nas.name, services.now())
+    trail.say("{} octets from {} port {}: NAS {}", len(datagram.octets), datagram.address, datagram.port, nas.name)
+    answer = await _answer(services, datagram._replace(trail=trail), codes, story)
+    tracing.end(trail, answer)
+    return answer
 
 
 async def _answer(services: Services, datagram: Datagram, codes: frozenset[Code], story: _Story) -> bytes | None:
@@ -166,6 +190,7 @@ async def _answer(services: Services, datagram: Datagram, codes: frozenset[Code]
         return seen.reply
     if isinstance(seen, InProgress):
         return None
+    narration.proven(datagram.trail, signed=packet.first(MESSAGE_AUTHENTICATOR) is not None)
     answer = None
     try:
         if packet.code == Code.STATUS_SERVER:
@@ -218,6 +243,8 @@ def _lacking(packet: Packet, nas: Nas) -> str | None:
 
 
 def _drop(services: Services, reason: str, datagram: Datagram, now: Instant, detail: str = "") -> None:
+    if datagram.trail is not None:
+        datagram.trail.say("silence: {} {}", reason, detail)
     services.drops.drop(reason, datagram.address, now, detail)
 
 
@@ -239,8 +266,10 @@ async def _record(
         # What a disk of ours holds is as durable as what the database holds, so it may be answered; `replay` books it.
         await services.spool.keep(received_at, datagram.address, packet.raw)
         services.log.debug("spooled", nas=nas.name, kind=report.kind)
+        narration.report(datagram.trail, report, None)
     else:
         _say(services, nas, report, outcome)
+        narration.report(datagram.trail, report, outcome)
     return reply(Code.ACCOUNTING_RESPONSE, packet, (), secret, message_authenticator=False)
 
 
@@ -309,6 +338,7 @@ async def _admit_by_database(
     if signed and nas.require_message_authenticator == "learn" and packet.first(EAP_MESSAGE) is None:
         await services.in_thread(lambda: services.nases.require_message_authenticator(nas.nas_id, received_at))
     request = access_request(packet, secret)
+    narration.request(datagram.trail, request, services.realms.name(request.username))
     if isinstance(request.method, Eap) and services.eap is not None:
         attempt = Attempt(services, packet, nas, secret, received_at, datagram, request, "EAP")
         return await _admit_by_eap(attempt, request.method, services.eap)
@@ -331,6 +361,7 @@ async def _admit_by_database(
                 secret, verdict = other, "right"
                 break
     attempt = Attempt(services, packet, nas, secret, received_at, datagram, request, method_name)
+    narration.verdict(datagram.trail, subscriber, method_name, verdict)
     if method_name != "MAC":
         _count(services, request.username, request, datagram, verdict, received_at)
     refusal = access.decide(subscriber, verdict, received_at)
@@ -427,12 +458,15 @@ async def _ask_charging(attempt: Attempt, subscriber: Subscriber) -> Admitted | 
     expires_at = subscriber.expires_at
     if subscriber.conditions:
         judgement = await _judged(attempt, subscriber)
+        narration.judgement(attempt.datagram.trail, judgement)
         if judgement.refusal is not None:
             return access.rejection(judgement.refusal, judgement.detail)
         if judgement.until is not None:
             expires_at = judgement.until if expires_at is None else min(expires_at, judgement.until)
     login = _login(attempt.request, subscriber, expires_at, attempt.nas, attempt.datagram.address)
     outcome = await attempt.services.writer.submit(login)
+    assert isinstance(outcome, Admitted | Refused)
+    narration.admission(attempt.datagram.trail, outcome)
     if isinstance(outcome, Admitted):
         if outcome.wanted == "full" or limits(dialect(attempt.nas.dialect), outcome.profile):
             return outcome
@@ -441,7 +475,6 @@ async def _ask_charging(attempt: Attempt, subscriber: Subscriber) -> Admitted | 
             Close(outcome.account_id, outcome.session_id, "refused", attempt.received_at)
         )
         return access.rejection("exhausted")
-    assert isinstance(outcome, Refused)
     return access.rejection(outcome.reason)
 
 
@@ -467,8 +500,10 @@ async def _judged(attempt: Attempt, subscriber: Subscriber) -> Judgement:
 def _accept(attempt: Attempt, admitted: Admitted, subscriber: Subscriber, proof: list[Attribute]) -> bytes:
     services, nas = attempt.services, attempt.nas
     class_token = token(admitted.account_id, admitted.session_id, services.token_keys[0])
-    attributes = (
-        access.accept(admitted, dialect(nas.dialect), class_token, _own_attributes(attempt, subscriber)) + proof
+    own = _own_attributes(attempt, subscriber)
+    attributes = access.accept(admitted, dialect(nas.dialect), class_token, own) + proof
+    narration.acceptance(
+        attempt.datagram.trail, attributes, own, access.address_words(admitted.addresses), admitted.profile.name
     )
     services.log.info(
         "access-accept", nas=nas.name, username=attempt.request.username, session_id=admitted.session_id,
@@ -498,6 +533,7 @@ async def _reject(
         "access-reject", nas=attempt.nas.name, username=attempt.request.username, reason=why.reason,
         method=attempt.method, **({"detail": why.detail} if why.detail else {}), **more,
     )  # fmt: skip
+    narration.refusal(attempt.datagram.trail, why.reason, why.detail or more.get("detail"))
     if not await _wait(attempt):
         return None
     return reply(Code.ACCESS_REJECT, attempt.packet, attributes, attempt.secret, message_authenticator=True)
@@ -572,6 +608,8 @@ async def _admit_by_eap(attempt: Attempt, method: Eap, eap: EapLogins) -> bytes 
             conversation.postpone(turn)
             raise
         refusal = refusal or checked.refusal
+        if attempt.datagram.trail is not None:
+            attempt.datagram.trail.say("inside of EAP: {}", checked.detail or "the password is right")
         turn = conversation.checked(checked)
     if turn is None:
         return None
@@ -579,6 +617,8 @@ async def _admit_by_eap(attempt: Attempt, method: Eap, eap: EapLogins) -> bytes 
         # That a password was wrong is heard no sooner in a tunnel than outside.
         if refusal is not None and not await _wait(attempt):
             return None
+        if attempt.datagram.trail is not None:
+            attempt.datagram.trail.say("EAP goes on: {} octets to the client", len(turn.octets))
         challenge: list[Attribute] = [("EAP-Message", turn.octets), ("State", state or b"")]
         return reply(Code.ACCESS_CHALLENGE, attempt.packet, challenge, attempt.secret, message_authenticator=True)
     if state is not None:
@@ -610,6 +650,9 @@ async def _end_eap(attempt: Attempt, end: Ended) -> bytes | None:
         attempt = attempt._replace(method=proven.method or attempt.method)
         return await _reject(attempt, refusal, [("EAP-Message", end.octets)], detail=proven.detail or None)
     attempt = attempt._replace(method=proven.method)
+    if attempt.datagram.trail is not None:
+        attempt.datagram.trail.username = attempt.services.realms.name(proven.username)
+        attempt.datagram.trail.say("EAP has ended: {!r} is proven by {}", proven.username, proven.method)
     subscriber = await attempt.services.subscribers.subscriber(attempt.services.realms.name(proven.username))
     refused = access.decide(subscriber, "right", attempt.received_at)
     if refused is None:

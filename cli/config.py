@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "text"]
+TraceMode = Literal["off", "refused", "all"]
+MOST_TRACE_ROWS: Final = 10_000_000
 
 DEFAULT_DATABASE: Final = "sqlite:///aaa.db"
 DEFAULT_KEYS_FILE: Final = Path("aaa.keys")
@@ -87,6 +89,10 @@ class Config:
     """The most of one NAS at a time; one more, and the one that was silent for longest is closed."""
     radsec_idle_seconds: int = 900
     """A connection that is silent for so long is closed."""
+    trace: TraceMode = "refused"
+    """What is written into the history that `aaa trace` shows: off, refused, all. Whoever watches sees everything."""
+    trace_rows: int = 100_000
+    trace_seconds: int = 7 * 86_400
     realms: tuple[tuple[str, str | None], ...] = ()
     """[realm.NAME]: what takes the place of a realm in user names; None: it is taken off."""
     dialects: tuple[Dialect, ...] = ()
@@ -135,6 +141,9 @@ def load(text: str, name: str) -> Config:
         radsec_versions=top.take("radsec_versions", _radsec_versions, default.radsec_versions),
         radsec_connections=top.take("radsec_connections", _count, default.radsec_connections),
         radsec_idle_seconds=top.take("radsec_idle", _seconds("15m"), default.radsec_idle_seconds),
+        trace=top.take("trace", _one_of(get_args(TraceMode)), default.trace),  # type: ignore[arg-type]  # one of its own
+        trace_rows=top.take("trace_rows", _rows, default.trace_rows),
+        trace_seconds=top.take("trace_age", _seconds("7 days"), default.trace_seconds),
         realms=_realms(top),
         dialects=_dialects(top),
         notices=_notices(top),
@@ -218,6 +227,12 @@ def _radsec_versions(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(version in known for version in value):
         raise BadValueError(f'{value!r} is no list of versions; write ["1.1", "1.0"], or one of the two')
     return tuple(version for version in known if version in value)
+
+
+def _rows(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_TRACE_ROWS:
+        raise BadValueError(f"{value!r} is no number of rows; write 1 to {MOST_TRACE_ROWS}, without quotes")
+    return value
 
 
 def _bool(value: object) -> bool:

@@ -39,6 +39,8 @@ NOUNS: Final = {
     "notice": "Notices to subscribers: what was told, and what failed.",
     "doctor": "Is everything as it should be? What to do where it is not.",
     "dispute": "All about a subscriber in a time, with hashes.",
+    "trace": "What was decided about each packet, step by step.",
+    "test": "Log in at the running server, and explain the result.",
     "explain": "Why an account is in the state it is in.",
 }
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aaa.replay import Replay
     from aaa.runner import Runner
     from aaa.spool import Spool
+    from aaa.tracing import Tracing
     from charging.jobs import Jobs
     from charging.notices.postman import Postman, PostOffice
     from charging.notices.settings import Settings as Notices
@@ -133,6 +134,8 @@ class Server:
         self.watching.start(NAS_TABLE_EVERY_SECONDS, now=False)
         self.jobs.start()
         self.runner.start()
+        if self.services.tracing is not None:
+            self.services.tracing.start(self.watching.clock)
         if self.connections is not None:
             self.connections.start()
         if self.postman is not None:
@@ -141,6 +144,8 @@ class Server:
     async def stop(self) -> None:
         """End it; what is under way is settled, answered by nobody, and asked again by its NAS."""
         self.watching.stop()
+        if self.services.tracing is not None:
+            self.services.tracing.stop()
         if self.connections is not None:
             self.connections.stop()
         if self.replay is not None:
@@ -173,6 +178,7 @@ def build(
     deadline_ms: int = 2_000,
     eap: EapLogins | None = None,
     realms: Realms = NO_REALMS,
+    tracing: Tracing | None = None,
     radsec: RadSec | None = None,
     post_office: PostOffice | None = None,
 ) -> Server:
@@ -241,6 +247,7 @@ def build(
         eap=eap,
         attempts=Attempts(),
         realms=realms,
+        tracing=tracing,
         log=structlog.get_logger("aaa").bind(),
     )
 
@@ -363,6 +370,16 @@ def _post_office(settings: Notices, reactor: Any) -> PostOffice:
     return PostOffice(settings, files.wording_of(settings), ways)
 
 
+def _tracing(config: Config, engine: Engine, in_pool: Pool, now: Callable[[], Instant]) -> Tracing:
+    """The history of packets, as configured."""
+    from aaa.tracing import Tracing
+
+    return Tracing(
+        engine, in_pool("trace", 1), now, config.node_name, config.trace, most_rows=config.trace_rows,
+        most_age_ms=config.trace_seconds * 1000,
+    )  # fmt: skip
+
+
 def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path) -> int:
     """Build the server and run the reactor; the process's exit code."""
     import structlog
@@ -410,6 +427,7 @@ def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path) -> i
             in_lane=in_pool if engine.dialect.name == "sqlite" else in_lane, spool=spool,
             remembered=RememberedLogins(session_timeout_seconds=seconds) if config.cached_accepts else None,
             deadline_ms=config.answer_deadline_seconds * 1000, eap=_eap_logins(config), realms=Realms(dict(config.realms)),
+            tracing=_tracing(config, engine, in_pool, now),
             radsec=_radsec(config),
             post_office=None if config.notices is None else _post_office(config.notices, reactor),
         )  # fmt: skip

@@ -59,6 +59,7 @@ EFFECTS_ALLOWED = {
         "server",
         "simulator/udp",
         "spool",
+        "tracing",
         "verifier",
     ),
 }
