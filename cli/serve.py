@@ -95,6 +95,8 @@ def serve(
     if engine.dialect.name == "postgresql":
         cooperate(engine)
     log.configure(config.log_level, config.log_format)
+    if engine.url.password:
+        log.hide(engine.url.password)
     code = _run(config, engine, keys, spool_dir or setup.spool_folder(config.node))
     if code:
         raise click.exceptions.Exit(code)

@@ -169,3 +169,33 @@ def test_a_sealed_nas_secret_can_not_be_moved_to_another_nas(sqlite_floor: Floor
         sent = sqlite_floor.login(secret=b"a secret that the attacker knows")
     assert sent.reply is None
     assert [line["nas"] for line in logged if line["event"] == "nas-unusable"] == ["bras-1"]
+
+
+def test_the_databases_password_is_not_in_the_log(
+    postgresql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever a library says of its connection."""
+    import structlog
+    from click.testing import CliRunner
+    from sqlalchemy.engine import make_url
+
+    from cli import serve
+    from cli.main import aaa as command
+
+    def broken(*_arguments: Any) -> int:
+        structlog.get_logger("aaa.serve").error(
+            "database-away", problem="could not connect: password=hunter2-of-the-database"
+        )
+        return 0
+
+    monkeypatch.setattr(serve, "_run", broken)
+    url = make_url(postgresql_url).set(password="hunter2-of-the-database").render_as_string(hide_password=False)
+    try:
+        done = CliRunner().invoke(command, ["--database", url, "--keys", str(tmp_path / "keys"), "serve"])
+        assert done.exit_code == 0, done.output
+        written = capsys.readouterr().err + done.output
+    finally:
+        log.forget_hidden()
+        structlog.reset_defaults()
+    assert "database-away" in written
+    assert "hunter2" not in written
