@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import Any, Final, Literal, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, and_, cast, func, select
 
 from charging.bound import Line
-from charging.buckets import draw_order, read_rated
+from charging.buckets import Usage, draw_order, read_rated
 from charging.plan import Instant, Plan, from_json
 from charging.session import Means
+from charging.shadow import Used
 from charging.tables import (
     account,
     bucket,
@@ -24,6 +26,7 @@ from charging.tables import (
     usage_line,
 )
 from charging.tables import subscriber as subscriber_table
+from charging.zone import Place
 
 By = Literal["day", "session", "line"]
 _DAY_MS: Final = 86_400_000
@@ -273,6 +276,46 @@ def usage(
     if until is not None:
         chosen = chosen.where(u.event_at < until)
     return [UsageLine(*row) for row in connection.execute(chosen)]
+
+
+def recorded_use(
+    connection: Connection, since: Instant, until: Instant, plan_name: str | None = None
+) -> Iterator[tuple[str, str, list[Used]]]:
+    """(user name, currency, what was used in order of time) of each subscriber who used something from `since` to
+    before `until`; with `plan_name` of those who have that plan. One subscriber at a time is in memory."""
+    u, s = usage_line.c, session.c
+    order = (s.account_id, s.subscriber_id, u.event_at, u.session_id, u.line_no)
+    chosen = (
+        select(
+            s.account_id, s.subscriber_id, s.username, account.c.currency, u.session_id, s.nas_group, s.called_station,
+            s.realm, s.service_class, u.event_at,
+            (u.octets_up_to - u.octets_up_from).label("up"), (u.octets_down_to - u.octets_down_from).label("down"),
+            (u.seconds_to - u.seconds_from).label("seconds"), u.free_octets, u.amount_micros,
+        )
+        .join(session, and_(s.account_id == u.account_id, s.session_id == u.session_id))
+        .join(account, account.c.account_id == u.account_id)
+        .where(u.event_at >= since, u.event_at < until)
+        .order_by(*order)
+    )  # fmt: skip
+    if plan_name is not None:
+        own = subscriber_table.c
+        chosen = chosen.join(subscriber_table, own.subscriber_id == s.subscriber_id).where(own.plan_name == plan_name)
+    rows = connection.execution_options(yield_per=1000).execute(chosen)
+    for _, group in groupby(rows, key=lambda row: (row[0], row[1])):
+        uses: list[Used] = []
+        username = currency = ""
+        for row in group:
+            username, currency = row[2], row[3]
+            uses.append(_used(row))
+        yield username, currency, uses
+
+
+def _used(row: Any) -> Used:
+    # What the exhausted profile let through for nothing was given, not asked for.
+    free_down = min(row.free_octets, row.down)
+    usage = Usage(row.up - min(row.free_octets - free_down, row.up), row.down - free_down, row.seconds)
+    place = Place(row.nas_group, row.called_station, row.realm, row.service_class)
+    return Used(row.session_id, place, row.event_at - row.seconds * 1000, row.event_at, usage, row.amount_micros)
 
 
 def transfers(connection: Connection, account_id: int, *, limit: int) -> list[TransferLine]:

@@ -38,6 +38,7 @@ NOUNS: Final = {
     "service": "A systemd unit for the server.",
     "notice": "Notices to subscribers: what was told, and what failed.",
     "doctor": "Is everything as it should be? What to do where it is not.",
+    "report": "What a time comes to, NAS by NAS.",
     "dispute": "All about a subscriber in a time, with hashes.",
     "trace": "What was decided about each packet, step by step.",
     "test": "Log in at the running server, and explain the result.",

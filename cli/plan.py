@@ -10,19 +10,19 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from charging import amounts, catalogue
+from charging import amounts, catalogue, statement
 from charging.catalogue import CatalogueError, PlanVersion
 from charging.database import reading
 from charging.money import format_money
-from charging.plan import Allowance, Plan, Profile, Rate, Tier, to_json
+from charging.plan import Allowance, Instant, Plan, Profile, Rate, Tier, to_json
 from charging.transaction import run
 from charging.window import Window
 from charging.zone import Zone
-from cli.amounts import amount_text
+from cli.amounts import Moment, amount_text
 from cli.clock import now
 from cli.conditions import condition_texts
 from cli.config import Setup, pass_setup
-from cli.output import Column, day, iso, json_option, print_record, print_records
+from cli.output import Column, day, iso, json_option, print_json, print_record, print_records
 
 MOST_FILE_OCTETS: Final = 16 * 2**20
 _WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -289,3 +289,73 @@ def _text_of(file: Path) -> str:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise click.ClickException(f"{file}: {error}") from error
+
+
+# --- shadow rating -------------------------------------------------------------------------------------------------
+
+_SHADOW: Final = (
+    Column("user name", "username"),
+    Column("was charged", lambda record: format_money(record["charged_micros"], record["currency"]), right=True),
+    Column("would be charged", lambda record: format_money(record["shadow_micros"], record["currency"]), right=True),
+    Column("difference", lambda record: format_money(record["difference_micros"], record["currency"]), right=True),
+    Column("from allowances", lambda record: amounts.format_octets(record["allowances_octets"]), right=True),
+    Column("time from allowances", lambda record: amounts.format_seconds(record["allowances_seconds"]), right=True),
+    Column("allowances granted", "periods", right=True),
+)
+
+
+@plan.command(epilog="Example: aaa plan shadow new.toml home --from 2026-03-01 --to 2026-03-31 --of prepaid-50")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("name", metavar="PLAN")
+@click.option("--from", "since", metavar="DAY", type=Moment(), required=True, help="Use from this day (UTC) on.")
+@click.option(
+    "--to", "until", metavar="DAY", type=Moment(ends=True), required=True, help="To the end of this day (UTC)."
+)
+@click.option("--of", "plan_name", metavar="P", help="Only subscribers who have this plan now.")
+@click.option("--more", "only_more", is_flag=True, help="Show only those who would pay more.")
+@json_option
+@pass_setup
+def shadow(
+    setup: Setup, file: Path, name: str, since: Instant, until: Instant, plan_name: str | None, only_more: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Charge what was recorded in a time again, under the plan NAME of FILE, and say who would pay more. Nothing is changed.
+
+    The plan's allowances are granted at the first use and again whenever they have ended. What either plan costs by itself is
+    not in the sums, nor is what an exhausted line had for nothing. Subscribers in another currency are left out.
+    """
+    from charging.shadow import shadow as charged_again
+
+    plans = {each.name: each for each in plans_of(file)}
+    if name not in plans:
+        raise catalogue.CatalogueError(f"{file}: {catalogue.no_plan(name, plans)}")
+    chosen = plans[name]
+    records: list[dict[str, Any]] = []
+    with reading(setup.engine()) as connection:
+        if plan_name is not None:
+            catalogue.current_plan(connection, plan_name)
+        for username, currency, uses in statement.recorded_use(connection, since, until, plan_name):
+            if currency == chosen.currency:
+                bill = charged_again(chosen, uses)
+                difference = bill.shadow_micros - bill.charged_micros
+                records.append(
+                    {"username": username, "currency": currency, **bill._asdict(), "difference_micros": difference}
+                )
+    records.sort(key=lambda record: (-record["difference_micros"], record["username"]))
+    shown = [record for record in records if record["difference_micros"] > 0] if only_more else records
+    more = sum(1 for record in records if record["difference_micros"] > 0)
+    less = sum(1 for record in records if record["difference_micros"] < 0)
+    before, after = (sum(record[key] for record in records) for key in ("charged_micros", "shadow_micros"))
+    if as_json:
+        summary = {
+            "subscribers": len(records),
+            "more": more,
+            "less": less,
+            "charged_micros": before,
+            "shadow_micros": after,
+        }
+        print_json({"plan": name, "currency": chosen.currency, **summary, "bills": shown})
+        return
+    print_records(shown, _SHADOW, as_json=False, none="nobody")
+    sums = f"{format_money(before, chosen.currency)} before, {format_money(after, chosen.currency)} after"
+    click.echo(f"\n{more} of {len(records)} would pay more, {less} less; in all {sums}")

@@ -34,6 +34,7 @@ EFFECTS_ALLOWED = {
         "notices/postman",
         "notices/smtp",
         "notices/webhook",
+        "reconciliation",
         "restarts",
         "roles",
         "roundtrip",
