@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from charging.buckets import SHORTFALL, Bucket, Coverage, Usage, cover, is_purse, read_rated, usable
+from charging.buckets import SHORTFALL, Bucket, Coverage, Rated, Usage, cover, is_purse, read_rated, usable, write_rated
 from charging.ledger import Entry, Transfer, bucket_name, bucket_named, chained
 from charging.notices.kinds import Facts, NoticeKind
 from charging.plan import Instant, Plan, Unit
@@ -233,6 +233,7 @@ class Book:
     """Per session: what the database has of the fields that few reports change."""
     _usable: list[Bucket] | None = None
     _scoped: bool | None = None
+    _rated: tuple[str, dict[int, Rated]] = ("", {})
 
     def turn_page(self) -> None:
         """Everything that changed is in the database: go on from there, without the sessions that have ended."""
@@ -271,6 +272,19 @@ class Book:
         if self._usable is None:
             self._usable = usable(list(self.buckets.values()), now)
         return self._usable
+
+    def rated_of(self, session: Session) -> dict[int, Rated]:
+        """What a session has been charged per price line, parsed once for a report; not to be changed."""
+        text, rated = self._rated
+        if text != session.rated:
+            rated = read_rated(session.rated)
+            self._rated = session.rated, rated
+        return rated
+
+    def keep_rated(self, session: Session, rated: dict[int, Rated]) -> None:
+        """Write down what a session has been charged per price line."""
+        session.rated = write_rated(rated)
+        self._rated = session.rated, rated
 
     def is_plain(self, plan: Plan) -> bool:
         """Does it not matter when, where and by whom something is used?"""
@@ -443,7 +457,7 @@ class Book:
             want,
             self.usable_buckets(now),
             _unheld,
-            read_rated(session.rated),
+            self.rated_of(session),
             self.account.credit_limit_micros,
         )
 

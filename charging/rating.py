@@ -73,7 +73,7 @@ def counted_by(book: Book, session: Session, plan: Plan, rate: Rate, before: Rat
 def _counter(session: Session, plan: Plan, rate: Rate, at: Instant) -> Counter:
     assert rate.accumulate != "session"
     period = _present(plan, at).periods[rate.accumulate]
-    return Counter(session.subscriber_id, f"rate:{plan.name}:{rate.name}", *period)
+    return Counter(session.subscriber_id, f"rate:{plan.name}:{rate.name}", period[0], period[1])
 
 
 def span_of(session: Session, used: Usage, event_at: Instant) -> tuple[Instant, Instant]:
@@ -114,7 +114,7 @@ def charge(
 def hold(book: Book, session: Session, plan: Plan, want: Usage, rated: dict[int, Rated], now: Instant) -> Coverage:
     """What a session is to hold for its next slice. Where a change lies within it, the dearer side is held; whether
     anything is left to go on with is for the present side to say."""
-    tab = Tab(book, session, plan, now, rated, unheld=True)
+    tab = Tab(book, session, plan, now, rated, unheld=True, counting=False)
     present, _ = tab.cover(want, now)
     change = _next_change(plan, tab.scopes, now)
     if change < now + want.seconds * 1000:
@@ -197,6 +197,8 @@ class Tab:
     rated: dict[int, Rated]
     unheld: bool = False
     """Leave what sessions hold to them, except what is this one's `own`."""
+    counting: bool = True
+    """Say what a piece adds to the counts."""
     own: dict[int, int] = field(default_factory=dict)
     draws: dict[int, tuple[Bucket, int]] = field(default_factory=dict)
     counts: dict[Counter, int] = field(default_factory=dict)
@@ -238,7 +240,7 @@ class Tab:
         for index, rate in lines if plan.counts else ():
             if rate.accumulate != "session":
                 counter = counters[index] = _counter(self.session, plan, rate, counted_at)
-                counted[index] = self._counted(counter)
+                counted[index] = self.book.counted(counter) + (self.counts.get(counter, 0) if self.counts else 0)
         caps: dict[int, tuple[Counter, int]] = {}
         allowed = self.usable
         if self.scoped:
@@ -267,7 +269,7 @@ class Tab:
         counts: dict[Counter, int] = {}
         if caps:
             counts = {caps[bucket.bucket_id][0]: amount for bucket, amount in found.draws if bucket.bucket_id in caps}
-        for index, counter in counters.items():
+        for index, counter in counters.items() if self.counting else ():
             if index in found.rated:
                 rate = plan.rates[index]
                 units = self.rated[index].units if index in self.rated else 0

@@ -154,7 +154,9 @@ def covered_permille(plan: Plan, want: Usage, uncovered: Usage) -> int:
         pairs.append((want.up + want.down, uncovered.up + uncovered.down))
     else:
         pairs += [(want.up, uncovered.up), (want.down, uncovered.down)]
-    return min((_permille(wanted - left, wanted) for wanted, left in pairs if wanted), default=ALL)
+    return min(
+        (_permille(wanted - left, wanted) for wanted, left in pairs if wanted), default=0 if any(uncovered) else ALL
+    )
 
 
 def slowest_permille(plan: Plan) -> int:
@@ -204,9 +206,12 @@ def _hold(book: Book, session: Session, want: Usage, now: Instant) -> Usage:
     if book.is_plain(plan):
         coverage = book.coverable(session, plan, want, now)
     else:
-        coverage = rating.hold(book, session, plan, want, read_rated(session.rated), now)
+        coverage = rating.hold(book, session, plan, want, book.rated_of(session), now)
     book.hold(session, coverage, session.stale_at)
-    return charged_part(plan, want) if coverage.refused else coverage.uncovered
+    if coverage.refused:
+        counted = charged_part(plan, want)
+        return counted if any(counted) else want  # a plan may charge the session and nothing else
+    return coverage.uncovered
 
 
 def _others_may_come(book: Book, plan: Plan) -> bool:

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from charging import rating
 from charging.book import Binding, Book, Opening, UsageLine
-from charging.buckets import SHORTFALL, Bucket, Rated, Usage, cover, read_rated, write_rated
+from charging.buckets import SHORTFALL, Bucket, Rated, Usage, cover, read_rated
 from charging.enforcement import check_applied, cover_again, free_octets, go_on, reconsider
 from charging.notices.kinds import Facts
 from charging.plan import Instant, Plan
@@ -169,7 +169,7 @@ def _charge(
         parts += [f'[{bucket.bucket_id},"{bucket.unit}",{-amount}]' for bucket, amount in given]
     lines = ""
     if coverage.rated:
-        session.rated = write_rated({**rated, **coverage.rated})
+        book.keep_rated(session, {**rated, **coverage.rated})
         lines = _added(rated, coverage.rated) if rated else session.rated
     uncovered = coverage.uncovered
     free = 0

@@ -18,13 +18,15 @@ from hypothesis import strategies as st
 from charging import planfile, quote, usage
 from charging.amounts import parse_octets, parse_seconds
 from charging.book import Account, Book
-from charging.buckets import SHORTFALL, Bucket, Usage
+from charging.bound import Line, bound
+from charging.buckets import SHORTFALL, Bucket, Usage, charged_part
 from charging.money import MAX_AMOUNT, Rounding, parse_money, parse_price
 from charging.payment import money_bucket
 from charging.plan import Allowance, Plan, Profile, Rate, Tier, from_json, to_json
 from charging.quote import Use
 from charging.scope import scope_of
 from charging.session import Session
+from charging.slices import slice_of
 from charging.tariff import UNLIMITED, Position, cost, in_steps, price, quota, reach
 from charging.window import Window
 from charging.zone import Place, Zone
@@ -161,6 +163,18 @@ def charged(plan: Plan, use: Use, reports: list[Usage]) -> int:
         session.last_event_at = at
         micros += usage._charge(book, session, plan, used, at, use.begin)[0]
     return micros
+
+
+@pytest.mark.parametrize("plan", {id(q.plan): q.plan for q in QUESTIONS}.values(), ids=lambda plan: plan.rates[0].mode)
+def test_no_slice_costs_more_than_the_bound_says(plan: Plan) -> None:
+    plan = replace(plan, profile=Profile("line", 8_000_000, 800_000))
+    (term,) = bound([Line("alice", plan, 300, 1)]).terms
+    used = charged_part(plan, slice_of(plan, 300))
+    assert term.micros is not None
+    for at in ("2026-05-04T12:00", "2026-05-04T23:30", "2026-05-09T12:00", "2026-12-25T12:00"):
+        for called in ("", "x:cafe", "wap"):
+            use = Use(instant(at), used.up, used.down, used.seconds, Place(called_station=called))
+            assert quote.quote(plan, use, allowances=False).micros <= term.micros
 
 
 # --- buckets -------------------------------------------------------------------------------------------------------

@@ -347,6 +347,24 @@ def test_the_session_has_a_price(house: Callable[..., House]) -> None:
     assert home.audit() == []
 
 
+def test_a_plan_may_charge_the_session_and_nothing_else(house: Callable[..., House]) -> None:
+    home = house(
+        """
+[[rate]]
+unit = "session"
+price = "0.50"
+""",
+        money=900_000,
+    )
+    session = home.login("alice")
+    assert home.report(session, "interim", 5 * GB, 3_600).micros == 500_000
+    assert home.try_login("alice", "e") == Refused("exhausted")
+    home.now += 1_000
+    assert home.report(session, "stop", 6 * GB, 3_601).micros == 0
+    assert home.balance() == 400_000
+    assert home.audit() == []
+
+
 CHEAP_NIGHT = """
 [window.night]
 hours = "22:00-06:00"
