@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import pairwise
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from aaa.simulator import Event
 
@@ -24,6 +24,12 @@ ORDER_SECONDS = 30
 #: A session's interval is at least 60 s; this is how long a NAS that lives is silent at most, with some room.
 SILENT_MS = 200_000
 NEVER = 2**63
+
+
+#: What the ledger calls what was ordered.
+_ORDERED: Final = {
+    "voucher": "redeem", "transfer": "transfer", "refund": "refund", "adjustment": "adjust", "reversal": "reverse",
+}  # fmt: skip
 
 
 class Finding(NamedTuple):
@@ -60,6 +66,27 @@ class Payment(Protocol):
     def unit(self) -> str: ...
     @property
     def amount(self) -> int | None: ...
+
+
+class Order(Protocol):
+    """A row that a billing system ordered something with; `amount`: what it adds to the account, None where it depends."""
+
+    @property
+    def reference(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def account(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def amount(self) -> int | None: ...
+    @property
+    def to_account(self) -> str | None: ...
+    @property
+    def code(self) -> str | None: ...
+    @property
+    def seq(self) -> int | None: ...
 
 
 class Figures(NamedTuple):
@@ -114,6 +141,7 @@ class Auditor:
         rows: Rows,
         witnesses: Sequence[Witness],
         paid: Sequence[Payment],
+        ordered: Sequence[Order],
         spooled: Callable[[], bytes],
         *,
         fair: bool,
@@ -123,6 +151,7 @@ class Auditor:
         self._rows = rows
         self._witnesses = witnesses
         self._paid = paid
+        self._ordered = ordered
         self._spooled = spooled
         """What waits on the nodes' own disks."""
         self._fair = fair
@@ -266,6 +295,7 @@ class Auditor:
         self.sessions(now)
         self.immutability(now)
         self.top_ups(now)
+        self.orders(now)
         self.last_words(now)
         self.told(now)
         self._looked_at = now
@@ -477,6 +507,45 @@ class Auditor:
             if (account, unit, amount) not in meant[reference, "top-up"]:
                 self._complain(now, "top_ups", f"{reference} brought {account} {amount} {unit}, nobody paid that")
 
+    def orders(self, now: int) -> None:
+        """What was ordered happened once or not at all, with its amount, in each account that it concerns; a voucher was
+        redeemed once, whoever tried; what was taken back was taken back once, as it had gone."""
+        meant = {each.reference: each for each in self._ordered}
+        came: dict[tuple[str, str], dict[str, dict[str, int]]] = defaultdict(
+            lambda: defaultdict(lambda: defaultdict(int))
+        )
+        ledger: dict[tuple[str, int], tuple[str, str, str, int]] = {}
+        taken_back: dict[tuple[str, int], str] = {}
+        for account, seq, debit, credit, unit, amount, kind, reference in self._rows(
+            "SELECT a.name, t.seq, t.debit, t.credit, t.unit, t.amount, t.kind, t.reference FROM transfer AS t "
+            "JOIN account AS a ON a.account_id = t.account_id ORDER BY a.name, t.seq"
+        ):
+            ledger[account, seq] = (debit, credit, unit, amount)
+            if kind not in _ORDERED:
+                continue
+            came[reference, kind][account][unit] += amount if credit.startswith("bucket:") else -amount
+            order = meant.get(reference)
+            if order is None or _ORDERED[kind] != order.kind:
+                self._complain(now, "orders", f"{kind} {reference}: nobody ordered that")
+            elif kind == "reversal" and order.seq is not None:
+                before = ledger.get((account, order.seq), ("", "", "", 0))
+                if (credit, debit, unit, amount) != before or account != order.account:
+                    self._complain(now, "orders", f"{reference} is not the opposite of transfer {order.seq}: {before}")
+                if taken_back.setdefault((account, order.seq), reference) != reference:
+                    self._complain(now, "orders", f"{account}: transfer {order.seq} was taken back twice")
+        redeemed: dict[str, str] = {}
+        for (reference, kind), accounts in came.items():
+            order = meant.get(reference)
+            if order is None or order.amount is None:
+                continue
+            right = {order.account: {order.unit: order.amount}}
+            if order.to_account is not None:
+                right[order.to_account] = {order.unit: -order.amount}
+            if accounts != right:
+                self._complain(now, "orders", f"{kind} {reference} moved {accounts}, ordered was {right}")
+            if order.code is not None and redeemed.setdefault(order.code, reference) != reference:
+                self._complain(now, "orders", f"a voucher was redeemed by {redeemed[order.code]} and {reference}")
+
     def last_words(self, now: int) -> None:
         """What a NAS answered to a command is never written over."""
         done: dict[tuple[int, int], str] = {}
@@ -542,6 +611,12 @@ class Auditor:
         """Every row is answered, and every payment that can be read has come in."""
         for top_up, status in self._rows("SELECT top_up_id, status FROM billing_top_up WHERE status = 'pending'"):
             self._complain(now, "inbox", f"top-up {top_up} is still {status}")
+        for order, code in self._rows(
+            "SELECT order_id, code FROM billing_order WHERE status = 'pending' OR code IS NOT NULL"
+        ):
+            self._complain(
+                now, "inbox", f"order {order} is not answered" if code is None else f"order {order} shows its code"
+            )
         applied = {row[0] for row in self._rows("SELECT reference FROM transfer WHERE kind = 'top-up'")}
         for each in self._paid:
             if each.amount is not None and f"{each.source}:{each.external_ref}" not in applied:

@@ -41,6 +41,7 @@ def test_what_is_meant_to_happen_happens(runner: Runner) -> None:
         "lost", "deaths", "died before-commit", "died after-commit", "died after-spool", "failed-commit",
         "unknown-commit", "killed", "exhausted", "restored", "wraps", "resets", "successors", "orders",
         "refused orders", "superseded orders", "stale", "restarted", "top-ups", "shortfalls", "never-started",
+        "vouchers", "transfers", "refunds", "adjustments", "reversals", "requests",
     }  # fmt: skip
     for seed in range(40):
         counts = runner.run(seed).counts

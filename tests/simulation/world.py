@@ -31,6 +31,7 @@ from charging.plan import Allowance, Duration, Exhausted, Plan, Profile, Rate
 from tests.simulation.auditor import Auditor, Finding, Witness
 from tests.simulation.billing import Billing, Operator
 from tests.simulation.clock import BEGINNING, FakeClock
+from tests.simulation.desk import Desk
 from tests.simulation.fleet import PASSWORD, SHAPING, Line, Station, nas
 from tests.simulation.network import Network
 from tests.simulation.node import ACCT_PORT, AUTH_PORT, Node
@@ -58,6 +59,13 @@ _COUNTED = {
     "refused orders": "command WHERE state = 'failed'",
     "superseded orders": "command WHERE state = 'superseded'",
     "top-ups": "transfer WHERE kind = 'top-up'",
+    "vouchers": "transfer WHERE kind = 'voucher'",
+    "transfers": "transfer WHERE kind = 'transfer'",
+    "refunds": "transfer WHERE kind = 'refund'",
+    "adjustments": "transfer WHERE kind = 'adjustment'",
+    "reversals": "transfer WHERE kind = 'reversal'",
+    "refused": "billing_order WHERE status = 'error'",
+    "requests": "top_up_request WHERE status = 'paid'",
     "shortfalls": "transfer WHERE debit LIKE 'shortfall%'",
     "orphans": "orphan_report",
 }
@@ -166,6 +174,7 @@ class World:
             database.rows,
             [_witness(station) for station in self.stations],
             self.billing.paid,
+            self.desk.ordered,
             lambda: b"".join(node.spooled() for node in self.nodes),
             fair=self.mild,
         )
@@ -203,6 +212,8 @@ class World:
                 for device in range(chance.choice([1, 1, 2])):
                     self.lines.append(self._line(usernames[-1], plan, number, device))
         self.billing = Billing(self.database, random.Random(f"billing/{self.seed}"), accounts, [])
+        self.desk = Desk(self.database, self._engine, random.Random(f"desk/{self.seed}"), accounts, self.billing.paid)
+        self.desk.open(now)
         self.operator = Operator(self._engine, random.Random(f"commands/{self.seed}"), usernames, accounts, plans)
 
     def _settings(self, one: SimulatedNas) -> registry.NasSettings:
@@ -269,6 +280,9 @@ class World:
             self.clock.at(BEGINNING + chance.randrange(most), self.billing.top_up)
         for _ in range(chance.randrange(5)):
             self.clock.at(BEGINNING + chance.randrange(most), lambda: self.operator.act(self.clock.now))
+        own = self.desk.chance  # of its own: what else happens does not depend on it
+        for _ in range(own.randrange(2, 20)):
+            self.clock.at(BEGINNING + own.randrange(most), lambda: self.desk.act(self.clock.now))
         if self.mild:
             return
         weather = self.network.weather
@@ -341,6 +355,7 @@ class World:
         for account in self.billing.accounts:
             if self.chance.random() < 0.6:
                 self.billing.pay(account)
+        self.desk.answer()
         for line in self.lines:
             line.quiet = True
             session = next((s for s in line.station.nas.online() if s.calling_station == line.calling_station), None)
