@@ -26,8 +26,10 @@ from aaa.standing import REMEMBERED_MS, Observation, standing
 from aaa.subscriber import Subscriber
 from charging.addresses import NO_ADDRESSES, Addresses
 from charging.batching import Batches, QueueFull, Run
+from charging.bulk import sets
 from charging.conditions import NO_CONDITIONS, Conditions, from_text
 from charging.database import reading
+from charging.lane import Kept
 from charging.plan import Instant, from_json
 from charging.tables import nas, nas_observation, plan, plan_version, subscriber
 from charging.writer import LOOK_MS, DatabaseUnavailable
@@ -208,6 +210,9 @@ class SubscriberDirectory:
     def __init__(self, engine: Engine, keys: KeyRing, run: Run) -> None:
         self._engine = engine
         self._keys = keys
+        # One statement needs no transaction around it, where the database has them without.
+        postgresql = engine.dialect.name == "postgresql"
+        self._kept = Kept(engine, **({"isolation_level": "AUTOCOMMIT"} if postgresql else {"reading": True}))
         self._watching: LoopingCall | None = None
         self._terms: dict[int, _Terms] = {}
         self._lookups: Batches[str, Subscriber | None] = Batches(
@@ -225,21 +230,23 @@ class SubscriberDirectory:
         self._watching.start(LOOK_MS / 1000, now=False)
 
     def unwatch(self) -> None:
-        """Look no more."""
+        """Look no more, and give the connection back."""
         if self._watching is not None and self._watching.running:
             self._watching.stop()
+        self._kept.close()
 
     async def subscriber(self, username: str) -> Subscriber | None:
         """The subscriber of that name as he is now. QueueFull, DatabaseUnavailable, or the database's error."""
         return await self._lookups.submit(username)
 
     def _read(self, usernames: Sequence[str]) -> list[Subscriber | Exception | None]:
-        with reading(self._engine) as connection:
+        with self._kept.connection() as connection:
             found = _rows(connection, sorted(set(usernames)))
             self._read_terms(connection, {row.plan_version_id for row in found.values()})
+            connection.rollback()
         return [None if row is None else self._subscriber_of(row) for row in map(found.get, usernames)]
 
-    def _subscriber_of(self, row: Any) -> Subscriber | Exception:
+    def _subscriber_of(self, row: _Row) -> Subscriber | Exception:
         try:
             credential = Credential(
                 row.password_argon2,
@@ -324,34 +331,41 @@ def _terms(content: str) -> _Terms:
     return _Terms(sold.attributes, sold.conditions, sold.time_zone)
 
 
-def _own_addresses(row: Any) -> Addresses:
+def _own_addresses(row: _Row) -> Addresses:
     own = Addresses(row.own_ipv4, row.own_ipv6, row.own_prefix, row.own_delegated)
     return NO_ADDRESSES if own == NO_ADDRESSES else own
 
 
-_SUBSCRIBERS: Final = select(
-    subscriber.c.subscriber_id,
-    subscriber.c.account_id,
-    subscriber.c.username,
-    plan.c.plan_version_id,
-    subscriber.c.status,
-    subscriber.c.expires_at,
-    subscriber.c.max_sessions,
-    subscriber.c.password_argon2,
-    subscriber.c.password_sealed,
-    subscriber.c.password_nt_sealed,
-    subscriber.c.password_sha256,
-    subscriber.c.totp_sealed,
-    subscriber.c.reply_attributes,
-    subscriber.c.conditions,
-    subscriber.c.stations_learned,
-    subscriber.c.own_ipv4,
-    subscriber.c.own_ipv6,
-    subscriber.c.own_prefix,
-    subscriber.c.own_delegated,
-).join(plan, plan.c.name == subscriber.c.plan_name)
+class _Row(NamedTuple):
+    """A subscriber's columns, and his plan's version."""
+
+    subscriber_id: Any
+    account_id: Any
+    username: Any
+    plan_version_id: Any
+    status: Any
+    expires_at: Any
+    max_sessions: Any
+    password_argon2: Any
+    password_sealed: Any
+    password_nt_sealed: Any
+    password_sha256: Any
+    totp_sealed: Any
+    reply_attributes: Any
+    conditions: Any
+    stations_learned: Any
+    own_ipv4: Any
+    own_ipv6: Any
+    own_prefix: Any
+    own_delegated: Any
 
 
-def _rows(connection: Connection, usernames: list[str]) -> dict[str, Any]:
-    rows = connection.execute(_SUBSCRIBERS.where(subscriber.c.username.in_(usernames)))
-    return {row.username: row for row in rows}
+_SUBSCRIBERS: Final = subscriber.join(plan, plan.c.name == subscriber.c.plan_name)
+_COLUMNS: Final = tuple(
+    "plan.plan_version_id" if name == "plan_version_id" else f"subscriber.{name}" for name in _Row._fields
+)
+
+
+def _rows(connection: Connection, usernames: list[str]) -> dict[str, _Row]:
+    rows = sets(connection).select(_SUBSCRIBERS, _COLUMNS, "subscriber.username {any}", usernames).fetchall()
+    return {row[2]: _Row(*row) for row in rows}

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any, Protocol, cast
 
-from sqlalchemy import BigInteger, Boolean, Connection, DateTime, Integer, LargeBinary, Table
+from sqlalchemy import BigInteger, Boolean, Connection, DateTime, FromClause, Integer, LargeBinary, Table
 
 from charging.roundtrip import Statement, run
 
@@ -43,8 +43,8 @@ class Sets(Protocol):
         """What is said inside is sent together at its end; rows and row counts are known afterwards."""
         ...
 
-    def select(self, table: Table, columns: tuple[str, ...], condition: str, *given: Given) -> Result:
-        """Rows that meet `condition`, in which `{any}` stands for membership in the next of `given`, and `{one}` for
+    def select(self, table: FromClause, columns: tuple[str, ...], condition: str, *given: Given) -> Result:
+        """Rows of a table (or a join, whose columns are named `table.column`) that meet `condition`, in which `{any}` stands for membership in the next of `given`, and `{one}` for
         its value. The conditions are few and fixed: each is prepared and stays so."""
         ...
 
@@ -96,7 +96,7 @@ class _PostgreSQL:
         if waiting:
             run(self._driver, self._known, waiting)
 
-    def select(self, table: Table, columns: tuple[str, ...], condition: str, *given: Given) -> Result:
+    def select(self, table: FromClause, columns: tuple[str, ...], condition: str, *given: Given) -> Result:
         kinds = tuple(_kind(each) for each in given)
         values = [
             str(each) if isinstance(each, int) else _array(each, kind) for each, kind in zip(given, kinds, strict=True)
@@ -141,12 +141,12 @@ class _SQLite:
     def together(self) -> AbstractContextManager[object]:
         return nullcontext()
 
-    def select(self, table: Table, columns: tuple[str, ...], condition: str, *given: Given) -> Result:
+    def select(self, table: FromClause, columns: tuple[str, ...], condition: str, *given: Given) -> Result:
         where = condition.format(any="IN (SELECT value FROM json_each(?))", one="?")
-        sql = f"SELECT {', '.join(columns)} FROM {table.name} WHERE {where}"
+        sql = f"SELECT {', '.join(columns)} FROM {_name(table)} WHERE {where}"
         values = [each if isinstance(each, int) else json.dumps(list(each)) for each in given]
         rows = self._driver.execute(sql, values).fetchall()
-        flags = [i for i, column in enumerate(columns) if isinstance(table.c[column].type, Boolean)]
+        flags = [i for i, c in enumerate(columns) if isinstance(table, Table) and isinstance(table.c[c].type, Boolean)]
         if flags:  # SQLite has no booleans of its own
             rows = [tuple(bool(v) if i in flags and v is not None else v for i, v in enumerate(row)) for row in rows]
         return _Rows(rows)
@@ -182,6 +182,10 @@ class _Rows:
         return self._rows
 
 
+def _name(table: FromClause) -> str:
+    return table.name if isinstance(table, Table) else str(table)
+
+
 def _kind(given: Given) -> str:
     return "text" if not isinstance(given, int) and given and isinstance(given[0], str) else "bigint"
 
@@ -203,7 +207,7 @@ def _types(table: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=256)
-def _postgres_select(table: Table, columns: tuple[str, ...], condition: str, kinds: tuple[str, ...]) -> str:
+def _postgres_select(table: FromClause, columns: tuple[str, ...], condition: str, kinds: tuple[str, ...]) -> str:
     numbered = iter(enumerate(kinds, start=1))
 
     def parameter(mark: re.Match[str]) -> str:
@@ -211,7 +215,7 @@ def _postgres_select(table: Table, columns: tuple[str, ...], condition: str, kin
         return f"= ANY(${n}::{kind}[])" if mark[0] == "{any}" else f"${n}::{kind}"
 
     where = re.sub(r"\{(any|one)\}", parameter, condition)
-    return f"SELECT {', '.join(columns)} FROM {table.name} WHERE {where}"
+    return f"SELECT {', '.join(columns)} FROM {_name(table)} WHERE {where}"
 
 
 @lru_cache(maxsize=256)

@@ -45,7 +45,8 @@ class Statement:
 
 
 def run(driver: Any, known: MutableMapping[Any, Any], statements: Sequence[Statement]) -> None:
-    """Carry out the statements in order, in the transaction that is open, or in a new one.
+    """Carry out the statements in order, in the transaction that is open, or in a new one; in a connection's
+    autocommit mode in one that ends with them.
 
     `known` is kept with the connection: the names of what is prepared there. Raises the driver's errors; statements
     before the one that failed have their rowcount.
@@ -62,7 +63,7 @@ def _exchange(
     fresh: dict[str, bytes] = {}
     if len(names) < _MOST_PREPARED:
         fresh = {s.sql: b"aaa%d" % next(_NAMES) for s in statements if s.sql not in names}
-    begins = pgconn.transaction_status == pq.TransactionStatus.IDLE
+    begins = pgconn.transaction_status == pq.TransactionStatus.IDLE and not driver.autocommit
     pgconn.enter_pipeline_mode()
     try:
         if begins:
