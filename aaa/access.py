@@ -106,9 +106,11 @@ def accept(admitted: Admitted, dialect: Dialect, token: bytes, own: tuple[Attrib
     if addresses:
         words = not_in(addresses, words)
         attributes.extend(addresses)
-    attributes.extend(words)
     if admitted.limit_octets is not None and dialect.quota is not None:
-        attributes.extend(dialect.quota(admitted.limit_octets))
+        # How far it may go before it is asked again is ours to say, whatever anybody wrote down.
+        quota = dialect.quota(admitted.limit_octets)
+        words = (*not_in(quota, words), *quota)
+    attributes.extend(words)
     return attributes
 
 
