@@ -77,6 +77,21 @@ def upgrade(url: str) -> None:
         engine.dispose()
 
 
+def give_rights(url: str) -> None:
+    """Make the roles `aaa_server` and the others; a copy of the database has their rights too."""
+    from sqlalchemy import inspect
+
+    from charging import database, roles
+
+    engine = database.open_engine(url)
+    try:
+        with engine.begin() as connection:
+            for statement in roles.statements("aaa", inspect(connection).get_view_names()):
+                connection.exec_driver_sql(statement)
+    finally:
+        engine.dispose()
+
+
 @pytest.fixture(scope="session")
 def postgres_template(postgres_server: str) -> str:
     """The name of a migrated database to copy from: the migrations run once in all, not once a test."""
@@ -88,6 +103,7 @@ def postgres_template(postgres_server: str) -> str:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(making)))
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(making)))
             upgrade(url_of(postgres_server, making))
+            give_rights(url_of(postgres_server, making))
             connection.execute(
                 sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(making), sql.Identifier(TEMPLATE))
             )

@@ -10,7 +10,7 @@ from typing import Any, Final
 import psycopg
 import pytest
 from psycopg import sql
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import Engine, event, insert, select, update
 from sqlalchemy.engine import make_url
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock, deferLater
@@ -108,18 +108,20 @@ class Sent:
 class Floor:
     """Everything of the aaa floor, and what a test does with it: rows that an operator writes, packets that NASes send."""
 
-    def __init__(self, engine: Engine, clock: Clock, *, most_queued: int = 8192) -> None:
+    def __init__(self, engine: Engine, clock: Clock, *, most_queued: int = 8192, serving: Engine | None = None) -> None:
+        """`engine` is the operator's, `serving` the server's; one may be both."""
         self.engine = engine
+        self.serving = serving = serving or engine
         self.clock = clock
         self.keys = RING
         self.lookups, self.passwords, self.writing, self.chores = Thread(), Thread(), Thread(), Thread()
-        self.nases = NasDirectory(engine, self.keys)
+        self.nases = NasDirectory(serving, self.keys)
         self.services = Services(
-            engine=engine,
+            engine=serving,
             nases=self.nases,
-            subscribers=SubscriberDirectory(engine, self.keys, self.lookups),
+            subscribers=SubscriberDirectory(serving, self.keys, self.lookups),
             verifier=Verifier(self.passwords),
-            writer=Writer(engine, self.writing, self.now, most_queued=most_queued),
+            writer=Writer(serving, self.writing, self.now, most_queued=most_queued),
             replies=ReplyCache(),
             drops=Drops(),
             token_keys=self.keys.token_keys,
@@ -300,6 +302,7 @@ class Outage:
             shutil.move(path.with_suffix(".away"), path)
             return
         self._allow_connections(sql.SQL("true"))
+        self._engine.dispose()  # the test's own connections; the server finds out by itself that its are gone
 
     def _path(self) -> Path:
         assert self._engine.url.database is not None
@@ -330,9 +333,21 @@ def nothing_unhandled() -> Iterator[None]:
 
 
 @pytest.fixture
-def floor(engine: Engine, clock: Clock) -> Floor:
-    """The aaa floor on each kind of database, with one NAS and one subscriber."""
-    return _furnished(engine, clock)
+def floor(engine: Engine, clock: Clock) -> Iterator[Floor]:
+    """The aaa floor on each kind of database, with one NAS and one subscriber. On PostgreSQL the server has its own role
+    (`aaa db roles`), so that whatever it needs and may not do fails here."""
+    if engine.dialect.name == "sqlite":
+        yield _furnished(engine, clock)
+        return
+    serving = open_engine(engine.url.render_as_string(hide_password=False))
+
+    @event.listens_for(serving, "connect")
+    def become(connection: Any, _record: object) -> None:
+        connection.execute("SET ROLE aaa_server")
+        connection.commit()
+
+    yield _furnished(engine, clock, serving)
+    serving.dispose()
 
 
 @pytest.fixture
@@ -354,8 +369,8 @@ def make_libpq(uri: str) -> str:
     return make_url(uri).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-def _furnished(engine: Engine, clock: Clock) -> Floor:
-    floor = Floor(engine, clock)
+def _furnished(engine: Engine, clock: Clock, serving: Engine | None = None) -> Floor:
+    floor = Floor(engine, clock, serving=serving)
     floor.add_nas()
     floor.add_subscriber()
     return floor
