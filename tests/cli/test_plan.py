@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from tests.cli.conftest import PLANS, Aaa
@@ -93,3 +96,26 @@ def test_a_plan_with_subscribers_keeps_its_currency(shop: Aaa) -> None:
         "plan 'evening' is sold in EUR and has subscribers; give the one in USD another name"
     )
     assert [each["version"] for each in shop.json("plan", "list")] == [1, 1]
+
+
+def test_show_says_all_of_a_tariff(aaa: Aaa) -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "plans.md").read_text()
+    examples = re.findall(r"^```toml\n(.*?)^```$", docs, re.MULTILINE | re.DOTALL)
+    aaa.ok("plan", "load", aaa.file("plans.toml", "\n".join(examples)))
+    assert "all: 100 GB total, at most 5 GB per member and day" in aaa.ok("plan", "show", "family")
+    assert "night: 1 TB total, priority -10, in night" in aaa.ok("plan", "show", "family")
+    assert "0.06 EUR per 1m, first step 1m, in steps of 1s" in aaa.ok("plan", "show", "by-the-second")
+    hotel = "0.10 EUR per 1m, in steps of 1m, 0.20 EUR per session, the first 2m free, at least 0.50 EUR, "
+    assert hotel + "at most 5.00 EUR, then free, 10% off" in aaa.ok("plan", "show", "hotel")
+    steps = "data: flat total: 5.00 EUR up to 10 GB; 9.00 EUR up to 50 GB; 15.00 EUR, counted over the month"
+    assert steps in aaa.ok("plan", "show", "steps")
+    graduated = "graduated total: 0.20 EUR per 1 GB up to 10 GB; 0.05 EUR per 1 GB"
+    assert graduated in aaa.ok("plan", "show", "graduated")
+    assert "visits: 0.75 EUR per session, the first 3 sessions free" in aaa.ok("plan", "show", "per-visit")
+    windows = aaa.ok("plan", "show", "windows")
+    assert "0.25 EUR per 1 GB total, from 2026-11-01, until 2026-11-30" in windows
+    assert "evening: Mon Tue Wed Thu Fri; 18:00-23:00" in windows
+    assert "holidays: 12-24 to 12-26, 2026-04-06" in windows
+    zones = aaa.ok("plan", "show", "zones")
+    assert "0.02 EUR per 1m, where cafe" in zones
+    assert "partners: NAS group hotspots; realm partner.example or *.partner.example" in zones

@@ -42,3 +42,47 @@ def test_the_documentation_says_what_it_costs(aaa: Aaa, plans: Path, command: st
         assert answer in [line.split(maxsplit=1)[1] for line in said]
     else:
         assert said[-1] == f"total  {answer}"
+
+
+def test_line_by_line(aaa: Aaa, plans: Path) -> None:
+    use = ("--octets", "2GB", "--seconds", "2h", "--at", "2026-05-04T17:00", "--file", str(plans))
+    said = aaa.ok("rate", "windows", *use).splitlines()
+    assert [line.split() for line in said[2:]] == [
+        ["2026-05-04", "17:00:00", "rate", "4,", "total", "1", "GB", "0.50", "EUR"],
+        ["2026-05-04", "18:00:00", "rate", "2,", "total", "1", "GB", "0.80", "EUR"],
+        ["total", "1.30", "EUR"],
+    ]
+    record = aaa.json("rate", "windows", *use)
+    assert (record["total_micros"], record["currency"]) == (1_300_000, "EUR")
+    assert record["items"][1] == {
+        "from": "2026-05-04T16:00:00.000Z",
+        "until": "2026-05-04T17:00:00.000Z",
+        "kind": "rate",
+        "name": "rate 2",
+        "unit": "octets",
+        "amount": 1_000_000_000,
+        "micros": 800_000,
+    }
+    assert aaa.json("rate", "graduated", "--money", "2.05", "--file", str(plans)) == {
+        "plan": "graduated",
+        "money_micros": 2_050_000,
+        "octets": 11_000_000_000,
+        "seconds": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("command", "problem", "code"),
+    [
+        ("windows", "what was used? write --octets 3GB, --seconds 1h, or both; or --money 10.00", 2),
+        ("windows --octets 3GBit", "'3GBit': not an amount of octets; write for example 500MB, 5GB or 5GiB", 2),
+        ("windows --octets 1GB --at noon", "--at: 'noon' is no moment; write for example 2026-12-24T22:50", 2),
+        ("zones --seconds 1m --zone pub", "--zone: 'pub' is no zone of plan 'zones'; it has cafe, partners", 2),
+        ("steps --octets 1GB --counted x=1", "'x' is no rate that counts over a period; plan 'steps' has data", 2),
+        ("steps --octets 1GB --counted data=x", "--counted: 'x': not an amount of octets", 2),
+        ("steps --money 1.001", "--money: '1.001' has too many decimals", 2),
+        ("window --octets 1GB", "there is no plan 'window'; did you mean 'windows'?", 1),
+    ],
+)
+def test_what_is_wrong_and_what_would_be_right(aaa: Aaa, plans: Path, command: str, problem: str, code: int) -> None:
+    assert problem in aaa.fails("rate", *shlex.split(command), "--file", str(plans), code=code)
