@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -309,6 +310,9 @@ def test_the_maximum_ends_the_session_and_money_does_not_bring_it_back(house: Ca
     home.now += 1_000
     assert home.report(session, "interim", 5 * GB).micros == 2_000_000
     assert home.wanted(session) == ("cut", "maximum")
+    with home.stage.engine.connect() as connection:
+        (notice,) = connection.execute(select(tables.notice).where(tables.notice.c.kind == "exhausted")).all()
+    assert (notice.detail, json.loads(notice.facts)) == ("maximum", {"action": "disconnect"})
     home.pay(5_000_000)
     assert home.wanted(session) == ("cut", "maximum")
     assert home.balance() == 13_000_000
