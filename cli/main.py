@@ -38,12 +38,17 @@ NOUNS: Final = {
     "service": "A systemd unit for the server.",
     "notice": "Notices to subscribers: what was told, and what failed.",
     "doctor": "Is everything as it should be? What to do where it is not.",
+    "import": "Take over what another server has.",
     "report": "What a time comes to, NAS by NAS.",
     "dispute": "All about a subscriber in a time, with hashes.",
     "trace": "What was decided about each packet, step by step.",
     "test": "Log in at the running server, and explain the result.",
     "explain": "Why an account is in the state it is in.",
 }
+
+
+#: Words of Python's own can not be names of modules.
+_RESERVED: Final = {"import": "importing"}
 
 
 class Nouns(click.Group):
@@ -57,7 +62,8 @@ class Nouns(click.Group):
         """The command of a noun, from its file."""
         if cmd_name not in NOUNS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"cli.{cmd_name}"), cmd_name)
+        name = _RESERVED.get(cmd_name, cmd_name)
+        command: click.Command = getattr(importlib.import_module(f"cli.{name}"), name)
         return command
 
     def resolve_command(
@@ -125,6 +131,7 @@ def in_words(error: Exception) -> str | None:
     from aaa.enrolment import EnrolmentError
     from aaa.keyring import KeyRingError
     from aaa.registry import RegistryError
+    from aaa.rlm_sql import NotFreeRadius
     from charging.bookkeeping import Conflict
     from charging.catalogue import CatalogueError
     from charging.database import DatabaseUrlError
@@ -144,6 +151,7 @@ def in_words(error: Exception) -> str | None:
         | CertificateError
         | PoolError
         | NoticeFileError
+        | NotFreeRadius
     )
     if isinstance(error, said):
         return str(error)

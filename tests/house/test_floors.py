@@ -55,6 +55,7 @@ EFFECTS_ALLOWED = {
         "radsec",
         "registry",
         "replay",
+        "rlm_sql",
         "runner",
         "sealed",
         "server",

@@ -1,0 +1,88 @@
+"""Reads the tables of FreeRADIUS's rlm_sql out of another database, and changes nothing there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from aaa.freeradius import Membership, NasRow, Row, Rows
+from charging.database import DatabaseUrlError, open_engine, reading
+
+MOST_ROWS: Final = 2_000_000
+_NEEDED: Final = "radcheck"
+
+
+class NotFreeRadius(Exception):
+    """A database without FreeRADIUS's tables, or with too much in them."""
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Engine]:
+    """FreeRADIUS's database: sqlite:///FILE or postgresql://…, for reading only. DatabaseUrlError, NotFreeRadius."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise DatabaseUrlError(
+            f"{url!r} is not a database URL; write sqlite:///radius.db or postgresql://user@host/radius"
+        ) from None
+    if parsed.drivername == "sqlite":
+        file = Path(parsed.database or "")
+        if not file.is_file():
+            raise NotFreeRadius(f"there is no file {file}")
+        # Our own way to open a file would change its journal.
+        engine = create_engine(f"sqlite:///file:{file.absolute()}?mode=ro&uri=true")
+    else:
+        engine = open_engine(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def read(engine: Engine) -> Rows:
+    """All rows that have a meaning here. A table that is not there is empty, but for radcheck: NotFreeRadius."""
+    there = set(inspect(engine).get_table_names())
+    if _NEEDED not in there:
+        raise NotFreeRadius("there is no table radcheck; is this FreeRADIUS's database?")
+    with reading(engine) as connection:
+        return Rows(
+            check=_rows(connection, there, "radcheck", "username"),
+            reply=_rows(connection, there, "radreply", "username"),
+            memberships=[
+                Membership(*row)
+                for row in _select(connection, there, "radusergroup", "username, groupname, priority", "priority, id")
+            ],
+            group_check=_rows(connection, there, "radgroupcheck", "groupname"),
+            group_reply=_rows(connection, there, "radgroupreply", "groupname"),
+            nases=[NasRow(*row) for row in _select(connection, there, "nas", "nasname, shortname, type, secret", "id")],
+        )
+
+
+def open_sessions(engine: Engine) -> int:
+    """How many sessions radacct has that have not ended."""
+    if "radacct" not in inspect(engine).get_table_names():
+        return 0
+    with reading(engine) as connection:
+        return int(connection.execute(text("SELECT count(*) FROM radacct WHERE acctstoptime IS NULL")).scalar_one())
+
+
+def _rows(connection: Connection, there: set[str], table: str, name: str) -> list[Row]:
+    return [Row(*row) for row in _select(connection, there, table, f"{name}, attribute, op, value", "id")]
+
+
+def _select(
+    connection: Connection, there: set[str], table: str, columns: str, order: str
+) -> Iterator[tuple[Any, ...]]:
+    if table not in there:
+        return
+    rows = connection.execute(text(f"SELECT {columns} FROM {table} ORDER BY {order} LIMIT {MOST_ROWS + 1}"))
+    for number, row in enumerate(rows):
+        if number >= MOST_ROWS:
+            raise NotFreeRadius(f"{table} has more than {MOST_ROWS} rows")
+        yield tuple(row)

@@ -1,0 +1,215 @@
+"""`aaa import freeradius`, from the schema of Debian's package and from a plain one, on both databases."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import select
+
+from aaa.freeradius import expiration
+from aaa.keyring import load, nas_secret, subscriber_nt_hash, subscriber_password
+from charging import tables
+from charging.database import open_engine
+from tests.cli.conftest import Aaa
+
+DEBIAN = Path("/etc/freeradius/3.0/mods-config/sql/main")
+#: What the import needs of it, in our own words; any rlm_sql has at least this.
+PLAIN = """
+CREATE TABLE radcheck (id {id}, username text NOT NULL, attribute text NOT NULL, op varchar(2) NOT NULL, value text NOT NULL);
+CREATE TABLE radreply (id {id}, username text NOT NULL, attribute text NOT NULL, op varchar(2) NOT NULL, value text NOT NULL);
+CREATE TABLE radgroupcheck (id {id}, groupname text NOT NULL, attribute text NOT NULL, op varchar(2) NOT NULL, value text NOT NULL);
+CREATE TABLE radgroupreply (id {id}, groupname text NOT NULL, attribute text NOT NULL, op varchar(2) NOT NULL, value text NOT NULL);
+CREATE TABLE radusergroup (id {id}, username text NOT NULL, groupname text NOT NULL, priority integer NOT NULL DEFAULT 1);
+CREATE TABLE nas (id {id}, nasname text NOT NULL, shortname text, type text, ports integer, secret text NOT NULL);
+"""
+ROWS = """
+INSERT INTO radcheck (username, attribute, op, value) VALUES
+  ('alice', 'Cleartext-Password', ':=', 'correct horse'),
+  ('alice', 'Simultaneous-Use', ':=', '2'),
+  ('alice', 'Expiration', ':=', '31 Jan 2030 18:00:00'),
+  ('bob', 'NT-Password', ':=', '0x8846F7EAEE8FB117AD06BDD830B7586C'),
+  ('bob', 'Auth-Type', ':=', 'Reject'),
+  ('carol', 'Crypt-Password', ':=', '$6$abc'),
+  ('dave', 'Cleartext-Password', ':=', 'pw-of-dave'),
+  ('dave', 'Max-Daily-Session', ':=', '3600'),
+  ('dave', 'Calling-Station-Id', '==', '00-11-22-33-44-55'),
+  ('dave', 'Framed-Protocol', '!=', 'PPP'),
+  ('erin', 'Cleartext-Password', ':=', 'pw-of-erin'),
+  ('here', 'Cleartext-Password', ':=', 'pw-of-here');
+INSERT INTO radreply (username, attribute, op, value) VALUES
+  ('alice', 'Filter-Id', ':=', 'vip'),
+  ('alice', 'Framed-IP-Address', ':=', '198.51.100.7'),
+  ('alice', 'Session-Timeout', ':=', '60'),
+  ('carol', 'Filter-Id', ':=', 'vip');
+INSERT INTO radusergroup (username, groupname, priority) VALUES
+  ('alice', 'second', 5), ('alice', 'home-20', 1), ('bob', 'home-20', 1), ('carol', 'home-20', 1), ('dave', 'prepaid-50', 1),
+  ('here', 'prepaid-50', 1), ('ghost', 'home-20', 1);
+INSERT INTO radgroupcheck (groupname, attribute, op, value) VALUES ('home-20', 'Simultaneous-Use', ':=', '3');
+INSERT INTO radgroupreply (groupname, attribute, op, value) VALUES
+  ('home-20', 'Mikrotik-Rate-Limit', ':=', '5M/20M'),
+  ('home-20', 'Acct-Interim-Interval', ':=', '300'),
+  ('home-20', 'Idle-Timeout', ':=', '900'),
+  ('home-20', 'Framed-Pool', ':=', 'pool-1'),
+  ('home-20', 'No-Such-Attribute', ':=', '1'),
+  ('second', 'Mikrotik-Rate-Limit', ':=', '1M/2M 3M/4M'),
+  ('prepaid-50', 'Session-Timeout', ':=', '86400'),
+  ('a b', 'Session-Timeout', ':=', '86400');
+INSERT INTO nas (nasname, shortname, type, secret) VALUES
+  ('192.0.2.1', 'bras-1', 'mikrotik', 'a-secret-of-the-first-nas'),
+  ('192.0.2.0/24', 'bras-net', 'other', 'a-secret-of-the-second-nas'),
+  ('nas.example.net', 'named', 'cisco', 'a-secret-of-the-third-nas'),
+  ('192.0.2.9', 'old', 'other', '');
+"""
+ACCT = """
+INSERT INTO radacct (acctsessionid, acctuniqueid, username, nasipaddress, acctstarttime, calledstationid, callingstationid,
+                     acctterminatecause{more})
+VALUES ('1', '1', 'alice', '192.0.2.1', '2026-01-01 00:00:00', '', '', ''{values});
+"""
+
+
+@pytest.fixture(params=["debian", "plain"])
+def freeradius(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> str:
+    """The URL of a FreeRADIUS database of the same kind as ours."""
+    kind = "sqlite" if database_url.startswith("sqlite") else "postgresql"
+    if request.param == "debian":
+        schema = DEBIAN / kind / "schema.sql"
+        if not schema.exists():
+            pytest.skip("Debian's freeradius-config (sqlite) or freeradius-postgresql is not installed")
+        statements = schema.read_text()
+    else:
+        statements = PLAIN.format(id="INTEGER PRIMARY KEY" if kind == "sqlite" else "serial PRIMARY KEY")
+    statements += ROWS
+    if request.param == "debian":
+        statements += ACCT.format(more="", values="")
+    if kind == "sqlite":
+        with closing(sqlite3.connect(tmp_path / "radius.db")) as source:
+            source.executescript(statements)
+        return f"sqlite:///{tmp_path / 'radius.db'}"
+    url: str = request.getfixturevalue("empty_postgresql_url")
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(statements.encode())
+    return url
+
+
+@pytest.fixture
+def here(shop: Aaa) -> Aaa:
+    """We sell prepaid-50 already, and have a subscriber called `here`."""
+    shop.ok("subscriber", "add", "here", "--plan", "prepaid-50")
+    return shop
+
+
+OPTIONS = ("--currency", "EUR", "--time-zone", "Europe/Berlin")
+LEFT = [
+    ("nas", "192.0.2.9", "its secret is empty"),
+    ("nas", "nas.example.net", "'nas.example.net' is not an address"),
+    ("radcheck", "carol", "has no password that can be carried over (Crypt-Password: this hash can not be used"),
+    ("radcheck", "dave", "Calling-Station-Id '00-11-22-33-44-55': a condition"),
+    ("radcheck", "dave", "Framed-Protocol 'PPP': the operator != is not carried over"),
+    ("radcheck", "dave", "Max-Daily-Session '3600': a limit of sqlcounter"),
+    ("radcheck", "erin", "is in no group; give such users a plan: --default-plan P"),
+    ("radcheck", "here", "there is a subscriber 'here' already"),
+    ("radgroupreply", "a b", "is no name of a plan"),
+    ("radgroupreply", "home-20", "No-Such-Attribute '1':"),
+    ("radgroupreply", "prepaid-50", "there is a plan of this name; it stays as it is"),
+    ("radgroupreply", "second", "Mikrotik-Rate-Limit '1M/2M 3M/4M': only the rate is carried over"),
+    ("radreply", "alice", "Session-Timeout '60': Session-Timeout is not given"),
+    ("radreply", "carol", "its user is not carried over"),
+    ("radusergroup", "alice", "group 'second': a subscriber has one plan, 'home-20'"),
+    ("radusergroup", "ghost", "has no row in radcheck: nothing to log in with"),
+]
+
+
+def all_rows(aaa: Aaa, table: Any) -> list[Any]:
+    engine = open_engine(aaa.database_url)
+    with engine.connect() as connection:
+        found = list(connection.execute(select(table)).all())
+    engine.dispose()
+    return found
+
+
+def test_a_dry_run_says_everything_and_changes_nothing(here: Aaa, freeradius: str) -> None:
+    before = [all_rows(here, table) for table in (tables.subscriber, tables.nas, tables.plan_version)]
+    told = here.json("import", "freeradius", freeradius, *OPTIONS, "--dry-run")
+    assert before == [all_rows(here, table) for table in (tables.subscriber, tables.nas, tables.plan_version)]
+    assert [each["username"] for each in told["subscribers"]] == ["alice", "bob", "dave"]
+    assert [each["name"] for each in told["plans"]] == ["home-20", "second"]
+    assert [each["name"] for each in told["nases"]] == ["bras-1", "bras-net"]
+    left = sorted((each["table"], each["name"], each["why"]) for each in told["left"])
+    assert [each[:2] for each in left] == [each[:2] for each in LEFT]
+    for (_, _, why), (_, _, expected) in zip(left, LEFT, strict=True):
+        assert why.startswith(expected)
+    # No password is ever shown.
+    assert "pw-of" not in str(told)
+
+
+def test_what_came_over_works_here(here: Aaa, freeradius: str) -> None:
+    here.ok("import", "freeradius", freeradius, *OPTIONS)
+    alice = here.json("subscriber", "show", "alice")
+    assert (alice["plan"], alice["password_kept"], alice["max_sessions"]) == ("home-20", "reversible", 2)
+    assert alice["expires_at"] == "2030-01-31T17:00:00.000Z"
+    assert alice["reply_attributes"] == ["Filter-Id = vip", "Framed-IP-Address = 198.51.100.7"]
+    bob = here.json("subscriber", "show", "bob")
+    assert (bob["password_kept"], bob["status"]) == ("nt-hash", "suspended")
+    keys = load(here.keys_file)
+    rows = {row.username: row for row in all_rows(here, tables.subscriber)}
+    assert keys.open(subscriber_password("alice"), rows["alice"].password_sealed) == b"correct horse"
+    assert (
+        keys.open(subscriber_nt_hash("bob"), rows["bob"].password_nt_sealed).hex() == "8846f7eaee8fb117ad06bdd830b7586c"
+    )
+    nases = {row.name: row for row in all_rows(here, tables.nas)}
+    assert (nases["bras-1"].network, nases["bras-1"].dialect) == ("192.0.2.1", "mikrotik")
+    assert keys.open(nas_secret("bras-1"), nases["bras-1"].secret_sealed) == b"a-secret-of-the-first-nas"
+    assert nases["bras-net"].require_message_authenticator == "learn"
+    plan = here.json("plan", "show", "home-20")
+    profile = plan["plan"]["profile"] if "plan" in plan else plan["profile"]
+    assert (profile["rate_up_bps"], profile["rate_down_bps"]) == (5_000_000, 20_000_000)
+    assert (profile["interim_interval_seconds"], profile["idle_timeout_seconds"]) == (300, 900)
+    assert "0 violations" not in here.ok("ledger", "check")
+
+
+def test_again_changes_nothing(here: Aaa, freeradius: str) -> None:
+    here.ok("import", "freeradius", freeradius, *OPTIONS)
+    told = here.json("import", "freeradius", freeradius, *OPTIONS)
+    assert (told["subscribers"], told["plans"], told["nases"]) == ([], [], [])
+
+
+def test_hashed_passwords_and_a_plan_for_the_rest(here: Aaa, freeradius: str) -> None:
+    here.ok("import", "freeradius", freeradius, *OPTIONS, "--keep", "argon2id", "--default-plan", "prepaid-50")
+    erin = here.json("subscriber", "show", "erin")
+    assert (erin["plan"], erin["password_kept"]) == ("prepaid-50", "argon2id")
+    # She has the plan's allowance, as any new subscriber.
+    assert any(bucket["balance"] == 50 * 10**9 for bucket in here.json("balance", "erin")["buckets"])
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("url", "options", "problem"),
+    [
+        ("sqlite:////no/such/file.db", OPTIONS, "there is no file /no/such/file.db"),
+        ("mysql://radius@db/radius", OPTIONS, "mysql: the databases are sqlite and postgresql"),
+        ("radius.db", OPTIONS, "'radius.db' is not a database URL"),
+        ("ours", OPTIONS, "there is no table radcheck; is this FreeRADIUS's database?"),
+        ("ours", ("--currency", "Euro"), "'Euro'"),
+        ("ours", (*OPTIONS, "--default-plan", "none"), "there is no plan 'none'"),
+    ],
+)
+def test_what_can_not_be_read(here: Aaa, url: str, options: tuple[str, ...], problem: str) -> None:
+    assert problem in here.fails("import", "freeradius", here.database_url if url == "ours" else url, *options)
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "at"),
+    [
+        ("31 Jan 2027", "UTC", "2027-01-31 00:00"),
+        ("Jan 31 2027 18:00", "UTC", "2027-01-31 18:00"),
+        ("31  January 2027 18:00:30", "Europe/Berlin", "2027-01-31 17:00:30"),
+        ("2027-07-31 18:00", "Europe/Berlin", "2027-07-31 16:00"),
+    ],
+)
+def test_dates_as_freeradius_writes_them(text: str, zone: str, at: str, instant: Any) -> None:
+    assert expiration(text, zone) == instant(at)
