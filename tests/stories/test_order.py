@@ -25,13 +25,15 @@ def test_a_voucher_and_a_transfer_by_sql_restore_live_sessions(
         furnish(aaa, tmp_path, ["anna", "bob"], nas)
         made = json.loads(aaa("voucher", "generate", "spring", "--count", "1", "--amount", "10.00", "--json"))
         code = made["vouchers"][0]["code"]
+        aaa("account", "add", "carl")
+        aaa("topup", "carl", "10.00", "--reference", "1")
         sessions = log_in_exhausted(nas, ports, ["anna", "bob"])
         columns = "INSERT INTO billing_order (source, external_ref, kind, account"
         sql(f"{columns}, code) VALUES ('portal', 'v-1', 'redeem', 'anna', '{code}')")
-        assert ports.run(lambda: sessions[0].told.down_bps == 20_000_000, now_ms() + 5_000)
-        sql(f"{columns}, to_account, amount) VALUES ('portal', 't-1', 'transfer', 'anna', 'bob', '0.30')")
+        assert ports.run(lambda: sessions[0].told.down_bps == 20_000_000, now_ms() + 15_000)
+        sql(f"{columns}, to_account, amount) VALUES ('portal', 't-1', 'transfer', 'carl', 'bob', '10.00')")
         sql(f"{columns}, code) VALUES ('portal', 'v-2', 'redeem', 'bob', '{code}')")
-        assert ports.run(lambda: sessions[1].told.down_bps == 20_000_000, now_ms() + 5_000)
+        assert ports.run(lambda: sessions[1].told.down_bps == 20_000_000, now_ms() + 15_000)
         eventually(lambda: not sql("SELECT 1 FROM billing_order WHERE status = 'pending'"))
         assert sql("SELECT external_ref, status, error, code FROM billing_order ORDER BY order_id") == [
             ("v-1", "applied", None, None),
