@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any, Final, Literal, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, and_, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, and_, case, cast, func, select
 
 from charging.bound import Line
 from charging.buckets import Usage, draw_order, read_rated
@@ -93,6 +93,22 @@ class SessionLine(NamedTuple):
     rated: str
 
 
+class LeakLine(NamedTuple):
+    """What the sessions of one NAS that have closed used without anything to pay for it."""
+
+    nas: str
+    dialect: str | None
+    """None: the NAS was removed."""
+    sessions: int
+    leaking: int
+    """How many of them leaked."""
+    octets: int
+    """All that they used."""
+    leaked_octets: int
+    most_octets: int
+    """Of the one that leaked most."""
+
+
 class ChargeLine(NamedTuple):
     """What a session took from one bucket and holds of it; bucket 0 is shortfall."""
 
@@ -116,6 +132,10 @@ class CommandLine(NamedTuple):
     reason: str
     state: str
     attempts: int
+    packets: int
+    """Datagrams that were sent, repetitions among them."""
+    answers: str
+    """What was answered to each request, in turn; `no-answer` where nothing came."""
     not_before: Instant
     answer: str | None
     created_at: Instant
@@ -232,6 +252,32 @@ def commands(connection: Connection, account_id: int, session_id: int) -> list[C
         .order_by(c.version, c.command_id)
     )
     return [CommandLine(*row) for row in connection.execute(chosen)]
+
+
+def leaks(connection: Connection, *, since: Instant | None, until: Instant | None) -> list[LeakLine]:
+    """What leaked in the sessions that closed from `since` to before `until`, by NAS, the worst first."""
+    c = session.c
+    leaked = func.coalesce(func.sum(c.leaked_octets), 0)
+    chosen = (
+        select(
+            func.coalesce(nas.c.name, "#" + cast(c.nas_id, account.c.name.type)).label("nas"),
+            nas.c.dialect,
+            func.count(),
+            func.sum(case((c.leaked_octets > 0, 1), else_=0)),
+            cast(func.sum(c.octets_up + c.octets_down), BigInteger),
+            cast(leaked, BigInteger),
+            func.max(c.leaked_octets),
+        )
+        .outerjoin(nas, nas.c.nas_id == c.nas_id)
+        .where(c.closed_at.is_not(None))
+        .group_by(c.nas_id, nas.c.name, nas.c.dialect)
+        .order_by(leaked.desc(), c.nas_id)
+    )
+    if since is not None:
+        chosen = chosen.where(c.closed_at >= since)
+    if until is not None:
+        chosen = chosen.where(c.closed_at < until)
+    return [LeakLine(*row) for row in connection.execute(chosen)]
 
 
 def usage(

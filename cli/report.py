@@ -13,6 +13,7 @@ from charging.plan import Instant
 from charging.reconciliation import NasLine
 from cli.amounts import Moment, amount_text
 from cli.config import Setup, pass_setup
+from cli.leaks import leaks
 from cli.output import Column, json_option, print_records
 
 
@@ -45,6 +46,9 @@ _NAS: Final = (
 @click.group(epilog="Example: aaa report nas --from 2026-03-01 --to 2026-03-31")
 def report() -> None:
     """Reports over a time."""
+
+
+report.add_command(leaks)
 
 
 @report.command("nas", epilog="Example: aaa report nas --from 2026-03-01 --to 2026-03-31 --json")

@@ -204,5 +204,10 @@ def _charge_text(charge: Record, currency: str) -> str:
 
 
 def _command_text(command: Record) -> str:
-    answer = f" ({command['answer']})" if command["answer"] else ""
-    return f"{day(command['created_at'])} {command['action']}, {command['reason']}: {command['state']}{answer}"
+    answers = command["answers"].split() or ([command["answer"]] if command["answer"] else [])
+    said = f" ({', '.join(answers)})" if answers else ""
+    sent = f", {command['packets']} packets from {day(command['sent_at'])}" if command["packets"] else ""
+    ended = f", finished {day(command['finished_at'])}" if command["finished_at"] else ""
+    return (
+        f"{day(command['created_at'])} {command['action']}, {command['reason']}: {command['state']}{said}{sent}{ended}"
+    )

@@ -28,6 +28,7 @@ NAMES = (
     "billing_order",
     "billing_voucher",
     "billing_top_up_request",
+    "billing_command",
 )
 BLOCKS = re.findall(r"```sql\n(.*?)```", DOCUMENT, re.DOTALL)
 # Those of orders are test_order_contract's.
@@ -110,7 +111,7 @@ def test_the_examples_run_one_after_the_other(plain: Any, turn: Callable[[], Non
             turn()
         else:
             results.append([tuple(row) for row in cursor.fetchall()])
-    status, account, buckets, sessions, usage, ledger, _notices = results
+    status, account, buckets, sessions, usage, ledger, commands, _notices = results
     assert status[0][:2] == ("applied", None)
     # 13 EUR paid in, 0.10 used; the session holds its slice of the rest
     assert account[0][0] == "smith"
@@ -120,6 +121,7 @@ def test_the_examples_run_one_after_the_other(plain: Any, turn: Callable[[], Non
     assert [row[:2] for row in sessions] == [("smith", "nas-1")]
     assert sessions[0][3:] == (1_000_000, 4_000_000, 100_000)
     assert usage == [("smith", 5_000_000, 100_000)]
+    assert commands == []
     assert [row[-1] for row in ledger] == ["bank:r1", "webshop:order-1041", "webshop:order-1042", "webshop:order-1043"]
 
 
