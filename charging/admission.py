@@ -91,7 +91,7 @@ def admit(book: Book, login: Login, now: Instant, leases: Leases | None = None) 
     session.last_report_at = session.last_event_at = now
     session.wanted, session.wanted_reason, session.means = "full", "", login.means
     session.limit_octets, session.pace_permille, session.asked_interval_seconds = None, ALL, 0
-    session.timeout_seconds = session.exhausted_at = None
+    session.timeout_seconds = session.exhausted_at = session.exhausted_until = None
     if not reserve(book, session, plan, now):
         book.release(session)
         if plan.exhausted.action == "disconnect" or at_maximum(book, session, plan, now):
@@ -117,8 +117,9 @@ def admit(book: Book, login: Login, now: Instant, leases: Leases | None = None) 
 def _admitted(book: Book, session: Session, plan: Plan, login: Login, addresses: Addresses, now: Instant) -> Admitted:
     profile = profile_of(plan, session)
     paid = paid_seconds(book, session, plan, now)
-    cap = session.timeout_seconds if session.wanted == "full" else None
-    session.timeout_seconds = min((each for each in (paid, cap) if each is not None), default=None)
+    cap = session.timeout_seconds if session.wanted == "full" else plan.exhausted.grace_seconds
+    if session.wanted == "full":
+        session.timeout_seconds = min((each for each in (paid, cap) if each is not None), default=None)
     return Admitted(
         session.account_id,
         session.session_id,

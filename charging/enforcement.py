@@ -36,6 +36,8 @@ DETAILS: Final = frozenset({LIMIT, LANDING, SHARED, ENOUGH, TIMEOUT})
 NO_COA_PORT: Final = "no-coa-port"
 #: A cut of a session that would have nothing left at its next report; it may come back for what there is.
 EARLY_CUT: Final = "early-cut"
+#: A cut of a session that has been without money for as long as its plan lets it.
+GRACE_OVER: Final = "grace-over"
 NO_ANSWER: Final = "no-answer"
 #: A cut of a session whose NAS acknowledged the exhausted profile and let it run faster.
 NOT_APPLIED: Final = "profile-not-applied"
@@ -88,6 +90,8 @@ def go_on(book: Book, session: Session, plan: Plan, used: Usage, seconds: int, n
     if session.wanted != "full":
         if session.wanted == "exhausted" and not book.is_plain(plan):
             reconsider(book, "another time", now)  # a window has opened, a day or a month begun
+        if session.wanted == "exhausted" and _grace_is_over(session, plan, now):
+            book.command(session, "cut", GRACE_OVER, now)
         return
     covered = renew(book, session, plan, now)
     if not covered:
@@ -95,6 +99,11 @@ def go_on(book: Book, session: Session, plan: Plan, used: Usage, seconds: int, n
     elif covered < ALL and is_spent_early(session, plan, covered, used, seconds):
         book.release(session)
         book.command(session, "cut", EARLY_CUT, now)
+
+
+def _grace_is_over(session: Session, plan: Plan, now: Instant) -> bool:
+    grace = plan.exhausted.grace_seconds
+    return grace is not None and session.exhausted_at is not None and now >= session.exhausted_at + grace * 1000
 
 
 def reserve(book: Book, session: Session, plan: Plan, now: Instant) -> int:
@@ -200,6 +209,21 @@ def free_octets(session: Session, plan: Plan, uncovered: Usage, event_at: Instan
     return octets if limit is None else min(octets, limit)
 
 
+def promised_octets(session: Session, plan: Plan, used: Usage, event_at: Instant) -> Usage:
+    """What of `used` is free whatever is left: all that the walled garden lets through, and what went through at the exhausted
+    profile's speed before the NAS had gone back to the full one."""
+    until, profile = session.exhausted_until, plan.exhausted.profile
+    free = 0
+    if until is not None and profile is not None:
+        limit = _shaped_octets(profile, min(until, event_at) - session.last_event_at)
+        if limit is not None:
+            free = min(used.up + used.down, limit) if until > session.last_event_at else 0
+    elif plan.exhausted.action == "redirect":
+        free = free_octets(session, plan, used, event_at)
+    down = min(free, used.down)
+    return Usage(free - down, down, 0)
+
+
 def check_applied(book: Book, session: Session, plan: Plan, used: Usage, event_at: Instant, now: Instant) -> None:
     """An ACK is not yet a fact: does what the NAS reports agree with what it was told? If not, the next rung down.
 
@@ -238,8 +262,8 @@ def command_acked(book: Book, session: Session, version: int, now: Instant) -> i
         return 0
     session.acked_version = version
     session.acked_at = now
-    if session.wanted == "full" and version == session.wanted_version:
-        session.exhausted_at = None
+    if session.wanted == "full" and version == session.wanted_version and session.exhausted_at is not None:
+        session.exhausted_at, session.exhausted_until = None, now
     book.changed_sessions.add(session.session_id)
     return 1
 

@@ -236,10 +236,14 @@ class Exhausted:
 
     action: Action = "disconnect"
     profile: Profile | None = None
+    grace_seconds: int | None = None
+    """How long a session may go on with that profile before it is ended; None: as long as it likes."""
 
     def __post_init__(self) -> None:
         if (self.profile is None) != (self.action == "disconnect"):
             raise ValueError("throttle and redirect need a profile, disconnect has none")
+        if self.grace_seconds is not None and self.profile is None:
+            raise ValueError("a session that is disconnected has no grace")
 
 
 Lines = tuple[tuple[int, Rate], ...]

@@ -396,10 +396,13 @@ def _exhausted(plan: Table, usual: Profile | None, profile_named: Callable[[obje
         "action", _action, None, required='action = "throttle", "redirect" or "disconnect"'
     )
     profile = table.take("profile", profile_named, None)
+    grace_seconds = table.take("grace", _timeout, None)
     table.finish()
     if action is None:
         return Exhausted()
     if action == "disconnect":
+        if "grace" in table.values:
+            table.fault("grace", "a session that is disconnected has no grace; remove this line")
         if "profile" in table.values:
             table.fault("profile", "a session that is disconnected has no profile; remove this line")
         return Exhausted()
@@ -416,7 +419,7 @@ def _exhausted(plan: Table, usual: Profile | None, profile_named: Callable[[obje
             "profile",
             f"{profile.name!r} redirects nothing; give it redirect_url, address_list, filter, pool or address_pool",
         )
-    return Exhausted(action, profile)
+    return Exhausted(action, profile, grace_seconds)
 
 
 def _check_throttle(table: Table, profile: Profile, usual: Profile | None) -> None:

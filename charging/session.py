@@ -159,6 +159,8 @@ class Session:
     """When it ends by itself for the balance's sake, counted from its start; None: it does not."""
     exhausted_at: Instant | None = None
     """Since when nothing pays for it; None: something does."""
+    exhausted_until: Instant | None = None
+    """When its NAS had gone back to the full profile; None: its last report was later."""
 
 
 class Advance(NamedTuple):

@@ -288,6 +288,7 @@ session = Table(
     Column("asked_interval_seconds", Integer, nullable=False, server_default="0", comment="0: the plan's"),
     Column("timeout_seconds", BigInteger, comment="from its start, for the balance's sake"),
     Column("exhausted_at", BigInteger, comment="since when nothing pays for it"),
+    Column("exhausted_until", BigInteger, comment="when it had its full profile back; null: a report has come since"),
     CheckConstraint("state IN ('provisional', 'open', 'closed')", name="state"),
     CheckConstraint("wanted IN ('full', 'exhausted', 'cut')", name="wanted"),
     postgresql_with=_REWRITTEN,

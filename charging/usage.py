@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from charging import rating
 from charging.book import Binding, Book, Opening, UsageLine
 from charging.buckets import SHORTFALL, Bucket, Rated, Usage, cover, read_rated
-from charging.enforcement import check_applied, cover_again, free_octets, go_on, reconsider
+from charging.enforcement import check_applied, cover_again, free_octets, go_on, promised_octets, reconsider
 from charging.notices.kinds import Facts
 from charging.plan import Instant, Plan
 from charging.session import NEXT_STATE, Report, Session, advance, interval_seen, stale_at
@@ -151,6 +151,11 @@ def _charge(
     """
     rated = read_rated(session.rated)
     estimated = False
+    promised = 0
+    if session.exhausted_at is not None or session.exhausted_until is not None:
+        given = promised_octets(session, plan, used, event_at)
+        used, promised = Usage(used.up - given.up, used.down - given.down, used.seconds), given.up + given.down
+        session.exhausted_until = None
     if book.is_plain(plan):
         coverage = cover(plan, used, book.usable_buckets(now), _balance, rated, book.account.credit_limit_micros)
     else:
@@ -165,8 +170,8 @@ def _charge(
             _pass_marks(book, session, bucket, now)
         parts.append(f'[{bucket.bucket_id},"{bucket.unit}",{amount}]')
     if coverage.credit:
-        given = book.give_back(session, coverage.credit)
-        parts += [f'[{bucket.bucket_id},"{bucket.unit}",{-amount}]' for bucket, amount in given]
+        given_back = book.give_back(session, coverage.credit)
+        parts += [f'[{bucket.bucket_id},"{bucket.unit}",{-amount}]' for bucket, amount in given_back]
     lines = ""
     if coverage.rated:
         book.keep_rated(session, {**rated, **coverage.rated})
@@ -183,7 +188,7 @@ def _charge(
     if uncovered.seconds and session.wanted != "exhausted":
         book.charge_of(session, SHORTFALL, "seconds").accrued += uncovered.seconds
         parts.append(f'[{SHORTFALL},"seconds",{uncovered.seconds}]')
-    return coverage.money, f"[{','.join(parts)}]", free, lines, estimated
+    return coverage.money, f"[{','.join(parts)}]", free + promised, lines, estimated
 
 
 def _added(before: dict[int, Rated], after: dict[int, Rated]) -> str:

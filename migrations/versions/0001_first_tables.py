@@ -647,6 +647,12 @@ def upgrade() -> None:
         sa.Column("asked_interval_seconds", sa.Integer(), server_default="0", nullable=False, comment="0: the plan's"),
         sa.Column("timeout_seconds", sa.BigInteger(), nullable=True, comment="from its start, for the balance's sake"),
         sa.Column("exhausted_at", sa.BigInteger(), nullable=True, comment="since when nothing pays for it"),
+        sa.Column(
+            "exhausted_until",
+            sa.BigInteger(),
+            nullable=True,
+            comment="when it had its full profile back; null: a report has come since",
+        ),
         sa.CheckConstraint("state IN ('provisional', 'open', 'closed')", name=op.f("ck_session_state")),
         sa.CheckConstraint("wanted IN ('full', 'exhausted', 'cut')", name=op.f("ck_session_wanted")),
         sa.PrimaryKeyConstraint("account_id", "session_id", name=op.f("pk_session")),

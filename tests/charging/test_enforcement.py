@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from charging.buckets import Usage
@@ -101,3 +103,18 @@ def test_disconnects_are_repeated_ever_later_and_then_somebody_is_called() -> No
         calls += [notice.kind for notice in happened.notices]
     assert waits == [30_000, 60_000, 120_000]
     assert calls == ["enforcement-failed"]
+
+
+def test_a_grace_is_over_at_the_first_report_after_it() -> None:
+    grace = Exhausted("throttle", SLOW, 120)
+    stage = stage_of(replace(plan(("octets", "total")), exhausted=grace))
+    admitted = let_in(stage, "d")
+    assert admitted is not None
+    stage.settle(report_of(admitted, "start", 0, 0, 0, 0), BEGIN)
+    session = stage.books[1].sessions[admitted.session_id]
+    stage.settle(report_of(admitted, "interim", 60, 0, 100 * MB, 60), BEGIN + 60_000)
+    assert (session.wanted, session.exhausted_at) == ("exhausted", BEGIN + 60_000)
+    _, happened = stage.settle(report_of(admitted, "interim", 120, 0, 100 * MB, 120), BEGIN + 120_000)
+    assert happened.commands == []
+    _, happened = stage.settle(report_of(admitted, "interim", 180, 0, 100 * MB, 180), BEGIN + 180_000)
+    assert [(command.action, command.reason) for command in happened.commands] == [("disconnect", "grace-over")]

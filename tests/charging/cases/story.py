@@ -181,6 +181,9 @@ def _exhausted(words: list[str]) -> Exhausted:
         case ["throttle", rates]:
             down, up = map(bits, rates.split("/"))
             return Exhausted("throttle", Profile("slow", down, up))
+        case ["redirect", rates]:
+            down, up = map(bits, rates.split("/"))
+            return Exhausted("redirect", Profile("wall", down, up, redirect_url="https://pay.example.net/"))
         case ["redirect"]:
             return Exhausted("redirect", Profile("wall", redirect_url="https://pay.example.net/"))
         case _:
