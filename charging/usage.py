@@ -179,7 +179,8 @@ def _charge(
     uncovered = coverage.uncovered
     free = 0
     if uncovered.up or uncovered.down:
-        free = free_octets(session, plan, uncovered, event_at)
+        both = uncovered._replace(down=uncovered.down + promised)
+        free = max(free_octets(session, plan, both, event_at) - promised, 0)
         leaked = uncovered.up + uncovered.down - free
         if leaked:
             book.charge_of(session, SHORTFALL, "octets").accrued += leaked
