@@ -14,12 +14,12 @@ from typing import Any, Final
 import click
 from sqlalchemy import Connection
 
-from aaa.enrolment import name_fault
 from charging import catalogue, inbox, voucher_batch
 from charging.catalogue import CatalogueError
 from charging.database import reading
 from charging.money import exponent
 from charging.plan import Instant
+from charging.tomlfile import NAME
 from charging.transaction import run
 from charging.voucher import fingerprint, read_code
 from charging.voucher_batch import BatchLine, NewBatch, Printed, VoucherLine
@@ -61,9 +61,8 @@ _VOUCHERS: Final = (
 
 
 def _batch_name(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
-    fault = name_fault("batch", value)
-    if fault is not None:
-        raise click.BadParameter(fault)
+    if not NAME.fullmatch(value):
+        raise click.BadParameter(f"{value!r} is not a name; use 1 to 64 of the letters a-z, digits, '.', '_', '-'")
     return value
 
 
@@ -135,7 +134,12 @@ def generate(
     engine = setup.engine()
     if out is not None and out.exists():
         raise CatalogueError(f"{out}: is there already; its codes may be kept nowhere else")
-    new, printed = run(engine, work)
+    try:
+        new, printed = run(engine, work)
+    except BaseException:
+        if out is not None:
+            out.unlink(missing_ok=True)  # nothing of it was committed: its codes are worth nothing
+        raise
     worth = amount_text(new.unit, new.amount, new.currency or "")
     if as_json:
         codes: Any = [each._asdict() for each in printed] if out is None else None

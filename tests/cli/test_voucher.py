@@ -59,6 +59,12 @@ def test_codes_go_to_a_file_of_its_owner_and_no_file_is_overwritten(anna: Aaa, t
     assert anna.fails("voucher", "generate", "more", *arguments) == (
         f"{out}: is there already; its codes may be kept nowhere else"
     )
+    failed = tmp_path / "failed.csv"
+    again = ("--count", "2", "--amount", "1", "--out", str(failed))
+    assert (
+        anna.fails("voucher", "generate", "data", *again) == "there is a batch 'data' already; choose another name"
+    )
+    assert not failed.exists()
     redeemed = anna.json("voucher", "redeem", "anna", rows[0]["code"])
     assert redeemed["octets"] == 5_000_000_000
     (bucket,) = (b for b in anna.json("balance", "anna")["buckets"] if b["unit"] == "octets")
@@ -81,6 +87,7 @@ def test_wrong_codes_are_counted_though_the_command_fails(anna: Aaa) -> None:
     ("arguments", "code", "error"),
     [
         (("generate", "spring", "--count", "1", "--amount", "1"), 1, "there is a batch 'spring' already; choose another name"),
+        (("generate", "=1/2", "--count", "1", "--amount", "1"), 2, "Invalid value for 'BATCH': '=1/2' is not a name; use 1 to 64"),
         (("generate", "x", "--count", "0", "--amount", "1"), 2, "Invalid value for '--count'"),
         (("generate", "x", "--count", "1", "--amount", "0"), 1, "amount: '0' is nothing; write an amount above zero"),
         (("generate", "x", "--count", "1", "--amount", "1", "--validity", "soon"), 1, "validity: 'soon': not a time span"),
