@@ -8,16 +8,17 @@ import click
 
 from aaa import registry
 from aaa.standing import CLASS_OF, least_of
-from charging import bound, catalogue, statement
+from charging import bound, catalogue, retrospect, statement
 from charging.amounts import format_octets, format_rate, format_seconds
 from charging.bound import Bound, Term
 from charging.catalogue import AccountLine
 from charging.database import reading
 from charging.money import format_money
+from charging.plan import Instant
 from charging.slices import COMMAND_SECONDS, REPORT_DELAY_SECONDS
 from charging.statement import SessionLine
-from cli import balance
-from cli.amounts import amount_text
+from cli import balance, past
+from cli.amounts import Moment, amount_text
 from cli.clock import now
 from cli.config import Setup, pass_setup
 from cli.output import Column, Record, json_option, print_json, print_records, printable
@@ -51,11 +52,12 @@ _TERMS: Final = (
 )
 
 
-@click.command(epilog="Example: aaa explain smith")
+@click.command(epilog="Example: aaa explain smith --at '2026-03-01 21:14'")
 @click.argument("account")
+@click.option("--at", "moment", metavar="WHEN", type=Moment(), help="As it was then (UTC), and what happened around it.")
 @json_option
 @pass_setup
-def explain(setup: Setup, account: str, as_json: bool) -> None:
+def explain(setup: Setup, account: str, moment: Instant | None, as_json: bool) -> None:
     """Explain an account: its buckets, what live sessions hold, what NASes were told, and the overspend bound.
 
     The bound is what the account can fall below its limit at most: for each session that is live or may still be opened,
@@ -63,6 +65,13 @@ def explain(setup: Setup, account: str, as_json: bool) -> None:
     often as a NAS of its class makes necessary that acknowledges a new speed and does not apply it.
     """
     at = now()
+    if moment is not None:
+        if moment > at:
+            raise catalogue.CatalogueError("--at: that is yet to come; write a time that has been")
+        with reading(setup.engine()) as connection:
+            found = catalogue.account_named(connection, account)
+            past.show(found, moment, retrospect.then(connection, found.account_id, moment), as_json=as_json)
+        return
     with reading(setup.engine()) as connection:
         found = catalogue.account_named(connection, account)
         buckets = statement.buckets(connection, found.account_id, at)

@@ -36,6 +36,7 @@ EFFECTS_ALLOWED = {
         "notices/webhook",
         "reconciliation",
         "restarts",
+        "retrospect",
         "roles",
         "roundtrip",
         "settle",
