@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 from charging.buckets import SHORTFALL, Bucket, Coverage, Rated, Usage, cover, is_purse, read_rated, usable, write_rated
 from charging.ledger import Entry, Transfer, bucket_name, bucket_named, chained
+from charging.money import MAX_AMOUNT
 from charging.notices.kinds import Facts, NoticeKind
 from charging.plan import Instant, Plan, Unit
 from charging.session import Session, Wanted
@@ -310,7 +311,7 @@ class Book:
             self.new_tallies.add(key)
         else:
             self.changed_tallies.add(key)
-        tally.amount += amount
+        tally.amount = min(tally.amount + amount, MAX_AMOUNT)
 
     def add_bucket(self, bucket: Bucket) -> Bucket:
         """Take a new bucket into the book; its balance comes by `move`."""

@@ -9,6 +9,7 @@ import click
 from charging import catalogue, statement
 from charging.catalogue import AccountLine
 from charging.database import reading
+from charging.scope import read_scope
 from charging.statement import BucketLine
 from cli.amounts import amount_text
 from cli.clock import now
@@ -31,6 +32,7 @@ COLUMNS = (
     Column("available", _amount("available"), right=True),
     Column("expires (UTC)", lambda record: day(record["expires_at"])),
 )
+_ONLY = Column("only", lambda record: ", ".join(record["only"]) or "-")
 
 
 @click.command(epilog="Example: aaa balance smith")
@@ -59,7 +61,8 @@ def balance(setup: Setup, account: str, expired: bool, as_json: bool) -> None:
             }
         )
         return
-    print_records(records, COLUMNS, as_json=False, none="no bucket")
+    columns = (*COLUMNS, _ONLY) if any(record["only"] for record in records) else COLUMNS
+    print_records(records, columns, as_json=False, none="no bucket")
     if found.credit_limit_micros:
         click.echo(f"credit limit: {amount_text('money', found.credit_limit_micros, found.currency)}")
 
@@ -81,5 +84,20 @@ def record_of(line: BucketLine, account: AccountLine) -> Record:
         "source": line.source,
         "valid_from": iso(line.valid_from),
         "expires_at": iso(line.expires_at),
+        "only": conditions_of(line, account.currency),
         "currency": account.currency,
     }
+
+
+def conditions_of(line: BucketLine, currency: str) -> list[str]:
+    """When, where and for whom a bucket is drawn, in words; empty where it is always."""
+    if not line.scope:
+        return []
+    scope = read_scope(line.scope)
+    parts = [f"in {' or '.join(each.name for each in scope.windows)}"] if scope.windows else []
+    parts += [f"where {' or '.join(each.name for each in scope.zones)}"] if scope.zones else []
+    parts += ["not shared"] if scope.subscriber_id is not None else []
+    if scope.cap is not None:
+        cap = amount_text(line.unit, scope.cap, currency)
+        parts.append(f"at most {cap} a member" + (f" and {scope.cap_per}" if scope.cap_per else ""))
+    return parts

@@ -13,9 +13,9 @@ from charging import catalogue, statement
 from charging.buckets import read_rated
 from charging.database import reading
 from charging.plan import Instant, Plan
-from charging.scope import read_scope
 from charging.statement import BucketLine, By, UsageLine
 from cli.amounts import Moment, amount_text
+from cli.balance import conditions_of
 from cli.config import Setup, pass_setup
 from cli.output import Column, day, iso, json_option, print_records
 
@@ -119,15 +119,7 @@ def _why(bucket: BucketLine, currency: str) -> str:
     parts = ["a blocker"] if bucket.blocker else []
     parts.append(f"priority {bucket.priority}")
     parts.append("never expires" if bucket.expires_at is None else f"expires {day(iso(bucket.expires_at))}")
-    if bucket.scope:
-        scope = read_scope(bucket.scope)
-        parts += [f"in {' or '.join(each.name for each in scope.windows)}"] if scope.windows else []
-        parts += [f"where {' or '.join(each.name for each in scope.zones)}"] if scope.zones else []
-        parts += ["not shared"] if scope.subscriber_id is not None else []
-        if scope.cap is not None:
-            cap = amount_text(bucket.unit, scope.cap, currency)
-            parts.append(f"at most {cap} a member" + (f" and {scope.cap_per}" if scope.cap_per else ""))
-    return ", ".join(parts)
+    return ", ".join(parts + conditions_of(bucket, currency))
 
 
 def _payer(paid: dict[str, Any]) -> str:

@@ -67,6 +67,13 @@ def test_a_new_nas_gets_a_secret_that_is_shown_once(aaa: Aaa, at: Callable[[str]
     assert at("192.0.2.1").secrets == (secret.encode(),)
 
 
+def test_a_nas_may_be_in_a_group_that_zones_of_plans_name(aaa: Aaa, at: Callable[[str], Any]) -> None:
+    aaa.ok("nas", "add", "bras-1", "--address", "192.0.2.1", "--group", "hotspots")
+    assert at("192.0.2.1").nas_group == aaa.json("nas", "show", "bras-1")["group"] == "hotspots"
+    assert aaa.json("nas", "set", "bras-1", "--group", "none")["group"] is None
+    assert not at("192.0.2.1").nas_group
+
+
 def test_the_secret_is_printed_for_people_too(aaa: Aaa) -> None:
     result = aaa("nas", "add", "bras-1", "--address", "192.0.2.1")
     last = result.stdout.splitlines()[-1].split()

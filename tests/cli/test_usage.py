@@ -104,6 +104,9 @@ def test_each_report_says_what_it_drew_and_why(
         ("late", "octets", 2_000_000, 20_000, "in night"),
         ("rate 2", "octets", 3_000_000, 300_000, "the first price that fits"),
     ]
+    only = "in night, at most 1 MB a member and day"
+    assert aaa.json("balance", "nina")["buckets"][0]["only"] == only.split(", ")
+    assert only in aaa.ok("balance", "nina")
     assert "1 MB from dark (priority 3, never expires, in night" in aaa.ok("usage", "nina", "--by", "line")
 
 
