@@ -225,6 +225,8 @@ def written(unit: Unit, amount: int, currency: str) -> str:
 
 def owners_of(connection: Connection, names: set[str]) -> dict[str, Owner]:
     """The accounts of these names that there are."""
+    if not names:
+        return {}
     account = tables.account.c
     statement = select(account.name, account.account_id, account.currency).where(account.name.in_(sorted(names)))
     return {name: Owner(account_id, currency) for name, account_id, currency in connection.execute(statement)}
