@@ -16,6 +16,7 @@ from charging.addresses import REST_MS, Kind, Lease, Leases
 from charging.book import Book
 from charging.bulk import Sets
 from charging.plan import Instant
+from charging.tomlfile import NAME
 
 #: The reason of a cut: while its session was thought to be over, its address was given to somebody else.
 ADDRESS_LOST: Final = "address-lost"
@@ -57,12 +58,13 @@ def offer(to: Sets, wishes: Sequence[tuple[int, set[str]]], now: Instant) -> Lea
 
 
 def _free(to: Sets, pool: str, kind: Kind, wanted: int, rested: Instant, lock: str) -> list[str]:
+    # Written out, for only so does an index bring them in their order; pools have plain names.
+    assert NAME.fullmatch(pool)
     condition = (
-        f"pool_name {{any}} AND kind {{any}} AND subscriber_id IS NULL AND freed_at <= {{one}} "
+        f"pool_name = '{pool}' AND kind = '{kind}' AND subscriber_id IS NULL AND freed_at <= {rested:d} "
         f"ORDER BY freed_at LIMIT {1 << (wanted - 1).bit_length():d}{lock}"
     )
-    rows = to.select(tables.pool_lease, ("address",), condition, [pool], [kind], rested).fetchall()
-    return [address for (address,) in rows]
+    return [address for (address,) in to.select(tables.pool_lease, ("address",), condition).fetchall()]
 
 
 def write_taken(to: Sets, leases: Leases) -> None:

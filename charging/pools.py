@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, Select, case, delete, func, insert, select, update
 
 from charging.addresses import KINDS, Kind
+from charging.bulk import sets
 from charging.plan import Instant
 from charging.tables import account, pool_lease, pool_range, subscriber
 
@@ -19,6 +20,7 @@ MOST_ADDRESSES: Final = 262_144
 MOST_IN_STATEMENT: Final = 5_000
 Network = IPv4Network | IPv6Network
 
+_LEASE: Final = ("address", "network", "pool_name", "kind", "subscriber_id", "freed_at")
 _OWN: Final = dict(zip(KINDS, (getattr(subscriber.c, f"own_{kind}") for kind in KINDS), strict=True))
 
 
@@ -104,15 +106,10 @@ def add_range(connection: Connection, pool_name: str, network: Network, kind: Ki
     own = _own_of(connection, kind)
     made = 0
     addresses = _addresses(network, kind, length)
+    to = sets(connection)
     while some := list(islice(addresses, MOST_IN_STATEMENT)):
-        rows = [
-            {
-                "address": address, "network": str(network), "pool_name": pool_name, "kind": kind,
-                "subscriber_id": own.get(address), "freed_at": 0,
-            }
-            for address in some
-        ]  # fmt: skip
-        connection.execute(insert(pool_lease), rows)
+        rows = [(address, str(network), pool_name, kind, own.get(address), 0) for address in some]
+        to.insert(pool_lease, _LEASE, rows)
         made += len(rows)
     return made
 

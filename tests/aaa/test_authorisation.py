@@ -155,7 +155,7 @@ def test_a_wrong_password_teaches_no_device(sqlite_floor: Floor) -> None:
 
 
 def test_two_devices_at_one_instant_are_not_both_the_first(floor: Floor) -> None:
-    set_subscriber(floor, conditions=to_text(Conditions(learn_stations=1)))
+    set_subscriber(floor, conditions=to_text(Conditions(learn_stations=1)), max_sessions=2)
     floor.chores.holding = True
     first, second = floor.login(more=[STATION]), floor.login(more=[OTHER_STATION])
     assert first.reply is None
