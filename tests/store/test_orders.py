@@ -14,7 +14,7 @@ from charging.auto_top_up import AGAIN_AFTER_MS
 from charging.database import reading
 from charging.order import Order
 from charging.payment import TopUp
-from charging.plan import Duration
+from charging.plan import Duration, Rate, Tier
 from charging.settle import settle
 from charging.terms import Terms
 from charging.voucher import FAILURES_FORGOTTEN_MS, MOST_FAILURES, check_character, in_groups, read_code
@@ -629,3 +629,24 @@ def test_an_order_is_carried_out_once_whatever_the_server_believes(shop: Counter
         with shop.engine.begin() as connection:
             settle(connection, [item, item], shop.now, shop.plans, random.Random(5))
     assert shop.balance(account_id) == euros(9)
+
+
+def test_what_a_volume_tier_gave_back_is_taken_back_with_the_rest(shop: Counter) -> None:
+    """0.02 per MB up to 10 MB, 0.01 for all beyond: at 11 MB the session is cheaper than it was at 10."""
+    tiers = (Tier(10_000_000, 20_000, 1_000_000), Tier(None, 10_000, 1_000_000))
+    rate = Rate("octets", "total", 20_000, 1_000_000, 1, tiers=tiers, mode="volume")
+    account_id = shop.account()
+    shop.version = shop.plan(plan_by_volume(name="tiered", rates=(rate,)))
+    shop.subscriber(account_id, "anna")
+    shop.pay("anna", "50.00")
+    session_id = shop.used_session(account_id, down=10_000_000, stop=False)
+    shop.now += 3_600_000
+    shop.report(account_id, session_id, "interim", down=10_000_000, seconds=3_660)
+    shop.now += 60_000
+    shop.report(account_id, session_id, "stop", down=11_000_000, seconds=3_720)
+    assert shop.balance(account_id) == euros(50) - 110_000
+    kinds = [kind for *_, kind in shop.ledger(account_id)]
+    assert kinds == ["top-up", "usage", "credit"]
+    assert shop.ordered("reverse", "anna", session_id=session_id, reason="x") is None
+    assert shop.balance(account_id) == euros(50)
+    assert len(shop.rows(tables.reversal)) == 2
