@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -47,10 +48,6 @@ NOUNS: Final = {
 }
 
 
-#: Words of Python's own can not be names of modules.
-_RESERVED: Final = {"import": "importing"}
-
-
 class Nouns(click.Group):
     """A group whose commands are imported late, and which says what went wrong in one line."""
 
@@ -62,8 +59,9 @@ class Nouns(click.Group):
         """The command of a noun, from its file."""
         if cmd_name not in NOUNS:
             return None
-        name = _RESERVED.get(cmd_name, cmd_name)
-        command: click.Command = getattr(importlib.import_module(f"cli.{name}"), name)
+        # A word of Python's own can name a file, but no function.
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command: click.Command = getattr(importlib.import_module(f"cli.{cmd_name}"), name)
         return command
 
     def resolve_command(

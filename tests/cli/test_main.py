@@ -93,7 +93,7 @@ USAGE = [
     (["--databse", "x", "db", "check"], "No such option '--databse'. Did you mean '--database'? (see: aaa --help)"),
     (["db", "chek"], "No such command 'chek'. Did you mean 'check'? (see: aaa db --help)"),
     (["nas", "show"], "Missing argument 'NAME' (see: aaa nas show --help)"),
-    (["nas", "add", "bras-1"], "Missing option '--address' (see: aaa nas add --help)"),
+    (["nas", "add", "bras-1"], "say where its packets come from: --address, or by what it is known over TLS: --certificate (see: aaa nas add --help)"),
     (
         ["nas", "add", "a b", "--address", "192.0.2.1"],
         (
@@ -155,7 +155,7 @@ def test_the_database_may_come_from_the_environment(
 
 
 def test_a_bug_keeps_its_traceback(aaa: Aaa, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_connection: object) -> None:
+    def broken(*_arguments: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr("aaa.registry.all_nases", broken)

@@ -26,11 +26,11 @@ _LEFT: Final = (Column("table", "table"), Column("name", "name"), Column("is not
 
 
 @click.group("import", epilog="Example: aaa import freeradius sqlite:///radius.db --currency EUR --dry-run")
-def importing() -> None:
+def import_() -> None:
     """Take over what another server has."""
 
 
-@importing.command(
+@import_.command(
     "freeradius", epilog="Example: aaa import freeradius postgresql://radius@db/radius --currency EUR --dry-run"
 )
 @click.argument("url")
