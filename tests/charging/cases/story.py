@@ -22,6 +22,7 @@ from charging.payment import Applied, Grant, NotApplied, TopUp, money_bucket
 from charging.plan import Allowance, Duration, Exhausted, Plan, Profile, Rate, digest, to_json
 from charging.session import Report, Session, device_key
 from charging.settle import Close, CommandAcked, CommandFailed, Cut, Done, Item, Outcome, Plans
+from charging.terms import Agreed
 from charging.usage import Orphan, Recorded
 from tests.charging.cases.invariants import Rows, broken
 
@@ -575,7 +576,7 @@ class Play:
                 return f"refused {outcome.reason}"
             case Orphan():
                 return f"orphan {outcome.reason}"
-            case Applied() | Done():
+            case Applied() | Agreed() | Done():
                 return ""
             case Recorded():
                 used = outcome.used
