@@ -48,6 +48,8 @@ profile = "slow"
 
 START_WITHIN_SECONDS: Final = 30
 STOP_WITHIN_SECONDS: Final = 15
+#: On PostgreSQL the server has its own role (`aaa db roles`): what it needs and may not do fails in these stories.
+SERVER_ROLE: Final = {"PGOPTIONS": "-c role=aaa_server"}
 
 
 class Aaa:
@@ -95,7 +97,7 @@ class ServerProcess:
         ]  # fmt: skip
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                arguments, cwd=self._folder, env=environment(), stdin=subprocess.DEVNULL, stdout=log,
+                arguments, cwd=self._folder, env=environment() | SERVER_ROLE, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=subprocess.STDOUT,
             )  # fmt: skip
         deadline = time.monotonic() + START_WITHIN_SECONDS

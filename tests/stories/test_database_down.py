@@ -27,7 +27,7 @@ from aaa import wire
 from aaa.wire import Attribute, Code
 from charging import tables
 from charging.database import open_engine
-from tests.conftest import upgrade, url_of
+from tests.conftest import give_rights, upgrade, url_of
 from tests.stories.conftest import PLANS, SECRET, Aaa, ServerProcess
 
 OUTAGE_SECONDS: Final = int(os.environ.get("AAA_TEST_OUTAGE_SECONDS", "10"))
@@ -86,6 +86,7 @@ def place(
     try:
         url = url_of(server.get_uri(), "postgres")
         upgrade(url)
+        give_rights(url)
         yield url, Stopped(server)
     finally:
         server.cleanup()
