@@ -23,7 +23,6 @@ NoticeKind = Literal[
     "expired",
     "fair-use",
     "voucher-used",
-    "top-up",
     "enforcement-failed",
     "test",
 ]
@@ -72,7 +71,6 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         ),
         "fair-use": Kind("a fair-use step was reached, or left again", {"plan": "home", "profile": "home-5M"}),
         "voucher-used": Kind("a voucher was paid in", {"unit": "money", "amount": 10_000_000}, urgent=True),
-        "top-up": Kind("a payment was paid in", {"unit": "money", "amount": 10_000_000}, urgent=True),
         "enforcement-failed": Kind(
             "a NAS does not do what it is told", {"reason": "no-answer"}, for_operator=True, urgent=True
         ),

@@ -21,14 +21,15 @@ Hello {{ username }},
 of your {{ granted }} ({{ bucket }}) there is {{ left }} left.
 """,
     "exhausted": """\
-Your balance is used up
+{% if action == "maximum" %}Your session has ended{% else %}Your balance is used up{% endif %}
 
 Hello {{ username }},
 
-your balance is used up.
+{% if action == "maximum" %}this session has cost as much as one may cost, and has ended. You may begin another one.
+{%- else %}your balance is used up.{% endif %}
 {%- if action == "throttle" %} Your line goes on at a lower speed until you top up.
 {%- elif action == "redirect" %} Open any page to see how to top up.
-{%- else %} Your line is closed until you top up.
+{%- elif action != "maximum" %} Your line is closed until you top up.
 {%- endif %}
 """,
     "restored": """\
@@ -94,13 +95,6 @@ Hello {{ username }},
 
 your voucher put {{ amount }} on your account. Thank you.
 """,
-    "top-up": """\
-Your payment has arrived
-
-Hello {{ username }},
-
-{{ amount }} are on your account. Thank you.
-""",
     "enforcement-failed": """\
 A NAS does not obey: {{ account }}
 
@@ -125,14 +119,15 @@ Guten Tag {{ username }},
 von Ihren {{ granted }} ({{ bucket }}) sind noch {{ left }} übrig.
 """,
     "exhausted": """\
-Ihr Guthaben ist aufgebraucht
+{% if action == "maximum" %}Ihre Sitzung ist beendet{% else %}Ihr Guthaben ist aufgebraucht{% endif %}
 
 Guten Tag {{ username }},
 
-Ihr Guthaben ist aufgebraucht.
+{% if action == "maximum" %}diese Sitzung hat so viel gekostet, wie eine kosten darf, und ist beendet. Sie können eine neue beginnen.
+{%- else %}Ihr Guthaben ist aufgebraucht.{% endif %}
 {%- if action == "throttle" %} Ihr Anschluss läuft mit geringerer Geschwindigkeit weiter, bis Sie aufladen.
 {%- elif action == "redirect" %} Öffnen Sie irgendeine Seite, um zu sehen, wie Sie aufladen.
-{%- else %} Ihr Anschluss ist gesperrt, bis Sie aufladen.
+{%- elif action != "maximum" %} Ihr Anschluss ist gesperrt, bis Sie aufladen.
 {%- endif %}
 """,
     "restored": """\
@@ -198,13 +193,6 @@ Guten Tag {{ username }},
 
 Ihr Gutschein hat Ihrem Konto {{ amount }} gutgeschrieben. Vielen Dank.
 """,
-    "top-up": """\
-Ihre Zahlung ist eingegangen
-
-Guten Tag {{ username }},
-
-{{ amount }} wurden Ihrem Konto gutgeschrieben. Vielen Dank.
-""",
     "enforcement-failed": """\
 Ein NAS gehorcht nicht: {{ account }}
 
@@ -229,14 +217,15 @@ Hola {{ username }}:
 de sus {{ granted }} ({{ bucket }}) quedan {{ left }}.
 """,
     "exhausted": """\
-Su saldo se ha agotado
+{% if action == "maximum" %}Su sesión ha terminado{% else %}Su saldo se ha agotado{% endif %}
 
 Hola {{ username }}:
 
-su saldo se ha agotado.
+{% if action == "maximum" %}esta sesión ha costado lo máximo que puede costar una y ha terminado. Puede empezar otra.
+{%- else %}su saldo se ha agotado.{% endif %}
 {%- if action == "throttle" %} Su línea sigue a menor velocidad hasta que recargue.
 {%- elif action == "redirect" %} Abra cualquier página para ver cómo recargar.
-{%- else %} Su línea queda cerrada hasta que recargue.
+{%- elif action != "maximum" %} Su línea queda cerrada hasta que recargue.
 {%- endif %}
 """,
     "restored": """\
@@ -301,13 +290,6 @@ Su vale se ha canjeado
 Hola {{ username }}:
 
 su vale ha añadido {{ amount }} a su cuenta. Gracias.
-""",
-    "top-up": """\
-Su pago ha llegado
-
-Hola {{ username }}:
-
-{{ amount }} están en su cuenta. Gracias.
 """,
     "enforcement-failed": """\
 Un NAS no obedece: {{ account }}

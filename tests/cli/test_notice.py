@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -126,3 +127,11 @@ def test_the_document_s_configuration_can_be_read() -> None:
         assert table is not None
         read(table)
         assert list(top.faults.in_file_order()) == []
+
+
+def test_the_doctor_counts_what_was_given_up(alice: Aaa) -> None:
+    found = {finding["check"]: finding for finding in json.loads(alice("doctor", "--json").stdout)}
+    assert (found["notices"]["level"], found["notices"]["words"]) == (
+        "warn",
+        "1 did not arrive in the last day and were given up",
+    )

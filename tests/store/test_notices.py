@@ -156,7 +156,7 @@ def test_many_notices_are_routed_in_parts(house: House) -> None:
             {
                 "account_id": house.account_id,
                 "notice_id": number,
-                "kind": "top-up",
+                "kind": "voucher-used",
                 "detail": "",
                 "created_at": house.shop.now,
             }
@@ -333,7 +333,7 @@ def test_a_way_that_is_down_rests_and_burns_no_letters(town: Town) -> None:
         row = {"account_id": town.house.account_id, "notice_id": number, "subscriber_id": town.house.subscriber_id}
         with town.house.shop.engine.begin() as connection:
             connection.execute(
-                tables.notice.insert().values(**row, kind="top-up", detail="", created_at=town.house.shop.now)
+                tables.notice.insert().values(**row, kind="voucher-used", detail="", created_at=town.house.shop.now)
             )
     town.email.answers = [NotSent("connection refused") for _ in range(1000)]
     town.pass_time(60)
@@ -358,7 +358,7 @@ def test_a_way_that_hangs_keeps_no_other_waiting(town: Town) -> None:
 def test_no_more_are_on_their_way_than_a_way_may_have(town: Town) -> None:
     with town.house.shop.engine.begin() as connection:
         rows = [
-            {"account_id": town.house.account_id, "notice_id": number, "kind": "top-up", "detail": "", "created_at": town.house.shop.now}
+            {"account_id": town.house.account_id, "notice_id": number, "kind": "voucher-used", "detail": "", "created_at": town.house.shop.now}
             for number in range(1, 50)
         ]  # fmt: skip
         connection.execute(tables.notice.insert(), rows)
@@ -388,7 +388,7 @@ def test_two_postmen_carry_every_letter_once(house: House, clock: Clock) -> None
         each.email.answers, each.sms.answers = [None] * 200, [None] * 200
     with house.shop.engine.begin() as connection:
         rows = [
-            {"account_id": house.account_id, "notice_id": number, "kind": "top-up", "detail": "", "created_at": house.shop.now}
+            {"account_id": house.account_id, "notice_id": number, "kind": "voucher-used", "detail": "", "created_at": house.shop.now}
             for number in range(1, 101)
         ]  # fmt: skip
         connection.execute(tables.notice.insert(), rows)

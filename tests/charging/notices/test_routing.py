@@ -31,7 +31,7 @@ CASES = [
     ("about the account: to all who have one", "threshold", None, FAMILY, settings(), [("email", 1), ("email", 3)]),
     ("about one who is gone", "threshold", 99, FAMILY, settings(), [("email", 1), ("email", 3)]),
     ("nobody has one", "threshold", 2, [BOB], settings(), []),
-    ("a kind that mail does not take", "top-up", 1, FAMILY, settings(replace(MAIL, kinds=frozenset({"threshold"}))), []),
+    ("a kind that mail does not take", "restored", 1, FAMILY, settings(replace(MAIL, kinds=frozenset({"threshold"}))), []),
     ("a webhook for all", "threshold", 2, FAMILY, settings(None, hook()), [("sms", 2)]),
     ("a webhook for phones", "threshold", 3, FAMILY, settings(None, hook("phone")), [("sms", 1), ("sms", 2)]),
     ("a webhook for addresses", "threshold", None, FAMILY, settings(None, hook("email")), [("sms", 1), ("sms", 3)]),

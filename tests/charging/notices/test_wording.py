@@ -73,6 +73,21 @@ def test_the_operator_s_text_goes_before_the_shipped_one_and_gives_way_where_it_
     assert Wording(own).say(ABOUT, FACTS, None, "UTC").subject == "10 GB of data left"
 
 
+@pytest.mark.parametrize(
+    ("action", "subject", "text"),
+    [
+        ("throttle", "Your balance is used up", "Your line goes on at a lower speed until you top up."),
+        ("redirect", "Your balance is used up", "Open any page to see how to top up."),
+        ("disconnect", "Your balance is used up", "Your line is closed until you top up."),
+        ("maximum", "Your session has ended", "You may begin another one."),
+    ],
+)
+def test_the_end_of_the_money_is_told_as_the_plan_has_it(action: str, subject: str, text: str) -> None:
+    said = Wording().say(ABOUT._replace(kind="exhausted"), {"action": action}, "en", "UTC")
+    assert said.subject == subject
+    assert said.text.rstrip().endswith(text)
+
+
 def test_an_unknown_kind_is_told_by_its_detail() -> None:
     said = Wording().say(ABOUT._replace(kind="moon", detail="it is full"), {}, "de", "UTC")
     assert said == ("moon: smith", "it is full\n")
@@ -121,15 +136,15 @@ def test_every_fault_of_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "nl").mkdir()
     (tmp_path / "nl" / "threshold.txt").write_text("Nog\n\n{{ lefft }}\n")
     (tmp_path / "nl" / "treshold.txt").write_text("Nog\n\nx\n")
-    (tmp_path / "nl" / "top-up.txt").write_bytes(b"\xff")
+    (tmp_path / "nl" / "voucher-used.txt").write_bytes(b"\xff")
     (tmp_path / "README").write_text("")
     with pytest.raises(NoticeFileError) as caught:
         files.templates(tmp_path)
     first, second, third, fourth = str(caught.value).splitlines()
     assert first.startswith(f"{tmp_path}/README: 'README' is no language")
     assert second.startswith(f"{tmp_path}/nl/threshold.txt:3: 'lefft' is undefined; known here are")
-    assert third == f"{tmp_path}/nl/top-up.txt: is not UTF-8 text"
-    assert fourth.startswith(f"{tmp_path}/nl/treshold.txt: is no kind of notice; write one of threshold.txt")
+    assert third.startswith(f"{tmp_path}/nl/treshold.txt: is no kind of notice; write one of threshold.txt")
+    assert fourth == f"{tmp_path}/nl/voucher-used.txt: is not UTF-8 text"
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
