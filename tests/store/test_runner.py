@@ -722,3 +722,59 @@ def test_one_line_per_command_and_no_secret_in_it(world: World) -> None:
     assert told == [("command", "profile", "nak-501", "failed"), ("command", "disconnect", "ack", "acked")]
     assert {"reason", "milliseconds", "username", "nas_address"} <= set(lines[0])
     assert SECRET.decode() not in str(lines)
+
+
+# --- what a request carries -------------------------------------------------------------------------------------------
+
+
+def carried(sent: Sent) -> tuple[bool, bool]:
+    said = {name for name, _ in sent.attributes}
+    return "Message-Authenticator" in said, "Event-Timestamp" in said
+
+
+AUTO_NAS = replace(GENERIC_NAS, coa_message_authenticator="auto", coa_event_timestamp="auto")
+
+
+def test_auto_goes_on_until_a_form_is_answered_and_remembers_it(world: World) -> None:
+    world.nases.by_id[1] = AUTO_NAS
+
+    def answer(sent: Sent) -> bytes | None:
+        return reply(sent.datagram, SECRET, None if carried(sent) == (True, True) else 401)
+
+    world.network.nases[ADDRESS] = answer
+    world.runner.start()
+    world.cut(*world.online())
+    world.settle_down(1)
+    forms = list(dict.fromkeys(carried(sent) for sent in world.network.sent))
+    assert forms == [(True, False), (False, False), (True, True)]
+    (row,) = world.commands()
+    assert (row.state, row.answer) == ("acked", "ack")
+    assert row.answers.split() == ["nak-401"] * 4 + ["ack"]
+    assert row.packets == 5
+    before = len(world.network.sent)
+    world.cut(*world.online("bert"))
+    world.settle_down(1)
+    assert [carried(sent) for sent in world.network.sent[before:]] == [(True, True)]
+
+
+def test_auto_tries_another_form_after_a_silence(world: World) -> None:
+    world.nases.by_id[1] = AUTO_NAS
+
+    def answer(sent: Sent) -> bytes | None:
+        return reply(sent.datagram, SECRET) if carried(sent) == (False, False) else None
+
+    world.network.nases[ADDRESS] = answer
+    world.runner.start()
+    world.cut(*world.online())
+    world.settle_down(120)
+    assert {carried(sent) for sent in world.network.sent} == {(True, False), (False, False)}
+    assert world.commands()[-1].state == "acked"
+
+
+def test_a_form_that_is_set_is_the_only_one(world: World) -> None:
+    world.nases.by_id[1] = replace(GENERIC_NAS, coa_message_authenticator="no", coa_event_timestamp="yes")
+    world.network.nases[ADDRESS] = answering(SECRET, 401)
+    world.runner.start()
+    world.cut(*world.online())
+    world.settle_down(1)
+    assert {carried(sent) for sent in world.network.sent} == {(False, True)}
