@@ -383,4 +383,8 @@ def _successor(book: Book, session: Session, report: Report, now: Instant) -> Se
     if successor.leased:
         book.resumed.append(successor)
     opening = Opening(report.username, report.nas_port_id, report.calling_station, report.framed_address)
-    return book.add_session(successor, opening)
+    book.add_session(successor, opening)
+    if session.wanted != "cut" and session.acked_version < session.wanted_version:
+        # The order went with the session that it was about, and the NAS has never heard it.
+        book.command(successor, session.wanted, session.wanted_reason, now)
+    return successor

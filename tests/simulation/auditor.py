@@ -561,33 +561,40 @@ class Auditor:
 
     def told(self, now: int) -> None:
         """A NAS that obeys was last told what it has said yes to, be it in the Accept or by an order: what is wanted of
-        the session."""
-        settled = now - ORDER_SECONDS * 1000
+        the session. Some take an order for one that they have had, when its identifier comes again: where such a session
+        goes on too fast, its reports show it, and it is cut."""
+        settled, noticed = now - ORDER_SECONDS * 1000, now - SILENT_MS
         live: dict[tuple[str, str, str], list[tuple[Any, ...]]] = defaultdict(list)
         for address, username, name, *row in self._rows(
-            "SELECT s.nas_address, s.username, s.acct_session_id, s.session_id, s.wanted, v.content, "
-            "s.wanted <> 'cut' AND s.acked_version = s.wanted_version AND s.acked_at < ? FROM session AS s "
+            "SELECT s.nas_address, s.username, s.acct_session_id, s.session_id, s.wanted, "
+            "s.pace_permille, v.content, s.wanted <> 'cut' AND s.acked_version = s.wanted_version AND s.acked_at < CASE s.wanted WHEN 'full' THEN ? ELSE ? END FROM session AS s "
             "JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id "
             "WHERE s.closed_at IS NULL AND s.acct_session_id IS NOT NULL",
-            settled,
-        ):
+            settled, noticed,
+        ):  # fmt: skip
             live[address, username, bytes(name).decode()].append(tuple(row))
         for truth in self._truths.values():
             if not (truth.online and truth.nas.obeys and truth.nas.shapes and truth.told_at < settled):
                 continue
             rows = live.get(truth.name, [])
             if len(rows) == 1 == len([t for t in self._named[truth.name] if t.online]):
-                session, wanted, content, agreed = rows[0]
-                if agreed:
-                    self._compare_told(truth, session, wanted, json.loads(content), "told", now)
+                session, wanted, pace, content, agreed = rows[0]
+                if agreed and (wanted == "full" or truth.told_at < noticed):
+                    self._compare_told(truth, session, wanted, pace, json.loads(content), "told", now)
 
     def _compare_told(
-        self, truth: Truth, session: int, wanted: str, plan: dict[str, Any], check: str, now: int
+        self, truth: Truth, session: int, wanted: str, pace: int, plan: dict[str, Any], check: str, now: int
     ) -> None:
-        profile = plan["profile"] if wanted == "full" else plan["exhausted"]["profile"]
-        told = truth.told.get("up_bps"), truth.told.get("down_bps")
-        if told != (profile["rate_up_bps"], profile["rate_down_bps"]):
-            self._complain(now, check, f"session {session} is to be {wanted}, its NAS was told {told}")
+        """`pace`: the part of its rates, in thousandths, that a session lands at softly when little is left."""
+        exhausted = plan["exhausted"]["profile"]
+        profile = plan["profile"] if wanted == "full" else exhausted
+        rates = [profile["rate_up_bps"], profile["rate_down_bps"]]
+        if wanted == "full" and pace != 1000:
+            least = [exhausted["rate_up_bps"], exhausted["rate_down_bps"]] if exhausted else [1, 1]
+            rates = [min(max(rate * pace // 1000, low), rate) for rate, low in zip(rates, least, strict=True)]
+        told = [truth.told.get("up_bps"), truth.told.get("down_bps")]
+        if told != rates:
+            self._complain(now, check, f"session {session} is to be {wanted} at {rates}, its NAS was told {told}")
 
     # --- at the end: everything has converged -------------------------------------------------------------------------
 
@@ -639,7 +646,7 @@ class Auditor:
         able = self._able(now)
         live: dict[tuple[str, str, str], list[tuple[Any, ...]]] = defaultdict(list)
         for row in self._rows(
-            "SELECT s.nas_address, s.username, s.acct_session_id, s.session_id, s.wanted, s.account_id, v.content, "
+            "SELECT s.nas_address, s.username, s.acct_session_id, s.session_id, s.wanted, s.pace_permille, s.account_id, v.content, "
             "u.status, a.status FROM session AS s "
             "JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id "
             "JOIN subscriber AS u ON u.subscriber_id = s.subscriber_id JOIN account AS a ON a.account_id = s.account_id "
@@ -654,7 +661,7 @@ class Auditor:
                 if now - truth.answered_at < SILENT_MS and not self._orphans(truth.name):
                     self._complain(now, "enforcement", f"{truth.name} is on line, the books have closed it")
                 continue
-            session, wanted, account, content, status, account_status = rows[-1]
+            session, wanted, pace, account, content, status, account_status = rows[-1]
             plan = json.loads(content)
             if "suspended" in (status, account_status):
                 self._complain(now, "enforcement", f"{truth.name} is suspended and on line")
@@ -663,7 +670,7 @@ class Auditor:
                 self._complain(now, "enforcement", f"session {session} is to be cut and still on line")
                 continue
             if truth.nas.shapes:
-                self._compare_told(truth, session, wanted, plan, "enforcement", now)
+                self._compare_told(truth, session, wanted, pace, plan, "enforcement", now)
             if wanted == "exhausted" and able(account, plan):
                 self._complain(
                     now, "enforcement", f"session {session} is {wanted}, there is something that pays for it"

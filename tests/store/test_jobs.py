@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from charging import jobs, order_inbox, tables
 from charging.jobs import QUIET_MS, Jobs, close_restarted, close_stale, read_inbox
 from charging.session import PROVISIONAL_MS
-from charging.settle import CommandFailed, Cut
+from charging.settle import CommandAcked, CommandFailed, Cut
 from charging.writer import Writer
 from tests.store.shop import Shop, euros, plan_by_volume
 
@@ -240,6 +240,23 @@ def test_commands_for_sessions_that_are_over_are_let_go(shop: Shop, writer: Writ
     result(close_stale(shop.engine, writer, at_once, shop.now))
     (command,) = shop.rows(tables.command)
     assert (command.state, command.finished_at) == ("superseded", shop.now)
+
+
+def test_an_order_that_went_with_a_stale_session_is_given_again_when_it_goes_on(shop: Shop, writer: Writer) -> None:
+    account_id, session_id = open_session(shop, money="0.02")
+    shop.now += 60_000
+    shop.report(account_id, session_id, "interim", down=5_000_000, seconds=60)
+    shop.settle(CommandAcked(account_id, session_id, 1))
+    shop.pay("anna", "10.00")
+    assert [row.state for row in shop.rows(tables.command) if row.version == 2] == ["pending"]
+    fall_silent(shop)
+    shop.now += 1
+    assert result(close_stale(shop.engine, writer, at_once, shop.now)) == 1
+    shop.now += 60_000
+    shop.report(account_id, session_id, "interim", down=5_001_000, seconds=400)
+    (row,) = shop.rows(tables.session, tables.session.c.closed_at.is_(None))
+    (order,) = shop.rows(tables.command, tables.command.c.state == "pending")
+    assert (row.wanted, order.session_id, order.version) == ("full", row.session_id, row.wanted_version)
 
 
 def test_an_accept_takes_back_what_the_nas_was_to_be_told_before(shop: Shop, writer: Writer) -> None:
