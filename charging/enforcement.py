@@ -144,7 +144,7 @@ def exhaust(book: Book, session: Session, plan: Plan, now: Instant) -> None:
     session.limit_octets, session.pace_permille, session.asked_interval_seconds = None, ALL, 0
     if at_maximum(book, session, plan, now):
         book.command(session, "cut", AT_MAXIMUM, now)
-        book.notify("exhausted", AT_MAXIMUM, now, session=session, facts={"action": "disconnect"})
+        book.notify("exhausted", AT_MAXIMUM, now, session=session, facts={"action": AT_MAXIMUM})
         return
     book.command(session, "cut" if plan.exhausted.action == "disconnect" else "exhausted", EXHAUSTED, now)
     book.notify("exhausted", plan.exhausted.action, now, session=session, facts={"action": plan.exhausted.action})
