@@ -20,7 +20,7 @@ from charging.plan import Instant
 from cli.amounts import Moment, amount_text
 from cli.clock import now
 from cli.config import Setup, pass_setup
-from cli.output import Record, iso, print_json, printable
+from cli.output import Record, for_spreadsheet, iso, print_json, printable
 from cli.session import command_record, record_of
 
 _CSV: Final = (
@@ -194,8 +194,8 @@ def _print_csv(records: list[dict[str, Any]]) -> None:
 
 
 def _cell(value: object) -> object:
-    """Text that a spreadsheet would take for a formula is quoted; it came from a NAS or a name."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    """What came from a NAS or a name must be no formula."""
+    return for_spreadsheet(value) if isinstance(value, str) else value
 
 
 def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:

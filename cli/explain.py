@@ -54,7 +54,9 @@ _TERMS: Final = (
 
 @click.command(epilog="Example: aaa explain smith --at '2026-03-01 21:14'")
 @click.argument("account")
-@click.option("--at", "moment", metavar="WHEN", type=Moment(), help="As it was then (UTC), and what happened around it.")
+@click.option(
+    "--at", "moment", metavar="WHEN", type=Moment(), help="As it was then (UTC), and what happened around it."
+)
 @json_option
 @pass_setup
 def explain(setup: Setup, account: str, moment: Instant | None, as_json: bool) -> None:
