@@ -24,6 +24,7 @@ import charging.jobs
 import charging.payment
 import charging.session
 import charging.settle
+import charging.slices
 import charging.tables
 import charging.usage
 import charging.writer
@@ -265,11 +266,11 @@ def top_up_restores_nothing() -> Iterator[None]:
 
 @_bug("bound", first=40)
 def nobody_is_ever_out_of_money() -> Iterator[None]:
-    def hold_next(original: Any, *args: Any, **named: Any) -> bool:
+    def hold_next(original: Any, *args: Any, **named: Any) -> int:
         original(*args, **named)
-        return True
+        return charging.slices.ALL
 
-    with _around(charging.usage, "hold_next", hold_next):
+    with _around(charging.enforcement, "hold_next", hold_next):
         yield
 
 
