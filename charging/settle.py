@@ -8,7 +8,7 @@ batch is written and it is run again. No item is ever refused because of that.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -209,7 +209,8 @@ def _open(
         + [s.plan_version_id for s in closed]
         + [item.plan_version_id for item in items if isinstance(item, Login | Grant)],
     )
-    counting = [book for book in books.values() if not book.knows_tallies and _counts(book, items, plans)]
+    beginning = {i.account_id for i in items if isinstance(i, Login) and plans(i.plan_version_id).counts}
+    counting = [book for book in books.values() if not book.knows_tallies and _counts(book, plans, beginning)]
     if counting:
         read_tallies(to, counting, now)
     wishes = [
@@ -239,17 +240,17 @@ def _payer(item: Item) -> int | None:
     return None
 
 
-def _counts(book: Book, items: Sequence[Item], plans: Plans) -> bool:
-    """Does something of this account go by what was used in a period?"""
-    if any(plans(session.plan_version_id).counts for session in book.sessions.values()):
-        return True
-    if any(bucket.scope for bucket in book.buckets.values()):
-        return True
-    account_id = book.account.account_id
-    return any(
-        isinstance(item, Login) and item.account_id == account_id and plans(item.plan_version_id).counts
-        for item in items
-    )
+def _counts(book: Book, plans: Plans, beginning: Collection[int]) -> bool:
+    """Does something of this account go by what was used in a period? `beginning`: accounts with a login under a plan
+    that does."""
+    # Asked for every report of a batch, so loops rather than generators.
+    for session in book.sessions.values():
+        if plans(session.plan_version_id).counts:
+            return True
+    for bucket in book.buckets.values():
+        if bucket.scope:
+            return True
+    return book.account.account_id in beginning
 
 
 def _open_closed(

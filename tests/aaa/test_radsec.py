@@ -330,6 +330,7 @@ def test_packets_split_and_joined(site: Site, piece: int) -> None:
         (bytes((4, 1, 0, 20)) + bytes(16), "bad-authenticator"),
         (wire.request(Code.STATUS_SERVER, 1, (), b"secret", message_authenticator=True), "bad-authenticator"),
     ],
+    ids=["too-short", "too-long", "attribute-chain", "authenticator", "secret"],
 )
 def test_what_can_not_be_right_closes_the_connection(site: Site, octets: bytes, reason: str) -> None:
     nas = site.connect()
