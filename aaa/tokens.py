@@ -10,6 +10,7 @@ import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error
 from collections.abc import Sequence
+from functools import lru_cache
 from struct import Struct
 
 _IDS = Struct(">qq")
@@ -26,6 +27,12 @@ def token(account_id: int, session_id: int, key: bytes) -> bytes:
 
 def read_token(value: bytes, keys: Sequence[bytes]) -> tuple[int, int] | None:
     """(account_id, session_id) of a token that one of `keys` signed; None for anything else."""
+    return _read(value, tuple(keys))
+
+
+@lru_cache(maxsize=65_536)
+def _read(value: bytes, keys: tuple[bytes, ...]) -> tuple[int, int] | None:
+    """A session brings the same token with each of its reports, so what was found is remembered."""
     if len(value) != TOKEN_OCTETS or value[:1] != _VERSION:
         return None
     try:
