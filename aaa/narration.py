@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from aaa.accounting import Restart
 from aaa.messages import AccessRequest, port_type_name
@@ -79,8 +80,20 @@ def acceptance(
     """Each attribute of an Accept, and who says it."""
     if trail is not None:
         for each in attributes:
-            trail.say("says {}, by {}", shown(each), said_by(each, own, addresses, profile))
+            trail.say("says {}", _Said(each, own, addresses, profile))
         trail.say("Access-Accept")
+
+
+class _Said(NamedTuple):
+    """An attribute and who says it. Put into words only where somebody reads them: most Accepts nobody asks about."""
+
+    attribute: Attribute
+    own: Sequence[Attribute]
+    addresses: Sequence[Attribute]
+    profile: str
+
+    def __format__(self, _spec: str) -> str:
+        return f"{shown(self.attribute)}, by {said_by(*self)}"
 
 
 def refusal(trail: Trail | None, reason: str, detail: str | None) -> None:

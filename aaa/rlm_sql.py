@@ -76,9 +76,7 @@ def _rows(connection: Connection, there: set[str], table: str, name: str) -> lis
     return [Row(*row) for row in _select(connection, there, table, f"{name}, attribute, op, value", "id")]
 
 
-def _select(
-    connection: Connection, there: set[str], table: str, columns: str, order: str
-) -> Iterator[tuple[Any, ...]]:
+def _select(connection: Connection, there: set[str], table: str, columns: str, order: str) -> Iterator[tuple[Any, ...]]:
     if table not in there:
         return
     rows = connection.execute(text(f"SELECT {columns} FROM {table} ORDER BY {order} LIMIT {MOST_ROWS + 1}"))
