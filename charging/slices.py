@@ -40,6 +40,8 @@ SLOWEST_BPS: Final = 128_000
 #: What a NAS that counts for us is told is this many times what the line carries until our next word: so half may be used
 #: before it must be told again.
 LIMIT_SLICES: Final = 2
+#: Nobody begins with a smaller limit: a NAS would end him before his first packets, and he would come again and again.
+LEAST_LIMIT_OCTETS: Final = 10_000
 #: The last of a volume is not halved any more for others who may come.
 LEAST_SHARED_OCTETS: Final = 10_000_000
 ALL: Final = 1000
@@ -193,6 +195,8 @@ def _hold_limit(book: Book, session: Session, plan: Plan, now: Instant) -> int:
         uncovered = _hold(book, session, Usage(0, want, slice_.seconds), now)
         granted = want - uncovered.up - uncovered.down
     if granted <= 0 or (plan.charges("seconds") and uncovered.seconds == slice_.seconds):
+        return 0
+    if session.limit_octets is None and granted < LEAST_LIMIT_OCTETS:
         return 0
     session.limit_octets = mark + granted
     session.pace_permille, session.asked_interval_seconds = ALL, 0

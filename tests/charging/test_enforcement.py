@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from charging.admission import Admitted, Login
 from charging.buckets import Usage
 from charging.enforcement import MOST_DISCONNECTS, profile_of
 from charging.plan import Allowance, Direction, Exhausted, Plan, Profile, Unit
@@ -77,6 +78,30 @@ def live(stage: Memory) -> int:
     assert admitted is not None
     stage.settle(report_of(admitted, "start", 0, 0, 0, 0), BEGIN)
     return admitted.session_id
+
+
+@pytest.mark.parametrize(
+    ("octets", "wanted", "limit"), [(1, "exhausted", None), (9_999, "exhausted", None), (10_000, "full", 10_000)]
+)
+def test_nobody_begins_with_a_limit_that_is_over_before_his_first_packets(
+    octets: int, wanted: str, limit: int | None
+) -> None:
+    stage = stage_of(replace(plan(), allowances=(Allowance("data", "octets", "total", octets),)))
+    login = Login(1, 1, "alice", 1, None, None, 1, "10.0.0.1", "d", "d", means="volume")
+    admitted, _ = stage.settle(login, BEGIN)
+    assert isinstance(admitted, Admitted)
+    assert (admitted.wanted, admitted.limit_octets) == (wanted, limit)
+
+
+def test_who_has_begun_goes_on_to_the_last_octet_of_his_limit() -> None:
+    stage = stage_of(replace(plan(), allowances=(Allowance("data", "octets", "total", MB),)))
+    login = Login(1, 1, "alice", 1, None, None, 1, "10.0.0.1", "d", "d", means="volume")
+    admitted, _ = stage.settle(login, BEGIN)
+    assert isinstance(admitted, Admitted)
+    stage.settle(report_of(admitted, "start", 0, 0, 0, 0)._replace(means="volume"), BEGIN)
+    stage.settle(report_of(admitted, "interim", 60, 0, MB - 1, 60)._replace(means="volume"), BEGIN + 60_000)
+    session = stage.books[1].sessions[admitted.session_id]
+    assert (session.wanted, session.limit_octets) == ("full", MB)
 
 
 def test_an_answer_to_an_older_command_changes_nothing() -> None:
