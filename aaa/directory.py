@@ -12,8 +12,10 @@ from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Final, NamedTuple
 
+import psycopg
 import structlog
 from sqlalchemy import Connection, Engine, func, select, update
+from sqlalchemy.exc import OperationalError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
@@ -240,6 +242,13 @@ class SubscriberDirectory:
         return await self._lookups.submit(username)
 
     def _read(self, usernames: Sequence[str]) -> list[Subscriber | Exception | None]:
+        try:
+            return self._read_once(usernames)
+        except (psycopg.OperationalError, OperationalError):
+            # The kept connection may have died long ago; a fresh one that fails is news.
+            return self._read_once(usernames)
+
+    def _read_once(self, usernames: Sequence[str]) -> list[Subscriber | Exception | None]:
         with self._kept.connection() as connection:
             found = _rows(connection, sorted(set(usernames)))
             self._read_terms(connection, {row.plan_version_id for row in found.values()})

@@ -46,6 +46,8 @@ class Kept:
         try:
             yield connection
         except BaseException:
+            if not connection.invalidated and getattr(connection.connection.driver_connection, "broken", False):
+                connection.invalidate()  # else giving it back would fail, too
             connection.close()
             raise
         self._connection = connection

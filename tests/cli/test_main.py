@@ -93,7 +93,10 @@ USAGE = [
     (["--databse", "x", "db", "check"], "No such option '--databse'. Did you mean '--database'? (see: aaa --help)"),
     (["db", "chek"], "No such command 'chek'. Did you mean 'check'? (see: aaa db --help)"),
     (["nas", "show"], "Missing argument 'NAME' (see: aaa nas show --help)"),
-    (["nas", "add", "bras-1"], "say where its packets come from: --address, or by what it is known over TLS: --certificate (see: aaa nas add --help)"),
+    (
+        ["nas", "add", "bras-1"],
+        "say where its packets come from: --address, or by what it is known over TLS: --certificate (see: aaa nas add --help)",
+    ),
     (
         ["nas", "add", "a b", "--address", "192.0.2.1"],
         (

@@ -61,9 +61,7 @@ def test_codes_go_to_a_file_of_its_owner_and_no_file_is_overwritten(anna: Aaa, t
     )
     failed = tmp_path / "failed.csv"
     again = ("--count", "2", "--amount", "1", "--out", str(failed))
-    assert (
-        anna.fails("voucher", "generate", "data", *again) == "there is a batch 'data' already; choose another name"
-    )
+    assert anna.fails("voucher", "generate", "data", *again) == "there is a batch 'data' already; choose another name"
     assert not failed.exists()
     redeemed = anna.json("voucher", "redeem", "anna", rows[0]["code"])
     assert redeemed["octets"] == 5_000_000_000

@@ -312,7 +312,7 @@ def test_the_maximum_ends_the_session_and_money_does_not_bring_it_back(house: Ca
     assert home.wanted(session) == ("cut", "maximum")
     with home.stage.engine.connect() as connection:
         (notice,) = connection.execute(select(tables.notice).where(tables.notice.c.kind == "exhausted")).all()
-    assert (notice.detail, json.loads(notice.facts)) == ("maximum", {"action": "disconnect"})
+    assert (notice.detail, json.loads(notice.facts)) == ("maximum", {"action": "maximum"})
     home.pay(5_000_000)
     assert home.wanted(session) == ("cut", "maximum")
     assert home.balance() == 13_000_000

@@ -165,56 +165,59 @@ class Booked(NamedTuple):
     account: str
 
 
-def meters_agree(sql: PlainSql, fleet: ScriptedFleet) -> dict[int, Booked]:
+def meters_agree(sql: PlainSql, fleet: ScriptedFleet) -> dict[tuple[str, int], Booked]:
     """Each session is there once, closed by its Stop, and its marks and usage lines are what its NAS counted."""
     rows = sql(
         "SELECT acct_session_id, session_id, account, username, close_reason, wanted, leaked_octets, octets_up, octets_down, "
         "seconds FROM billing_session WHERE acct_session_id IS NOT NULL"
     )
     lines = {
-        session_id: Figures(*map(int, sums))
-        for session_id, *sums in sql(
-            "SELECT session_id, sum(octets_up), sum(octets_down), sum(seconds) FROM billing_usage GROUP BY session_id"
+        (account, session_id): Figures(*map(int, sums))
+        for account, session_id, *sums in sql(
+            "SELECT account, session_id, sum(octets_up), sum(octets_down), sum(seconds) FROM billing_usage "
+            "GROUP BY account, session_id"  # a session's id is unique within its account
         )
     }
     by_name = {session.acct_session_id: session for session in fleet.sessions}
     assert sorted(row[0] for row in rows) == sorted(by_name), "sessions twice, missing, or of nobody's"
-    booked: dict[int, Booked] = {}
+    booked: dict[tuple[str, int], Booked] = {}
     for name, session_id, account, username, close_reason, wanted, leaked, *marks in rows:
         session = by_name[name]
-        booked[session_id] = Booked(session, account)
+        booked[account, session_id] = Booked(session, account)
         truth = session.script[-1]
         assert (username, close_reason, wanted, leaked) == (session.username, "stop", "full", 0), name
         assert Figures(*marks) == truth, name
-        assert lines[session_id] == truth, name
+        assert lines[account, session_id] == truth, name
     assert sql("SELECT count(*) FROM orphan_report") == [(0,)]
     return booked
 
 
-def ledger_agrees(sql: PlainSql, fleet: ScriptedFleet, homes: list[House], booked: dict[int, Booked]) -> None:
+def ledger_agrees(
+    sql: PlainSql, fleet: ScriptedFleet, homes: list[House], booked: dict[tuple[str, int], Booked]
+) -> None:
     """Octets and money, by session and by account, and what is left in the buckets."""
-    octets: dict[int, int] = defaultdict(int)
-    micros: dict[int, int] = defaultdict(int)
-    for session_id, debit, credit, unit, amount in sql(
-        "SELECT session_id, debit, credit, unit, amount FROM billing_ledger WHERE kind = 'usage'"
+    octets: dict[tuple[str, int], int] = defaultdict(int)
+    micros: dict[tuple[str, int], int] = defaultdict(int)
+    for account, session_id, debit, credit, unit, amount in sql(
+        "SELECT account, session_id, debit, credit, unit, amount FROM billing_ledger WHERE kind = 'usage'"
     ):
-        assert session_id in booked
+        assert (account, session_id) in booked
         assert (debit.split(":")[0], credit) == ("bucket", "revenue:mixed")
-        {"octets": octets, "money": micros}[unit][session_id] += amount
+        {"octets": octets, "money": micros}[unit][account, session_id] += amount
 
     used: dict[str, int] = defaultdict(int)
     from_allowance: dict[str, int] = defaultdict(int)
     paid: dict[str, int] = defaultdict(int)
-    for session_id, (session, account) in booked.items():
+    for (account, session_id), (session, _) in booked.items():
         total = session.octets_up + session.octets_down
-        beyond = total - octets[session_id]
+        beyond = total - octets[account, session_id]
         assert beyond >= 0, f"{session.acct_session_id}: more octets charged than used"
-        assert micros[session_id] == cost_micros(beyond), (
+        assert micros[account, session_id] == cost_micros(beyond), (
             f"{session.acct_session_id}: {beyond} octets beyond the allowance"
         )
         used[account] += total
-        from_allowance[account] += octets[session_id]
-        paid[account] += micros[session_id]
+        from_allowance[account] += octets[account, session_id]
+        paid[account] += micros[account, session_id]
 
     left = {(account, unit): int(balance) for account, unit, balance in sql(
         "SELECT account, unit, sum(balance) FROM billing_bucket GROUP BY account, unit"

@@ -351,7 +351,7 @@ def test_a_prepaid_session_in_radius_1_1_is_throttled_and_restored(site: Site) -
             nas.send(in_1_1(Code.ACCOUNTING_REQUEST, token, *report))
             assert nas.hear() == in_1_1(Code.ACCOUNTING_RESPONSE, token)
         assert command(nas)["WISPr-Bandwidth-Max-Down"] == 256_000
-        site.server.aaa("topup", "carol", "10.00", "--reference", "receipt-1")
+        site.server.aaa("topup", "carol", "100.00", "--reference", "receipt-1")
         assert command(nas)["WISPr-Bandwidth-Max-Down"] == 20_000_000
 
 
