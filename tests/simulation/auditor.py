@@ -122,6 +122,8 @@ class Truth:
     """Its counters may have gone round between two answered reports: nobody can know how often."""
     told: dict[str, Any] = field(default_factory=dict)
     told_at: int = 0
+    mistaken: bool = False
+    """What it was told may have been meant for another one: their NAS gives both the same names, and an order has no other."""
     online: bool = False
     stopped: bool = False
     """Its Stop was answered."""
@@ -209,6 +211,7 @@ class Auditor:
                 truth.reset = said
             case "told":
                 truth.told, truth.told_at = fields, now
+                truth.mistaken = self._has_namesake(truth)
             case "ended":
                 truth.online = False
             case _:
@@ -559,6 +562,9 @@ class Auditor:
                 self._complain(now, "last_words", f"command {key} was {state} and now {done.get(key)}")
         self._done = done
 
+    def _has_namesake(self, truth: Truth) -> bool:
+        return sum(each.online for each in self._named[truth.name]) > 1
+
     def told(self, now: int) -> None:
         """A NAS that obeys was last told what it has said yes to, be it in the Accept or by an order: what is wanted of
         the session. Some take an order for one that they have had, when its identifier comes again: where such a session
@@ -577,7 +583,7 @@ class Auditor:
             if not (truth.online and truth.nas.obeys and truth.nas.shapes and truth.told_at < settled):
                 continue
             rows = live.get(truth.name, [])
-            if len(rows) == 1 == len([t for t in self._named[truth.name] if t.online]):
+            if len(rows) == 1 and not truth.mistaken and not self._has_namesake(truth):
                 session, wanted, pace, content, agreed = rows[0]
                 if agreed and (wanted == "full" or truth.told_at < noticed):
                     self._compare_told(truth, session, wanted, pace, json.loads(content), "told", now)
@@ -654,7 +660,7 @@ class Auditor:
         ):
             live[row[0], row[1], bytes(row[2]).decode()].append(row[3:])
         for truth in self._truths.values():
-            if not truth.online or not truth.nas.obeys or len([t for t in self._named[truth.name] if t.online]) > 1:
+            if not truth.online or not truth.nas.obeys or truth.mistaken or self._has_namesake(truth):
                 continue
             rows = live.get(truth.name, [])
             if not rows:
