@@ -178,8 +178,11 @@ def session_of_alice(stage: Stage, nas: SimulatedNas, ports: Ports, on_event: li
     wait(lambda: alice[0].state != "asking", 10, "the login")
     if not alice[0].online:
         raise DemoFailed("alice was refused")
-    wait(lambda: rate_of(alice[0]) == 256_000, 60, "the throttle")
-    stage.say("the balance is used up: the server had the NAS throttle alice by CoA")
+    wait(lambda: not alice[0].online and alice[0].stop_acked, 60, "the end of what is paid")
+    stage.say("the balance is used up: this NAS was told how far it reaches, and stopped at its last octet")
+    alice[0] = nas.log_in("alice", PASSWORD, now_ms(), demand_bps=(8_000_000, 40_000_000))
+    wait(lambda: rate_of(alice[0]) == 256_000, 10, "the throttle")
+    stage.say("alice dials again, and is throttled: nothing pays for more")
     seen = answered[0]
     wait(lambda: answered[0] >= seen + 3, 20, "accounting")
     click.secho(f"sql> {TOP_UP};", bold=True)
