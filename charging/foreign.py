@@ -7,10 +7,10 @@ any column). A bad one becomes an error of its own and never ends the reading of
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -24,6 +24,7 @@ from sqlalchemy import (
     select,
     text,
     type_coerce,
+    update,
 )
 from sqlalchemy import cast as sql_cast
 
@@ -47,6 +48,24 @@ class Inbox:
     texts: tuple[tuple[str, int], ...]
     optional: frozenset[str]
     numbers: tuple[str, ...] = ()
+    wiped: tuple[str, ...] = ()
+    """Texts that nobody may read once the row is answered."""
+
+
+class Answer(NamedTuple):
+    """What a row that changes nothing is told. `key`: its own; `first_key`: of a duplicate, that of the row that was applied."""
+
+    key: int
+    status: Literal["duplicate", "error"]
+    error: str | None = None
+    first_key: int | None = None
+
+
+class Answered(NamedTuple):
+    """How a row stands."""
+
+    status: str
+    error: str | None
 
 
 class Read(NamedTuple):
@@ -70,6 +89,35 @@ def read(connection: Connection, inbox: Inbox, limit: int, without: Collection[i
         except BadRowError as error:
             faults.append((key, cut(str(error))))
     return Read(len(found), rows, faults)
+
+
+def answer(connection: Connection, inbox: Inbox, answers: Iterable[Answer]) -> int:
+    """Write the answers to rows that are still pending; how many were."""
+    written = 0
+    columns, first = inbox.table.c, inbox.table.alias("first")
+    for each in answers:
+        values: dict[str, Any] = {"status": each.status, "error": each.error} | dict.fromkeys(inbox.wiped)
+        if each.first_key is not None:
+            same = first.c[inbox.key] == each.first_key
+            values["applied_at"] = select(first.c.applied_at).where(same).scalar_subquery()
+        statement = update(inbox.table).where(columns[inbox.key] == each.key, columns.status == text("'pending'"))
+        written += connection.execute(statement.values(values)).rowcount
+    return written
+
+
+def refusal(key: int, reason: str) -> Answer:
+    """The answer to a row that `settle` did not apply, for a reason of `NotApplied`."""
+    words = {"no-account": "account: it was removed"}
+    return Answer(key, "error", cut(words.get(reason, reason)))
+
+
+def status_of(connection: Connection, inbox: Inbox, key: int) -> Answered:
+    """How a row stands. LookupError where it does not exist."""
+    columns = inbox.table.c
+    found = connection.execute(select(columns.status, columns.error).where(columns[inbox.key] == key)).first()
+    if found is None:
+        raise LookupError(f"{inbox.table.name} has no row {key}")
+    return Answered(*found)
 
 
 def quoted(value: str) -> str:

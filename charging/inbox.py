@@ -7,18 +7,17 @@ column and never holds up another. What is good goes to `settle`, which answers 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 import psycopg.errors
-from sqlalchemy import Connection, String, insert, select, text, tuple_, type_coerce, update
+from sqlalchemy import Connection, String, insert, select, text, tuple_, type_coerce
 
 from charging import foreign, tables
 from charging.amounts import format_octets, format_seconds, parse_duration, parse_octets, parse_seconds
-from charging.foreign import BadRowError, cut, quoted
+from charging.foreign import Answer, BadRowError, cut, quoted
 from charging.money import exponent, format_money, parse_money
 from charging.payment import TopUp
 from charging.plan import Duration, Unit
@@ -37,7 +36,7 @@ MOST_CHARACTERS: Final = {
 #: What `settle` fails with when another row with the same reference was applied in the same moment: look again.
 ALREADY_APPLIED: Final = (psycopg.errors.UniqueViolation, sqlite3.IntegrityError)
 _row = tables.billing_top_up.c
-_INBOX: Final = foreign.Inbox(
+INBOX: Final = foreign.Inbox(
     tables.billing_top_up,
     "top_up_id",
     tuple(MOST_CHARACTERS.items()),
@@ -47,16 +46,6 @@ _INBOX: Final = foreign.Inbox(
 # Written out, not bound: only so does a database see that its partial indexes fit.
 _PENDING: Final = _row.status == text("'pending'")
 _APPLIED: Final = _row.status == text("'applied'")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a row that moves no money is told. `first_id`: of a duplicate, the row that was applied."""
-
-    top_up_id: int
-    status: Literal["duplicate", "error"]
-    error: str | None = None
-    first_id: int | None = None
 
 
 class Pending(NamedTuple):
@@ -105,7 +94,7 @@ def pending(connection: Connection, limit: int, *, without: Collection[int] = ()
 
     `without`: rows to leave alone for now. `only`: look at this row and no other.
     """
-    looked_at, found, faults = foreign.read(connection, _INBOX, limit, without, only)
+    looked_at, found, faults = foreign.read(connection, INBOX, limit, without, only)
     rows = [_Row(*values) for values in found]
     answers = [Answer(top_up_id, "error", fault) for top_up_id, fault in faults]
     owners = owners_of(connection, {row.account for row in rows})
@@ -129,27 +118,6 @@ def pending(connection: Connection, limit: int, *, without: Collection[int] = ()
             account_id, unit, amount, validity, request_id = content
             top_ups.append(TopUp(account_id, row.top_up_id, unit, amount, name, actor, validity, request_id))
     return Pending(top_ups, answers, looked_at)
-
-
-def answer(connection: Connection, answers: Iterable[Answer]) -> int:
-    """Write the answers to rows that are still pending; how many were."""
-    written = 0
-    first = tables.billing_top_up.alias("first")
-    for each in answers:
-        values: dict[str, Any] = {"status": each.status, "error": each.error}
-        if each.first_id is not None:
-            values["applied_at"] = (
-                select(first.c.applied_at).where(first.c.top_up_id == each.first_id).scalar_subquery()
-            )
-        statement = update(tables.billing_top_up).where(_row.top_up_id == each.top_up_id, _PENDING).values(values)
-        written += connection.execute(statement).rowcount
-    return written
-
-
-def refusal(top_up_id: int, reason: str) -> Answer:
-    """The answer to a row that `settle` did not apply."""
-    words = {"no-account": "account: it was removed"}
-    return Answer(top_up_id, "error", cut(words.get(reason, reason)))
 
 
 def put(
@@ -176,21 +144,6 @@ def put(
     key = connection.execute(statement).inserted_primary_key
     assert key is not None
     return cast("int", key[0])
-
-
-class Answered(NamedTuple):
-    """How a row stands."""
-
-    status: str
-    error: str | None
-
-
-def status_of(connection: Connection, top_up_id: int) -> Answered:
-    """How a row stands. LookupError where it does not exist."""
-    found = connection.execute(select(_row.status, _row.error).where(_row.top_up_id == top_up_id)).first()
-    if found is None:
-        raise LookupError(f"there is no top-up {top_up_id}")
-    return Answered(*found)
 
 
 def amount_of(unit: str, amount: str, currency: str) -> tuple[Unit, int]:
@@ -297,7 +250,7 @@ def _compare(connection: Connection, row: _Row, content: _Content, first: _First
         with suppress(ValueError):  # somebody edited a row that was applied: then it is not the same
             unit, amount = amount_of(first.unit, first.amount, owner.currency)
             if _Content(owner.account_id, unit, amount, lasting(first.validity), first.request_id) == content:
-                return Answer(row.top_up_id, "duplicate", first_id=first.top_up_id)
+                return Answer(row.top_up_id, "duplicate", first_key=first.top_up_id)
             what = written(unit, amount, owner.currency)
     return Answer(
         row.top_up_id,

@@ -12,13 +12,13 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, select, tuple_, update
+from sqlalchemy import ColumnElement, Engine, and_, select, tuple_, update
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from charging import inbox, order_inbox, tables
+from charging import foreign, inbox, order_inbox, tables
 from charging.batching import QueueFull, Run
 from charging.database import reading
 from charging.payment import Applied, NotApplied
@@ -57,16 +57,15 @@ Aside = dict[int, Instant]
 
 
 class Post(NamedTuple):
-    """An inbox: how its rows are read, answered and refused, and the number of one."""
+    """An inbox: how its rows are read, which they are, and the key of one that became an item."""
 
-    pending: Callable[..., tuple[Sequence[Any], Sequence[Any], int]]
-    answer: Callable[[Connection, Sequence[Any]], int]
-    refusal: Callable[[int, str], Any]
-    number: Callable[[Any], int]
+    pending: Callable[..., tuple[Sequence[Any], Sequence[foreign.Answer], int]]
+    inbox: foreign.Inbox
+    key: Callable[[Any], int]
 
 
-TOP_UPS: Final = Post(inbox.pending, inbox.answer, inbox.refusal, attrgetter("top_up_id"))
-ORDERS: Final = Post(order_inbox.pending, order_inbox.answer, order_inbox.refusal, attrgetter("order_id"))
+TOP_UPS: Final = Post(inbox.pending, inbox.INBOX, attrgetter("top_up_id"))
+ORDERS: Final = Post(order_inbox.pending, order_inbox.INBOX, attrgetter("order_id"))
 
 
 async def read_inbox(
@@ -90,13 +89,13 @@ async def read_inbox(
                 applied += 1
             elif isinstance(outcome, NotApplied):
                 if outcome.reason != "already-settled":
-                    answers.append(post.refusal(post.number(item), outcome.reason))
+                    answers.append(foreign.refusal(post.key(item), outcome.reason))
             elif isinstance(outcome, Exception) and not isinstance(outcome, inbox.ALREADY_APPLIED):
                 # The same reference may just have been applied elsewhere: then the next read finds it. Anything else
                 # is no answer for a billing system: the row stays as it is.
                 failure = outcome
                 if not isinstance(outcome, DatabaseUnavailable | QueueFull) and len(aside) < MOST_SET_ASIDE:
-                    aside[post.number(item)] = now + SET_ASIDE_MS
+                    aside[post.key(item)] = now + SET_ASIDE_MS
         if answers:
             done += await _in_thread(run, _answer, engine, answers, post)
         done += applied
@@ -282,7 +281,7 @@ def _pending(engine: Engine, skipped: frozenset[int], post: Post = TOP_UPS) -> t
 
 def _answer(engine: Engine, answers: Sequence[Any], post: Post) -> int:
     with engine.begin() as connection:
-        return post.answer(connection, answers)
+        return foreign.answer(connection, post.inbox, answers)
 
 
 def _live(engine: Engine, which: ColumnElement[bool], after: tuple[int, int]) -> Sequence[Any]:

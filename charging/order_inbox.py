@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final, Literal, NamedTuple, cast
 
-from sqlalchemy import Connection, String, delete, insert, select, text, tuple_, type_coerce, update
+from sqlalchemy import Connection, String, delete, insert, select, text, tuple_, type_coerce
 
 from charging import foreign, tables
-from charging.foreign import BadRowError, cut, quoted
-from charging.inbox import Answered, Owner, amount_of, minute, owned, owners_of
+from charging.foreign import Answer, BadRowError, cut, quoted
+from charging.inbox import Owner, amount_of, minute, owned, owners_of
 from charging.order import Adjust, Decline, Order, Redeem, Refund, Remit, Reverse, What
 from charging.voucher import fingerprint, read_code
 
@@ -30,12 +29,13 @@ MOST_CHARACTERS: Final = {
     "code": 64,
     "reason": 1000,
 }
-_INBOX: Final = foreign.Inbox(
+INBOX: Final = foreign.Inbox(
     tables.billing_order,
     "order_id",
     tuple(MOST_CHARACTERS.items()),
     frozenset({"amount", "currency", "to_account", "code", "reason"}),
     ("bucket_id", "transfer_seq", "session_id", "request_id"),
+    wiped=("code",),
 )
 _row = tables.billing_order.c
 # Written out, not bound: only so does a database see that its partial indexes fit.
@@ -61,16 +61,6 @@ class _Row(NamedTuple):
     request_id: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a row that is not carried out is told. `first_id`: of a duplicate, the row that was."""
-
-    order_id: int
-    status: Literal["duplicate", "error"]
-    error: str | None = None
-    first_id: int | None = None
-
-
 class Pending(NamedTuple):
     """What was waiting: good rows to settle, answers for the others, and how many rows were looked at.
 
@@ -87,7 +77,7 @@ def pending(connection: Connection, limit: int, *, without: Collection[int] = ()
 
     `without`: rows to leave alone for now. `only`: look at this row and no other.
     """
-    looked_at, found, faults = foreign.read(connection, _INBOX, limit, without, only)
+    looked_at, found, faults = foreign.read(connection, INBOX, limit, without, only)
     rows = [_Row(*values) for values in found]
     answers = [Answer(order_id, "error", fault) for order_id, fault in faults]
     owners = owners_of(connection, {row.account for row in rows} | {row.to_account for row in rows if row.to_account})
@@ -113,25 +103,6 @@ def pending(connection: Connection, limit: int, *, without: Collection[int] = ()
     return Pending(orders, answers, looked_at)
 
 
-def answer(connection: Connection, answers: Iterable[Answer]) -> int:
-    """Write the answers to rows that are still pending; how many were. A voucher's code is wiped."""
-    written = 0
-    first = tables.billing_order.alias("first")
-    for each in answers:
-        values: dict[str, Any] = {"status": each.status, "error": each.error, "code": None}
-        if each.first_id is not None:
-            values["applied_at"] = select(first.c.applied_at).where(first.c.order_id == each.first_id).scalar_subquery()
-        statement = update(tables.billing_order).where(_row.order_id == each.order_id, _PENDING).values(values)
-        written += connection.execute(statement).rowcount
-    return written
-
-
-def refusal(order_id: int, reason: str) -> Answer:
-    """The answer to a row that `settle` did not carry out."""
-    words = {"no-account": "account: it was removed"}
-    return Answer(order_id, "error", cut(words.get(reason, reason)))
-
-
 def put(connection: Connection, *, source: str, external_ref: str, kind: Kind, account: str, **columns: Any) -> int:
     """Write a row as a billing system would; its order_id. `columns`: further ones by name."""
     values = {"source": source, "external_ref": external_ref, "kind": kind, "account": account, **columns}
@@ -143,14 +114,6 @@ def put(connection: Connection, *, source: str, external_ref: str, kind: Kind, a
 def forget(connection: Connection, order_id: int) -> None:
     """Take back a row that `put` wrote in this transaction and that came to nothing: a typing error is nobody's order."""
     connection.execute(delete(tables.billing_order).where(_row.order_id == order_id, _row.status == "error"))
-
-
-def status_of(connection: Connection, order_id: int) -> Answered:
-    """How a row stands. LookupError where it does not exist."""
-    found = connection.execute(select(_row.status, _row.error).where(_row.order_id == order_id)).first()
-    if found is None:
-        raise LookupError(f"there is no order {order_id}")
-    return Answered(*found)
 
 
 # --- what a row orders -------------------------------------------------------------------------------------------------
@@ -258,7 +221,7 @@ def _applied(connection: Connection, references: Sequence[tuple[str, str]]) -> d
 
 def _compare(row: _Row, digest: str, first: _First) -> Answer:
     if digest == first.digest:
-        return Answer(row.order_id, "duplicate", first_id=first.order_id)
+        return Answer(row.order_id, "duplicate", first_key=first.order_id)
     problem = (
         f"external_ref: {quoted(row.external_ref)} of {quoted(row.source)} was already used on "
         f"{minute(first.applied_at)} to {first.kind} with account {quoted(first.account)}; "

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 from sqlalchemy import Connection
 
-from charging import catalogue, inbox, order_inbox, statement
+from charging import catalogue, foreign, inbox, order_inbox, statement
 from charging.catalogue import CatalogueError
 from charging.payment import NotApplied
 from charging.plan import Unit
@@ -43,14 +43,14 @@ def place(
             connection, source=source, external_ref=reference, kind=kind, account=account, **columns
         )
         page = order_inbox.pending(connection, 1, only=order_id)
-        order_inbox.answer(connection, page.answers)
+        foreign.answer(connection, order_inbox.INBOX, page.answers)
         at = now()
         for order in page.orders:
             # Who did it is an operator, not a billing system.
             outcome = settle_in(connection, [replace(order, actor=setup.actor)], at).outcomes[0]
             if isinstance(outcome, NotApplied):
-                order_inbox.answer(connection, [order_inbox.refusal(order_id, outcome.reason)])
-        status, error = order_inbox.status_of(connection, order_id)
+                foreign.answer(connection, order_inbox.INBOX, [foreign.refusal(order_id, outcome.reason)])
+        status, error = foreign.status_of(connection, order_inbox.INBOX, order_id)
         if error is not None:
             order_inbox.forget(connection, order_id)
             return {"error": error}

@@ -7,7 +7,7 @@ from typing import Any
 import click
 from sqlalchemy import Connection
 
-from charging import catalogue, inbox, statement
+from charging import catalogue, foreign, inbox, statement
 from charging.catalogue import CatalogueError
 from charging.payment import Applied, NotApplied
 from charging.transaction import run, settle_in
@@ -63,13 +63,13 @@ def topup(
             validity=validity,
         )
         page = inbox.pending(connection, 1, only=top_up_id)
-        inbox.answer(connection, page.answers)
+        foreign.answer(connection, inbox.INBOX, page.answers)
         for outcome in settle_in(connection, page.top_ups, at).outcomes if page.top_ups else ():
             if isinstance(outcome, NotApplied):
-                inbox.answer(connection, [inbox.refusal(top_up_id, outcome.reason)])
+                foreign.answer(connection, inbox.INBOX, [foreign.refusal(top_up_id, outcome.reason)])
             else:
                 assert isinstance(outcome, Applied)
-        status, error = inbox.status_of(connection, top_up_id)
+        status, error = foreign.status_of(connection, inbox.INBOX, top_up_id)
         if error is not None:
             # The transaction is rolled back, the row with it: a typing error is nobody's payment.
             raise CatalogueError(error)

@@ -13,7 +13,7 @@ import pytest
 from psycopg import sql
 from sqlalchemy import Engine
 
-from charging import inbox
+from charging import foreign, inbox
 from tests.store.shop import Shop, plan_by_volume
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "billing-sql.md").read_text(encoding="utf-8")
@@ -72,7 +72,7 @@ def turn(shop: Shop) -> Callable[[], None]:
     def once() -> None:
         with shop.engine.begin() as connection:
             page = inbox.pending(connection, 100)
-            inbox.answer(connection, page.answers)
+            foreign.answer(connection, inbox.INBOX, page.answers)
         shop.settle(*page.top_ups)
 
     return once

@@ -1,7 +1,7 @@
 import pytest
 from sqlalchemy import Engine, text
 
-from charging import inbox, tables
+from charging import foreign, inbox, tables
 from charging.inbox import MOST_CHARACTERS, Pending
 from charging.money import MAX_AMOUNT
 from charging.payment import NotApplied, TopUp
@@ -17,7 +17,7 @@ def read(shop: Shop, limit: int = 100) -> Pending:
     """One turn without `settle`: what is waiting, the answers written."""
     with shop.engine.begin() as connection:
         page = inbox.pending(connection, limit)
-        inbox.answer(connection, page.answers)
+        foreign.answer(connection, inbox.INBOX, page.answers)
         return page
 
 
@@ -28,7 +28,7 @@ def turn(shop: Shop) -> None:
 
 def status(shop: Shop, top_up_id: int) -> tuple[str, str | None]:
     with shop.engine.connect() as connection:
-        found = inbox.status_of(connection, top_up_id)
+        found = foreign.status_of(connection, inbox.INBOX, top_up_id)
         return found.status, found.error
 
 
@@ -187,7 +187,7 @@ def test_an_answer_never_overwrites_an_applied_row(shop: Shop) -> None:
     shop.account()
     top_up_id = shop.pay("anna", "10.00")
     with shop.engine.begin() as connection:
-        assert inbox.answer(connection, [inbox.refusal(top_up_id, "no-account")]) == 0
+        assert foreign.answer(connection, inbox.INBOX, [foreign.refusal(top_up_id, "no-account")]) == 0
     assert status(shop, top_up_id) == ("applied", None)
 
 
@@ -217,7 +217,7 @@ def test_what_no_balance_can_hold_is_refused(shop: Shop) -> None:
     (outcome,) = shop.settle(*top_ups)
     assert isinstance(outcome, NotApplied)
     with shop.engine.begin() as connection:
-        inbox.answer(connection, [inbox.refusal(most, outcome.reason)])
+        foreign.answer(connection, inbox.INBOX, [foreign.refusal(most, outcome.reason)])
     assert status(shop, most) == ("error", "amount: the balance would be larger than 2^63")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, insert, update
 
-from charging import inbox, order_inbox, tables, voucher_batch
+from charging import foreign, inbox, order_inbox, tables, voucher_batch
 from charging.audit import check
 from charging.auto_top_up import AGAIN_AFTER_MS
 from charging.database import reading
@@ -42,9 +42,9 @@ class Counter(Shop):
         """What a running server does with both inboxes."""
         with self.engine.begin() as connection:
             top_ups = inbox.pending(connection, 100)
-            inbox.answer(connection, top_ups.answers)
+            foreign.answer(connection, inbox.INBOX, top_ups.answers)
             orders = order_inbox.pending(connection, 100)
-            order_inbox.answer(connection, orders.answers)
+            foreign.answer(connection, order_inbox.INBOX, orders.answers)
         items: list[TopUp | Order] = [*top_ups.top_ups, *orders.orders]
         with self.engine.begin() as connection:
             outcomes = settle(connection, items, self.now, self.plans, self.chance).outcomes
@@ -54,9 +54,9 @@ class Counter(Shop):
                 if reason is None:
                     continue
                 if isinstance(item, Order):
-                    order_inbox.answer(connection, [order_inbox.refusal(item.order_id, reason)])
+                    foreign.answer(connection, order_inbox.INBOX, [foreign.refusal(item.order_id, reason)])
                 else:
-                    inbox.answer(connection, [inbox.refusal(item.top_up_id, reason)])
+                    foreign.answer(connection, inbox.INBOX, [foreign.refusal(item.top_up_id, reason)])
 
     def ordered(self, kind: str, account: str, **columns: Any) -> str | None:
         """Order it and take a turn: the row's error, None where it was carried out."""
@@ -66,7 +66,7 @@ class Counter(Shop):
 
     def answer_of(self, order_id: int) -> tuple[str, str | None]:
         with self.engine.connect() as connection:
-            return tuple(order_inbox.status_of(connection, order_id))  # type: ignore[return-value]
+            return tuple(foreign.status_of(connection, order_inbox.INBOX, order_id))  # type: ignore[return-value]
 
     def batch(self, name: str = "spring", count: int = 3, **columns: Any) -> list[str]:
         """Codes of a new batch of vouchers worth 10 EUR each."""
@@ -138,7 +138,7 @@ def test_a_validity_that_is_none_is_told(shop: Counter, validity: str, error: st
     top_up_id = shop.put("anna", "5.00", validity=validity)
     shop.turn()
     with shop.engine.connect() as connection:
-        assert inbox.status_of(connection, top_up_id) == ("error", error)
+        assert foreign.status_of(connection, inbox.INBOX, top_up_id) == ("error", error)
 
 
 def test_the_same_reference_with_another_validity_is_an_error(shop: Counter) -> None:
@@ -148,7 +148,7 @@ def test_the_same_reference_with_another_validity_is_an_error(shop: Counter) -> 
     again = shop.put("anna", "5.00", ref="1", validity="30 days")
     shop.turn()
     with shop.engine.connect() as connection:
-        assert inbox.status_of(connection, again).status == "error"
+        assert foreign.status_of(connection, inbox.INBOX, again).status == "error"
 
 
 def test_a_payment_extends_the_service_as_the_plan_says(shop: Counter) -> None:
@@ -489,7 +489,7 @@ def test_below_the_threshold_one_request_is_made_until_it_is_answered(shop: Coun
     shop.put("anna", "20.00", request_id=request.request_id, ref="card-1")
     shop.turn()
     with shop.engine.connect() as connection:
-        assert inbox.status_of(connection, wrong).error == (
+        assert foreign.status_of(connection, inbox.INBOX, wrong).error == (
             f"request_id: the account has no open top-up request {request.request_id + 1}"
         )
     (request,) = requests(shop)
@@ -498,7 +498,7 @@ def test_below_the_threshold_one_request_is_made_until_it_is_answered(shop: Coun
     twice = shop.put("anna", "20.00", request_id=request.request_id, ref="card-2")
     shop.turn()
     with shop.engine.connect() as connection:
-        assert inbox.status_of(connection, twice).status == "error"
+        assert foreign.status_of(connection, inbox.INBOX, twice).status == "error"
     shop.now += 3_600_000
     shop.report(account_id, session_id, "interim", down=1_110_000_000, seconds=3_900)
     assert [each.status for each in requests(shop)] == ["paid", "open"]
