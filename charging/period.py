@@ -39,52 +39,52 @@ class Every:
 
 
 class Period(NamedTuple):
-    """One period: it has `start` in it, and `end` not. The one that begins at the anchor has the index 0."""
+    """One period: it has `start` in it, and `end` not. The one that begins at the anchor has the number 0."""
 
-    index: int
+    number: int
     start: Instant
     end: Instant
 
 
-def boundary(anchor: Instant, every: Every, time_zone: str, index: int) -> Instant:
-    """Where the period of that index begins.
+def boundary(anchor: Instant, every: Every, time_zone: str, number: int) -> Instant:
+    """Where the period of that number begins.
 
     A day that the month does not have is its last one. A local time that the clock skips stands for the moment as long
     after the gap; of two equal ones it is the first.
     """
-    if index == 0:
+    if number == 0:
         return anchor
     if every.unit == "hour":
-        return anchor + index * every.count * _HOUR_MS
+        return anchor + number * every.count * _HOUR_MS
     zone = ZoneInfo(time_zone)
     began = _local(anchor, zone)
     day = began.date()
     if every.unit == "day":
-        day += timedelta(days=index * every.count)
+        day += timedelta(days=number * every.count)
     else:
-        year, month_index = divmod(_months(day) + index * every.count, 12)
+        year, month_index = divmod(_months(day) + number * every.count, 12)
         day = date(year, month_index + 1, min(day.day, calendar.monthrange(year, month_index + 1)[1]))
     moment = datetime.combine(day, began.time(), zone)
     return (moment - _EPOCH) // _MILLISECOND
 
 
 def period_of(anchor: Instant, every: Every, time_zone: str, at: Instant) -> Period:
-    """The period that a moment lies in; before the anchor the index is negative."""
+    """The period that a moment lies in; before the anchor the number is negative."""
     match every.unit:
         case "hour":
-            index = (at - anchor) // (every.count * _HOUR_MS)
+            number = (at - anchor) // (every.count * _HOUR_MS)
         case "day":
             zone = ZoneInfo(time_zone)
-            index = (_local(at, zone).toordinal() - _local(anchor, zone).toordinal()) // every.count
+            number = (_local(at, zone).toordinal() - _local(anchor, zone).toordinal()) // every.count
         case _:
             zone = ZoneInfo(time_zone)
-            index = (_months(_local(at, zone).date()) - _months(_local(anchor, zone).date())) // every.count
+            number = (_months(_local(at, zone).date()) - _months(_local(anchor, zone).date())) // every.count
     # The estimate is at most one off: the time of day, or the day of the month, may not have come yet.
-    while boundary(anchor, every, time_zone, index) > at:
-        index -= 1
-    while (end := boundary(anchor, every, time_zone, index + 1)) <= at:
-        index += 1
-    return Period(index, boundary(anchor, every, time_zone, index), end)
+    while boundary(anchor, every, time_zone, number) > at:
+        number -= 1
+    while (end := boundary(anchor, every, time_zone, number + 1)) <= at:
+        number += 1
+    return Period(number, boundary(anchor, every, time_zone, number), end)
 
 
 def following(anchor: Instant, every: Every, time_zone: str, period: Period) -> Period:

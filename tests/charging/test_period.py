@@ -53,11 +53,11 @@ def said(moment: Instant, zone: str = BERLIN) -> str:
 )  # fmt: skip
 def test_where_periods_begin(began: str, every: Every, boundaries: list[str]) -> None:
     anchor = at(began)
-    assert [said(boundary(anchor, every, BERLIN, index)) for index in range(1, len(boundaries) + 1)] == boundaries
+    assert [said(boundary(anchor, every, BERLIN, number)) for number in range(1, len(boundaries) + 1)] == boundaries
 
 
 @pytest.mark.parametrize(
-    ("began", "every", "moment", "index"),
+    ("began", "every", "moment", "number"),
     [
         ("2027-01-31 10:00", MONTH, "2027-01-31 10:00", 0),
         ("2027-01-31 10:00", MONTH, "2027-02-28 09:59", 0),
@@ -72,8 +72,8 @@ def test_where_periods_begin(began: str, every: Every, boundaries: list[str]) ->
         ("2027-03-28 01:00", HOUR, "2027-03-28 03:00", 1),
     ],
 )
-def test_the_period_of_a_moment(began: str, every: Every, moment: str, index: int) -> None:
-    assert period_of(at(began), every, BERLIN, at(moment)).index == index
+def test_the_period_of_a_moment(began: str, every: Every, moment: str, number: int) -> None:
+    assert period_of(at(began), every, BERLIN, at(moment)).number == number
 
 
 def test_days_have_23_and_25_hours_where_the_clock_changes() -> None:
@@ -85,7 +85,7 @@ def test_days_have_23_and_25_hours_where_the_clock_changes() -> None:
 def test_an_anchor_in_the_second_of_two_equal_hours_is_where_its_first_period_begins() -> None:
     anchor = at("2027-10-31 02:30", fold=1)
     assert period_of(anchor, DAY, BERLIN, anchor) == Period(0, anchor, at("2027-11-01 02:30"))
-    assert period_of(anchor, DAY, BERLIN, at("2027-10-31 02:30", fold=0)).index == -1
+    assert period_of(anchor, DAY, BERLIN, at("2027-10-31 02:30", fold=0)).number == -1
 
 
 def test_a_day_that_a_zone_left_out_is_no_period() -> None:
@@ -95,7 +95,7 @@ def test_a_day_that_a_zone_left_out_is_no_period() -> None:
     periods = [period_of(anchor, DAY, zone, anchor)]
     for _ in range(3):
         periods.append(following(anchor, DAY, zone, periods[-1]))
-    assert [(each.index, said(each.start, zone)[:10]) for each in periods] == [
+    assert [(each.number, said(each.start, zone)[:10]) for each in periods] == [
         (0, "2011-12-28"), (1, "2011-12-29"), (3, "2011-12-31"), (4, "2012-01-01")
     ]  # fmt: skip
 
@@ -114,7 +114,7 @@ def test_every_moment_lies_in_one_period_and_the_next_begins_where_it_ends(
     assert period.start <= moment < period.end
     after = following(anchor, every, zone, period)
     assert after.start == period.end < after.end
-    assert after.index > period.index
+    assert after.number > period.number
 
 
 @pytest.mark.parametrize(("every", "text"), [(MONTH, "1 month"), (Every(30, "day"), "30 days"), (HOUR, "1 hour")])
