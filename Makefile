@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 # Stories wait for real time to pass, so more of them than there are processors run side by side.
 WORKERS ?= 4
 # What takes minutes by its nature has its own command.
-PROOFS := tests/simulation tests/chaos
+PROOFS := tests/simulation tests/chaos tests/peers
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test prove lint style types floors format bench serve simulate chaos fuzz storm clean
