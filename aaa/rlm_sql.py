@@ -12,10 +12,19 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from aaa.freeradius import Membership, NasRow, Row, Rows
+from aaa.radacct import AcctRow
 from charging.database import DatabaseUrlError, open_engine, reading
 
 MOST_ROWS: Final = 2_000_000
+ACCT_ROWS_AT_ONCE: Final = 2_000
 _NEEDED: Final = "radcheck"
+_ACCT: Final = "radacct"
+#: In the order of AcctRow's fields; every version of the schema has them.
+_ACCT_COLUMNS: Final = (
+    "radacctid, acctuniqueid, acctsessionid, username, nasipaddress, nasportid, acctstarttime, acctstoptime, "
+    "acctsessiontime, acctinputoctets, acctoutputoctets, calledstationid, callingstationid, acctterminatecause, "
+    "servicetype, framedipaddress"
+)
 
 
 class NotFreeRadius(Exception):
@@ -66,10 +75,29 @@ def read(engine: Engine) -> Rows:
 
 def open_sessions(engine: Engine) -> int:
     """How many sessions radacct has that have not ended."""
-    if "radacct" not in inspect(engine).get_table_names():
+    if _ACCT not in inspect(engine).get_table_names():
         return 0
     with reading(engine) as connection:
-        return int(connection.execute(text("SELECT count(*) FROM radacct WHERE acctstoptime IS NULL")).scalar_one())
+        return int(connection.execute(text(f"SELECT count(*) FROM {_ACCT} WHERE acctstoptime IS NULL")).scalar_one())
+
+
+def ended_sessions(engine: Engine) -> Iterator[list[AcctRow]]:
+    """The sessions of radacct that have ended, in pages, in the order of their ids. NotFreeRadius without that table."""
+    if _ACCT not in inspect(engine).get_table_names():
+        raise NotFreeRadius("there is no table radacct: leave --radacct out")
+    page = text(
+        f"SELECT {_ACCT_COLUMNS} FROM {_ACCT} WHERE radacctid > :after AND acctstoptime IS NOT NULL "
+        f"ORDER BY radacctid LIMIT {ACCT_ROWS_AT_ONCE}"
+    )
+    after = -1
+    while True:
+        # Each page is a transaction of its own: nobody's vacuum waits for a long reading.
+        with reading(engine) as connection:
+            rows = [AcctRow(*row) for row in connection.execute(page, {"after": after})]
+        if not rows:
+            return
+        yield rows
+        after = rows[-1].row_id
 
 
 def _rows(connection: Connection, there: set[str], table: str, name: str) -> list[Row]:

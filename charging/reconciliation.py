@@ -6,11 +6,14 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, and_, case, cast, func, or_, select
 
+from charging.history import IMPORTED
 from charging.plan import Instant
 from charging.tables import nas, orphan_report, session, usage_line
 
 #: How a session ends that its NAS has not ended by a Stop.
 _ENDED_OTHERWISE: Final = ("stale", "never-started", "nas-restart", "replaced", "gone")
+#: Of closed sessions; others were metered by another server, and nothing of them was charged.
+_OURS: Final = session.c.close_reason.not_like(f"{IMPORTED}%")
 
 
 class NasLine(NamedTuple):
@@ -75,7 +78,7 @@ def by_nas(connection: Connection, since: Instant, until: Instant) -> list[NasLi
                 total(s.leaked_octets).label("leaked"),
                 count(s.leaked_octets > 0).label("leaking"),
             )
-            .where(s.created_at < until, or_(s.closed_at.is_(None), s.closed_at >= since))
+            .where(s.created_at < until, or_(s.closed_at.is_(None), and_(s.closed_at >= since, _OURS)))
             .group_by(s.nas_id)
         )
     }
@@ -96,7 +99,7 @@ def by_nas(connection: Connection, since: Instant, until: Instant) -> list[NasLi
                 func.max(delay).label("latest"),
             )
             .join(session, and_(s.account_id == u.account_id, s.session_id == u.session_id))
-            .where(u.event_at >= since, u.event_at < until)
+            .where(u.event_at >= since, u.event_at < until, u.kind != IMPORTED)
             .group_by(s.nas_id)
         )
     }

@@ -135,7 +135,7 @@ def settle(
     Raises Conflict where another node was faster, and the driver's own errors; nothing may then be kept.
     """
     to = sets(connection)
-    work = _open(to, items, now, plans, _ids(now, chance), Shelf() if shelf is None else shelf)
+    work = _open(to, items, now, plans, ids(now, chance), Shelf() if shelf is None else shelf)
     outcomes = [_decide(work, item, now) for item in items]
     books = list(work.books.values())
     if work.leases is not None:
@@ -303,7 +303,7 @@ def _account_of(item: Item, owners: dict[str, tuple[int, int]]) -> int | None:
     return None if owner is None else owner[0]
 
 
-def _ids(now: Instant, chance: random.Random) -> Callable[[], int]:
+def ids(now: Instant, chance: random.Random) -> Callable[[], int]:
     """Ids that grow with time, so that new rows stand together; unique within an account."""
     prefix = (now - _ID_EPOCH_MS) << 22
     return lambda: prefix | chance.getrandbits(22)

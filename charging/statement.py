@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Select, and_, case
 
 from charging.bound import Line
 from charging.buckets import Usage, draw_order, read_rated
+from charging.history import IMPORTED
 from charging.plan import Instant, Plan, from_json
 from charging.session import Means
 from charging.shadow import Used
@@ -269,7 +270,7 @@ def leaks(connection: Connection, *, since: Instant | None, until: Instant | Non
             func.max(c.leaked_octets),
         )
         .outerjoin(nas, nas.c.nas_id == c.nas_id)
-        .where(c.closed_at.is_not(None))
+        .where(c.closed_at.is_not(None), c.close_reason.not_like(f"{IMPORTED}%"))
         .group_by(c.nas_id, nas.c.name, nas.c.dialect)
         .order_by(leaked.desc(), c.nas_id)
     )

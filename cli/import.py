@@ -14,12 +14,15 @@ from aaa.registry import NasSettings, Newcomer, RegistryError
 from charging import catalogue
 from charging.database import reading
 from charging.money import parse_money
-from charging.plan import Plan
+from charging.plan import Instant, Plan
 from charging.tomlfile import parse_time_zone
 from charging.transaction import run
+from cli import radacct
+from cli.amounts import Moment, amount_text
 from cli.clock import now
 from cli.config import Setup, pass_setup
 from cli.output import Column, iso, json_option, print_json, print_records
+from cli.radacct import Period, Told
 
 BATCH: Final = 500
 _LEFT: Final = (Column("table", "table"), Column("name", "name"), Column("is not carried over", "why"))
@@ -42,47 +45,67 @@ def import_() -> None:
     "--keep", type=click.Choice(["reversible", "argon2id"]), default="reversible", show_default=True,
     help="How clear-text passwords are kept: encrypted, as CHAP and MS-CHAP need them, or hashed, for PAP only.",
 )  # fmt: skip
+@click.option(
+    "--radacct", "with_acct", is_flag=True, help="Ended sessions of radacct too, as history that costs nothing."
+)
+@click.option("--from", "since", metavar="DAY", type=Moment(), help="Of radacct: what ended from this day (UTC) on.")
+@click.option(
+    "--to", "until", metavar="DAY", type=Moment(ends=True), help="Of radacct: up to the end of this day (UTC)."
+)
 @json_option
 @pass_setup
-def freeradius_(
+def freeradius_(  # noqa: PLR0917  one for each option
     setup: Setup, url: str, dry_run: bool, currency: str, time_zone: str, default_plan: str | None, keep: str,
-    as_json: bool,
+    with_acct: bool, since: Instant | None, until: Instant | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Take over users, groups and NASes from FreeRADIUS's SQL tables; that database is only read.
 
     A user becomes a subscriber with an account of the same name, with Cleartext-Password or NT-Password, Simultaneous-Use,
     Expiration and reply attributes. The first group is the plan: a plan of that name that there is, or a new one with the
     group's rates and timeouts, its other attributes, and no price: load it again with one. What can not be carried over is
-    listed and left out; what is here already stays as it is, so it can be run again. Sessions of radacct are not taken
-    over: their users log in anew.
+    listed and left out; what is here already stays as it is, so it can be run again. Sessions that are open there are not
+    taken over: their users log in anew.
+
+    With --radacct the sessions that have ended come too, each as one line of usage at its end, charged to nobody: for
+    usage, disputes and `aaa plan shadow`.
     """
+    if not with_acct and (since is not None or until is not None):
+        raise click.UsageError("--from and --to say which sessions of radacct: add --radacct")
     wishes = _wishes(setup, currency, time_zone, default_plan)
     with rlm_sql.opened(url) as engine:
         carried = freeradius.carry(rlm_sql.read(engine), wishes)
         sessions = rlm_sql.open_sessions(engine)
-    with reading(setup.engine()) as connection:
-        _leave_what_is_here(connection, carried, wishes)
-    if not dry_run:
-        keys = setup.key_ring()
-        at, actor = now(), setup.actor
+        with reading(setup.engine()) as connection:
+            _leave_what_is_here(connection, carried, wishes)
+        if not dry_run:
+            _write(setup, carried, keep)
+        past = None
+        if with_acct:
+            past = radacct.take_over(setup, engine, carried, Period(time_zone, since, until), dry_run=dry_run)
+    _tell(carried, sessions, past, dry_run=dry_run, as_json=as_json)
 
-        def work(connection: Connection) -> None:
-            catalogue.load_plans(connection, carried.plans, at)
-            for nas in carried.nases:
-                registry.add_nas(connection, keys, _settings(nas), nas.secret, at)
-            everybody = carried.subscribers
-            for start in range(0, len(everybody), BATCH):
-                some = everybody[start : start + BATCH]
-                registry.enrol(connection, keys, [_newcomer(each, keep) for each in some], at, actor)
-            for each in everybody:
-                if each.suspended or each.reply_attributes:
-                    line = registry.subscriber_named(connection, each.username)
-                    values = {"reply_attributes": reply_attributes.to_text(each.reply_attributes)}
-                    status = {"status": "suspended"} if each.suspended else {}
-                    registry.change_subscriber(connection, line.subscriber_id, values | status)
 
-        run(setup.engine(), work)
-    _tell(carried, sessions, dry_run=dry_run, as_json=as_json)
+def _write(setup: Setup, carried: Carried, keep: str) -> None:
+    """All of it, or nothing."""
+    keys = setup.key_ring()
+    at, actor = now(), setup.actor
+
+    def work(connection: Connection) -> None:
+        catalogue.load_plans(connection, carried.plans, at)
+        for nas in carried.nases:
+            registry.add_nas(connection, keys, _settings(nas), nas.secret, at)
+        everybody = carried.subscribers
+        for start in range(0, len(everybody), BATCH):
+            some = everybody[start : start + BATCH]
+            registry.enrol(connection, keys, [_newcomer(each, keep) for each in some], at, actor)
+        for each in everybody:
+            if each.suspended or each.reply_attributes:
+                line = registry.subscriber_named(connection, each.username)
+                values = {"reply_attributes": reply_attributes.to_text(each.reply_attributes)}
+                status = {"status": "suspended"} if each.suspended else {}
+                registry.change_subscriber(connection, line.subscriber_id, values | status)
+
+    run(setup.engine(), work)
 
 
 def _wishes(setup: Setup, currency: str, time_zone: str, default_plan: str | None) -> Wishes:
@@ -158,7 +181,7 @@ def _newcomer(each: Subscriber, keep: str) -> Newcomer:
     )
 
 
-def _tell(carried: Carried, sessions: int, *, dry_run: bool, as_json: bool) -> None:
+def _tell(carried: Carried, sessions: int, past: Told | None, *, dry_run: bool, as_json: bool) -> None:
     left = [_left_record(each) for each in carried.left]
     if as_json:
         print_json(
@@ -169,6 +192,7 @@ def _tell(carried: Carried, sessions: int, *, dry_run: bool, as_json: bool) -> N
                 "nases": [{"name": n.name, "network": n.address, "dialect": n.dialect} for n in carried.nases],
                 "left": left,
                 "open_sessions": sessions,
+                "past": None if past is None else past._asdict(),
             }
         )
         return
@@ -181,6 +205,9 @@ def _tell(carried: Carried, sessions: int, *, dry_run: bool, as_json: bool) -> N
         f"{len(left)} rows stay behind"
     )
     click.echo(counts)
+    if past is not None:
+        again = f"; {past.already} more had come before" if past.already else ""
+        click.echo(f"{past.sessions} past sessions of {amount_text('octets', past.octets, '')} {would}{again}")
     if carried.plans:
         names = ", ".join(plan.name for plan in carried.plans)
         click.echo(f"the new plans charge nothing yet ({names}): write prices and allowances, see docs/plans.md")

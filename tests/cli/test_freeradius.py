@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from sqlalchemy import select
 
 from aaa.freeradius import expiration
 from aaa.keyring import load, nas_secret, subscriber_nt_hash, subscriber_password
+from aaa.radacct import instant as acct_instant
 from charging import tables
 from charging.database import open_engine
 from tests.cli.conftest import Aaa
+from tests.cli.test_shadow import DEARER
 
 DEBIAN = Path("/etc/freeradius/3.0/mods-config/sql/main")
 #: What the import needs of it, in our own words; any rlm_sql has at least this.
@@ -25,6 +28,11 @@ CREATE TABLE radreply (id {id}, username text NOT NULL, attribute text NOT NULL,
 CREATE TABLE radgroupcheck (id {id}, groupname text NOT NULL, attribute text NOT NULL, op varchar(2) NOT NULL, value text NOT NULL);
 CREATE TABLE radgroupreply (id {id}, groupname text NOT NULL, attribute text NOT NULL, op varchar(2) NOT NULL, value text NOT NULL);
 CREATE TABLE radusergroup (id {id}, username text NOT NULL, groupname text NOT NULL, priority integer NOT NULL DEFAULT 1);
+CREATE TABLE radacct (
+  radacctid {id}, acctsessionid text NOT NULL, acctuniqueid text NOT NULL UNIQUE, username text, nasipaddress text NOT NULL,
+  nasportid text, acctstarttime {time}, acctstoptime {time}, acctsessiontime bigint, acctinputoctets bigint,
+  acctoutputoctets bigint, calledstationid text, callingstationid text, acctterminatecause text, servicetype text,
+  framedipaddress {address});
 CREATE TABLE nas (id {id}, nasname text NOT NULL, shortname text, type text, ports integer, secret text NOT NULL);
 """
 ROWS = """
@@ -66,10 +74,25 @@ INSERT INTO nas (nasname, shortname, type, secret) VALUES
   ('192.0.2.9', 'old', 'other', '');
 """
 ACCT = """
-INSERT INTO radacct (acctsessionid, acctuniqueid, username, nasipaddress, acctstarttime, calledstationid, callingstationid,
-                     acctterminatecause{more})
-VALUES ('1', '1', 'alice', '192.0.2.1', '2026-01-01 00:00:00', '', '', ''{values});
+INSERT INTO radacct (acctsessionid, acctuniqueid, username, nasipaddress, nasportid, acctstarttime, acctstoptime, acctsessiontime,
+  acctinputoctets, acctoutputoctets, calledstationid, callingstationid, acctterminatecause, servicetype, framedipaddress) VALUES
+  ('81000001', 'u1', 'alice', '192.0.2.1', NULL, '2026-01-01 00:00:00+00', NULL, 0, 0, 0, '', '', '', NULL, '198.51.100.7'),
+  ('81000002', 'u2', 'alice', '192.0.2.1', 'ether1', '2026-01-01 11:00:00+01', '2026-01-01 12:00:00+01', 3600, 1000000000, 5000000000,
+   'service1', '02:00:00:00:00:01', 'User-Request', 'Framed-User', '198.51.100.7'),
+  ('81000003', 'u3', 'dave', '192.0.2.77', NULL, '2026-01-02 10:00:00+00', '2026-01-02 10:01:30+00', NULL, NULL, 7000, '', '', '', NULL, '198.51.100.8'),
+  ('81000004', 'u4', 'nobody', '192.0.2.1', NULL, '2026-01-02 10:00:00+00', '2026-01-02 10:01:30+00', 90, 1, 1, '', '', '', NULL, '198.51.100.9'),
+  ('81000005', 'u5', 'nobody', '192.0.2.1', NULL, '2026-01-02 11:00:00+00', '2026-01-02 11:01:30+00', 90, 1, 1, '', '', '', NULL, '198.51.100.9'),
+  ('81000006', 'u6', 'alice', '203.0.113.9', NULL, '2026-01-02 10:00:00+00', '2026-01-02 10:01:30+00', 90, 1, 1, '', '', '', NULL, '198.51.100.7'),
+  ('81000007', 'u7', 'alice', '192.0.2.1', NULL, '2026-01-02 10:00:00+00', '2026-01-02 09:00:00+00', 90, 1, 1, '', '', '', NULL, '198.51.100.7'),
+  ('81000008', 'u8', 'alice', '192.0.2.1', NULL, '2026-01-02 10:00:00+00', '2026-01-02 10:01:30+00', 90, -1, 1, '', '', '', NULL, '198.51.100.7'),
+  ('81000009', 'u9', 'alice', '192.0.2.1', NULL, '2026-01-03 10:00:00+00', '2026-01-03 10:00:00+00', 0, 0, 0, '', '', 'NAS-Reboot', NULL, '198.51.100.7');
 """
+ACCT_LEFT = [
+    ("203.0.113.9", "there is no NAS with this address here; add it: aaa nas add (1 sessions)"),
+    ("alice", "its counters are impossible (1 sessions)"),
+    ("alice", "the session ended before it began (1 sessions)"),
+    ("nobody", "there is no such subscriber here (2 sessions)"),
+]
 
 
 @pytest.fixture(params=["debian", "plain"])
@@ -82,10 +105,12 @@ def freeradius(request: pytest.FixtureRequest, database_url: str, tmp_path: Path
             pytest.skip("Debian's freeradius-config (sqlite) or freeradius-postgresql is not installed")
         statements = schema.read_text()
     else:
-        statements = PLAIN.format(id="INTEGER PRIMARY KEY" if kind == "sqlite" else "serial PRIMARY KEY")
-    statements += ROWS
-    if request.param == "debian":
-        statements += ACCT.format(more="", values="")
+        types = {
+            "sqlite": ("INTEGER", "datetime", "text"),
+            "postgresql": ("serial", "timestamp with time zone", "inet"),
+        }[kind]
+        statements = PLAIN.format(id=f"{types[0]} PRIMARY KEY", time=types[1], address=types[2])
+    statements += ROWS + ACCT
     if kind == "sqlite":
         with closing(sqlite3.connect(tmp_path / "radius.db")) as source:
             source.executescript(statements)
@@ -213,3 +238,95 @@ def test_what_can_not_be_read(here: Aaa, url: str, options: tuple[str, ...], pro
 )
 def test_dates_as_freeradius_writes_them(text: str, zone: str, at: str, instant: Any) -> None:
     assert expiration(text, zone) == instant(at)
+
+
+def test_past_sessions_become_history_that_costs_nothing(here: Aaa, freeradius: str) -> None:
+    dry = here.json("import", "freeradius", freeradius, *OPTIONS, "--radacct", "--dry-run")
+    assert all_rows(here, tables.session) == []
+    before = here.json("balance", "here")
+    told = here.json("import", "freeradius", freeradius, *OPTIONS, "--radacct")
+    for each in (dry, told):
+        assert each["past"] == {"sessions": 3, "octets": 6_000_007_000, "already": 0}
+        assert each["open_sessions"] == 1
+        assert [(left["name"], left["why"]) for left in each["left"] if left["table"] == "radacct"] == ACCT_LEFT
+    # As her NAS counted: Input is from her.
+    (line,) = here.json("usage", "alice", "--by", "line")
+    assert (line["kind"], line["octets_up"], line["octets_down"], line["seconds"]) == (
+        "imported", 1_000_000_000, 5_000_000_000, 3600,
+    )  # fmt: skip
+    assert (line["last_at"], line["amount_micros"], line["paid_by"]) == ("2026-01-01T11:00:00.000Z", 0, [])
+    # Where a count is missing it is nothing; where the time is, it is that between begin and end.
+    (line,) = here.json("usage", "dave")
+    assert (line["day"], line["octets_up"], line["octets_down"], line["seconds"]) == ("2026-01-02", 0, 7000, 90)
+    newest, oldest = here.json("session", "list", "--subscriber", "alice", "--all")
+    assert (newest["close_reason"], oldest["close_reason"]) == ("imported: NAS-Reboot", "imported: User-Request")
+    assert (oldest["nas"], oldest["calling_station"], oldest["framed_address"]) == (
+        "bras-1", "02:00:00:00:00:01", "198.51.100.7",
+    )  # fmt: skip
+    assert (oldest["acct_session_id"], oldest["started_at"]) == ("81000002", "2026-01-01T10:00:00.000Z")
+    # Nobody paid for it, nothing contradicts it, and no report is made of it.
+    assert here.json("balance", "here") == before
+    assert here.json("ledger", "check")["violations"] == []
+    assert here.json("report", "nas", "--from", "2026-01-01", "--to", "2026-01-31") == []
+    disputed = here.json("dispute", "alice", "--from", "2026-01-01", "--to", "2026-01-31")
+    assert all(check["holds"] for check in disputed["checks"])
+
+
+def test_past_sessions_come_once(here: Aaa, freeradius: str) -> None:
+    day = ("--from", "2026-01-02", "--to", "2026-01-02")
+    assert here.json("import", "freeradius", freeradius, *OPTIONS, "--radacct", *day)["past"]["sessions"] == 1
+    again = here.json("import", "freeradius", freeradius, *OPTIONS, "--radacct")["past"]
+    assert again == {"sessions": 2, "octets": 6_000_000_000, "already": 1}
+    said = here.ok("import", "freeradius", freeradius, *OPTIONS, "--radacct")
+    assert "0 past sessions of 0 B came; 3 more had come before" in said
+    assert len(all_rows(here, tables.session)) == 3
+
+
+def test_use_of_before_is_rated_under_a_new_plan(here: Aaa, freeradius: str) -> None:
+    """6,000 MB at 0.03 EUR, and 7 kB, of which 100 are sold at least."""
+    here.ok("import", "freeradius", freeradius, *OPTIONS, "--radacct")
+    told = here.json(
+        "plan", "shadow", here.file("new.toml", DEARER), "dear", "--from", "2026-01-01", "--to", "2026-01-31"
+    )
+    assert [(each["username"], each["charged_micros"], each["shadow_micros"]) for each in told["bills"]] == [
+        ("alice", 0, 180_000_000), ("dave", 0, 3_000),
+    ]  # fmt: skip
+
+
+def test_a_meter_that_is_reversed_and_counts_kilobytes(here: Aaa, freeradius: str) -> None:
+    here.ok("nas", "add", "old", "--address", "192.0.2.1", "--counters-reversed", "yes", "--counter-unit", "kB")
+    here.ok("import", "freeradius", freeradius, *OPTIONS, "--radacct")
+    (line,) = here.json("usage", "alice", "--by", "line")
+    assert (line["octets_up"], line["octets_down"]) == (5_000_000_000_000, 1_000_000_000_000)
+
+
+def test_a_meter_that_counts_from_report_to_report_kept_nothing(here: Aaa, freeradius: str) -> None:
+    here.ok("nas", "add", "old", "--address", "192.0.2.1", "--counters-delta", "yes")
+    told = here.json("import", "freeradius", freeradius, *OPTIONS, "--radacct")
+    assert told["past"]["sessions"] == 1
+    assert any("it counts from report to report" in each["why"] for each in told["left"])
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_time_of_radacct_without_radacct(here: Aaa) -> None:
+    assert "add --radacct" in here.fails("import", "freeradius", "sqlite:///x", *OPTIONS, "--to", "2026-01-02", code=2)
+
+
+@pytest.mark.parametrize(
+    ("value", "zone", "at"),
+    [
+        (1_767_261_600, "Europe/Berlin", "2026-01-01 10:00"),
+        ("1767261600", "Europe/Berlin", "2026-01-01 10:00"),
+        ("2026-01-01 11:00:00", "Europe/Berlin", "2026-01-01 10:00"),
+        ("2026-01-01 11:00:00+00", "Europe/Berlin", "2026-01-01 11:00"),
+        (datetime.fromisoformat("2026-07-01 12:00"), "Europe/Berlin", "2026-07-01 10:00"),
+    ],
+)
+def test_times_as_radacct_has_them(value: object, zone: str, at: str, instant: Any) -> None:
+    assert acct_instant(value, zone) == instant(at)
+
+
+@pytest.mark.parametrize("value", ["yesterday", None, 1.5])
+def test_what_is_no_time_of_radacct(value: object) -> None:
+    with pytest.raises(ValueError, match="times are none"):
+        acct_instant(value, "UTC")

@@ -21,6 +21,7 @@ EFFECTS_ALLOWED = {
         "durability",
         "foreign",
         "health",
+        "history_rows",
         "inbox",
         "jobs",
         "lane",
