@@ -65,7 +65,7 @@ def init(server_name: str, folder: Path, ca_name: str, days: int) -> None:
     )
 
 
-@certificate.command(epilog="Example: aaa certificate issue alice --out /tmp/for-alice")
+@certificate.command(epilog="Example: aaa certificate issue alice --days 365")
 @click.argument("name")
 @_folder_option
 @click.option("--server", is_flag=True, help="Another certificate for the server, instead of the one it has.")

@@ -65,7 +65,7 @@ def _prefix(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     return value
 
 
-@db.command(epilog="Example: aaa db roles --apply, then in psql: GRANT aaa_server TO radius")
+@db.command(epilog="Example: aaa db roles --apply")
 @click.option(
     "--apply", "apply_", is_flag=True, help="Make them, as the owner of the tables, instead of printing the SQL."
 )
@@ -77,7 +77,7 @@ def _prefix(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 def roles(setup: Setup, apply_: bool, prefix: str, as_json: bool) -> None:
     """Roles for the server, operators, billing systems and auditors (PostgreSQL): each may do what it needs and no more.
 
-    Run it again after an upgrade: new tables have their rights then.
+    Run it again after an upgrade: new tables have their rights then. A login gets a role in psql: GRANT aaa_server TO radius
     """
     from sqlalchemy import inspect
 

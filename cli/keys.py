@@ -43,7 +43,7 @@ def init(setup: Setup) -> None:
     click.echo(f"made the key file {path}: keep a copy, nothing sealed can be read without it")
 
 
-@keys.command(epilog="Example: aaa keys rotate --prepare, copy the file to every node, then: aaa keys rotate")
+@keys.command(epilog="Example: aaa keys rotate --prepare")
 @click.option(
     "--prepare", is_flag=True, help="Only add the key, so that the file can be copied to the other nodes first."
 )
@@ -53,7 +53,7 @@ def rotate(setup: Setup, prepare: bool, as_json: bool) -> None:
     """Make a new key, and seal everything with it again, while servers run.
 
     The key before stays in the file: Class tokens that sessions carry are signed with it. Run it again after an
-    interruption; it goes on where it was.
+    interruption; it goes on where it was. With several nodes: --prepare, copy the file to each, then without it.
     """
     path, engine = setup.keys_file(), setup.engine()
     ring = setup.key_ring()

@@ -303,7 +303,7 @@ def set_(
     print_record(_record(run(engine, change)), _DETAILS, as_json=as_json)
 
 
-@nas.command("rotate-secret", epilog="Example: aaa nas rotate-secret bras-1, set it on the NAS, then add --finish")
+@nas.command("rotate-secret", epilog="Example: aaa nas rotate-secret bras-1 --finish")
 @click.argument("name")
 @click.option("--finish", is_flag=True, help="The NAS has the new secret: the one before is accepted no more.")
 @click.option("--cancel", is_flag=True, help="The NAS keeps the secret before: the new one is accepted no more.")
@@ -312,7 +312,7 @@ def set_(
 def rotate_secret(setup: Setup, name: str, finish: bool, cancel: bool, as_json: bool) -> None:
     """Give a NAS a new secret without a gap: both are accepted until --finish.
 
-    The new one is shown once. Commands to the NAS are signed with the secret that its own packets prove it has.
+    The new one is shown once; write it into the NAS, then --finish. Commands to the NAS are signed with the secret that its own packets prove it has.
     """
     if finish and cancel:
         raise click.UsageError("--finish or --cancel, not both", click.get_current_context())

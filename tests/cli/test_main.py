@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -38,6 +40,8 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 
 
 COMMANDS = dict(commands())
+LEAVES = sorted(words for words, each in COMMANDS.items() if not isinstance(each, click.Group))
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_every_noun_of_help_has_its_file() -> None:
@@ -53,6 +57,42 @@ def test_every_command_says_what_it_does_and_shows_an_example(words: str) -> Non
     assert example.startswith("Example: aaa ")
     if words != "aaa":
         assert example.removeprefix("Example: ").startswith(words) or "--database" in example
+
+
+@pytest.mark.parametrize("words", LEAVES)
+def test_every_example_can_be_typed(words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its words, options and values are those of the command; only what they name may not be there."""
+    monkeypatch.chdir(tmp_path)
+    example = (COMMANDS[words].epilog or "").removeprefix("Example: aaa ")
+    typed = shlex.split(example)
+    given = typed[: next((n for n, word in enumerate(typed) if word in {"|", "<", ">"}), len(typed))]
+    for word in given:
+        if re.fullmatch(r"[\w-]+\.[a-z]+", word):
+            (tmp_path / word).touch()
+    if given[0] == "--database":
+        given = given[2:]
+    names = words.split()[1:]
+    assert given[: len(names)] == names
+    COMMANDS[words].make_context(words, given[len(names) :])
+
+
+def test_the_page_of_commands_has_each_of_them() -> None:
+    page = (DOCS / "commands.md").read_text()
+    listed = re.findall(r"^\| `(aaa [a-z -]+)` \|", page, re.MULTILINE)
+    missing = [f"| `{words}` | {COMMANDS[words].get_short_help_str(200)} |" for words in LEAVES if words not in listed]
+    assert not missing, "docs/commands.md lacks:\n" + "\n".join(missing)
+    assert [words for words in listed if words not in LEAVES] == []
+    assert len(set(listed)) == len(listed)
+
+
+@pytest.mark.parametrize("page", sorted([*DOCS.rglob("*.md"), DOCS.parent / "README.md"]), ids=lambda page: page.name)
+def test_no_page_names_a_command_that_is_not_there(page: Path) -> None:
+    wrong = [
+        f"{page.name}: aaa {noun} {verb}"
+        for noun, verb in re.findall(r"`[^`\n]*?\baaa ([a-z]+) ([a-z][a-z-]+)", page.read_text())
+        if isinstance(COMMANDS.get(f"aaa {noun}"), click.Group) and f"aaa {noun} {verb}" not in COMMANDS
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("words", COMMANDS)
