@@ -21,7 +21,6 @@ from weakref import WeakKeyDictionary
 import structlog
 from OpenSSL import SSL, crypto
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHandshakeListener,
@@ -43,6 +42,7 @@ from aaa.handlers import Datagram, Services, accounting, authentication
 from aaa.nas import RADSEC_SECRET, Nas, source_over_tls
 from aaa.retransmission import ALL_IN_ALL_MS, NO_ANSWER, Answer, Exchange, answer, begin
 from aaa.server import tell
+from aaa.sockets import BACKLOG, ipv6_only, open_socket
 from aaa.wire import Attribute, Code, Malformed, message_authenticator, parse, request, verify_request, version_1_1
 from aaa.wire.stream import Stream
 
@@ -57,7 +57,6 @@ MOST_UNANSWERED: Final = 1024
 #: A peer that does not take leave is left.
 CLOSE_SECONDS: Final = 2
 LOOK_SECONDS: Final = 1.0
-BACKLOG: Final = 128
 _TLS_1_3: Final = 0x0304
 _IDENTIFIERS: Final = 256
 
@@ -534,30 +533,20 @@ class _Tls:
         raise SSL.Error([("", "", "no version of RADIUS in common")])
 
 
-def listen(reactor: Any, connections: Connections, addresses: tuple[str, ...], port: int) -> list[IListeningPort]:
-    """Open the port on every address. Port 0 takes any free one. CannotListenError."""
+def listen(
+    reactor: Any, connections: Connections, addresses: tuple[str, ...], port: int, *, shared: bool = False
+) -> list[IListeningPort]:
+    """Open the port on every address, with other processes where `shared`. Port 0 takes any free one. CannotListenError."""
     factory = connections.factory()
-    return [
-        _listen_on_ipv6_only(reactor, port, factory)
-        if address == "::" and "0.0.0.0" in addresses  # noqa: S104  as the operator says
-        else reactor.listenTCP(port, factory, BACKLOG, address)
-        for address in addresses
-    ]
-
-
-def _listen_on_ipv6_only(reactor: Any, port: int, factory: TLSMemoryBIOFactory) -> IListeningPort:
-    """On `::`, but not for IPv4, where 0.0.0.0 has a socket of its own."""
-    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as opened:
-        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.setblocking(False)
-        try:
-            opened.bind(("::", port))
-            opened.listen(BACKLOG)
-        except OSError as error:
-            raise CannotListenError("::", port, error) from error  # type: ignore[no-untyped-call]  # Twisted
-        adopted: IListeningPort = reactor.adoptStreamPort(opened.fileno(), socket.AF_INET6, factory)
-        return adopted
+    ports: list[IListeningPort] = []
+    for address in addresses:
+        only_ipv6 = ipv6_only(address, addresses)
+        if not only_ipv6 and not shared:
+            ports.append(reactor.listenTCP(port, factory, BACKLOG, address))
+            continue
+        with open_socket(socket.SOCK_STREAM, address, port, only_ipv6=only_ipv6, shared=shared) as opened:
+            ports.append(reactor.adoptStreamPort(opened.fileno(), opened.family, factory))
+    return ports
 
 
 def _finish(asked: _Asked, said: Answer) -> None:

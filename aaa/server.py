@@ -8,12 +8,12 @@ from contextlib import suppress
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IReactorUDP
+from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 
 from aaa.handlers import Datagram, Services, accounting, authentication
+from aaa.sockets import ipv6_only, open_socket
 
 #: What the kernel keeps for us while a batch commits; with the default of 200 kB it drops the 500th packet.
 RECEIVE_BUFFER_OCTETS: Final = 4 * 2**20
@@ -82,30 +82,25 @@ class _Telling:
 
 
 def listen(
-    reactor: IReactorUDP, services: Services, addresses: tuple[str, ...], auth_port: int, acct_port: int
+    reactor: Any,
+    services: Services,
+    addresses: tuple[str, ...],
+    auth_port: int,
+    acct_port: int,
+    *,
+    shared: bool = False,
 ) -> list[IListeningPort]:
-    """Open both ports on every address. Port 0 takes any free one. Raises CannotListenError."""
+    """Open both ports on every address, with other processes where `shared`. Port 0 takes any free one. Raises CannotListenError."""
     ports: list[IListeningPort] = []
     for address in addresses:
+        only_ipv6 = ipv6_only(address, addresses)
         for name, port, story in (("auth", auth_port, authentication), ("acct", acct_port, accounting)):
             protocol = RadiusPort(services, story, f"{name} {address}")
-            if address == "::" and "0.0.0.0" in addresses:  # noqa: S104  as the operator says
-                ports.append(_listen_on_ipv6_only(reactor, port, protocol))
-            else:
+            if not only_ipv6 and not shared:
                 ports.append(reactor.listenUDP(port, protocol, address, LARGEST_DATAGRAM_OCTETS))
+                continue
+            with open_socket(socket.SOCK_DGRAM, address, port, only_ipv6=only_ipv6, shared=shared) as opened:
+                ports.append(
+                    reactor.adoptDatagramPort(opened.fileno(), opened.family, protocol, LARGEST_DATAGRAM_OCTETS)
+                )
     return ports
-
-
-def _listen_on_ipv6_only(reactor: Any, port: int, protocol: RadiusPort) -> IListeningPort:
-    """On `::`, but not for IPv4, where 0.0.0.0 has a socket of its own: the kernel would not let both have the port."""
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as opened:
-        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        opened.setblocking(False)
-        try:
-            opened.bind(("::", port))
-        except OSError as error:
-            raise CannotListenError("::", port, error) from error  # type: ignore[no-untyped-call]  # Twisted
-        adopted: IListeningPort = reactor.adoptDatagramPort(
-            opened.fileno(), socket.AF_INET6, protocol, LARGEST_DATAGRAM_OCTETS
-        )
-        return adopted

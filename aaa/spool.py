@@ -317,6 +317,21 @@ class Spool:
         self._count()
 
 
+def folder_of(folder: Path, process: int) -> Path:
+    """Where process number `process`, from 1, of a server keeps its spool: the first in `folder` itself."""
+    return folder if process == 1 else folder / f"process-{process}"
+
+
+def processes_needed(folder: Path) -> int:
+    """How many processes it takes to replay what was left in `folder`: 1, or the last one whose spool holds something."""
+    found = [1]
+    for path in folder.glob("process-*/*.spool"):
+        number = path.parent.name.removeprefix("process-")
+        if number.isascii() and number.isdigit() and _NAME.fullmatch(path.name) and path.stat().st_size:
+            found.append(int(number))
+    return max(found)
+
+
 def open_spool(folder: Path, run: Run, now: Callable[[], Instant], **bounds: Any) -> Spool:
     """The spool in this folder, with whatever an earlier process left there. SpoolUnusable says what is wrong."""
     spool = Spool(folder, run, now, **bounds)

@@ -75,13 +75,17 @@ def measure(
     for outstanding in plan.outstanding:
         count = int(PREPARED_PER_SECOND[kind] * (plan.warm_up + plan.seconds))
         if sessions is not None and kind == "accounting":
-            packets = sessions.reports(progress.interims, count)
+            first = progress.interims
+            packets = sessions.reports(first, count)
             port, code = server.acct_port, ACCOUNTING_RESPONSE
         else:
-            packets = logins(progress.logins, count, plan.subscribers, secret)
+            first = progress.logins
+            packets = logins(first, count, plan.subscribers, secret)
             port, code = server.auth_port, ACCESS_ACCEPT
         before = machine.cpu(server.pid, cluster.pid)
-        run = load.drive(port, packets, secret, code, outstanding, warm_up=plan.warm_up, seconds=plan.seconds)
+        run = load.drive(
+            port, packets, secret, code, outstanding, first=first, warm_up=plan.warm_up, seconds=plan.seconds
+        )
         used = machine.cpu(server.pid, cluster.pid).since(before, run.sent)
         if kind == "accounting":
             progress.interims += run.sent

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from bench.packets import md5, status_server
+from bench.packets import NASES, md5, status_server
 
-SOURCE_PORTS = 8  # 8 x 256 identifiers: at 512 outstanding the next packet's identifier is free on nearly every port
 RETRANSMIT_SECONDS = 1.0
 GIVE_UP_SECONDS = 10.0  # without any answer at all
 
@@ -55,14 +54,14 @@ class Run:
 
 
 class _Outstanding:
-    """What waits for an answer: per source port, 256 places: [packet, index, first sent, last sent] or None."""
+    """What waits for an answer: per NAS, which is a source port, 256 places: (packet, index, sent) or None."""
 
     def __init__(self, port: int) -> None:
         self.sockets: list[socket.socket] = []
         self.places: list[list[tuple[bytes, int, float] | None]] = []
         self.last_sent: list[list[float]] = []
         self.count = 0
-        for _ in range(SOURCE_PORTS):
+        for _ in range(NASES):
             one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
             one.connect(("127.0.0.1", port))
@@ -72,18 +71,15 @@ class _Outstanding:
             self.last_sent.append([0.0] * 256)
 
     def send(self, packet: bytes, index: int, now: float) -> bool:
-        """Send on the port whose turn it is, else on any where the identifier is free. False when there is none."""
-        identifier = packet[1]
-        turn = index >> 8
-        for step in range(SOURCE_PORTS):
-            at = (turn + step) % SOURCE_PORTS
-            if self.places[at][identifier] is None:
-                self.places[at][identifier] = (packet, index, now)
-                self.last_sent[at][identifier] = now
-                self.count += 1
-                _transmit(self.sockets[at], packet)
-                return True
-        return False
+        """Send from the packet's own NAS. False while that one's identifier is not free."""
+        at, identifier = index % NASES, packet[1]
+        if self.places[at][identifier] is not None:
+            return False
+        self.places[at][identifier] = (packet, index, now)
+        self.last_sent[at][identifier] = now
+        self.count += 1
+        _transmit(self.sockets[at], packet)
+        return True
 
     def retransmit(self, now: float) -> int:
         """Send again, byte for byte, what has waited too long. Returns how many."""
@@ -120,20 +116,21 @@ def _no_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
-def drive(  # noqa: C901, PLR0912, PLR0915 - one loop, written out: a call per packet would be most of its cost
+def drive(  # noqa: C901, PLR0912, PLR0913, PLR0915 - one loop, written out: a call per packet would be most of its cost
     port: int,
     packets: Sequence[bytes],
     secret: bytes,
     expected_code: int,
     outstanding: int,
     *,
+    first: int = 0,
     warm_up: float = 0.0,
     seconds: float | None = None,
     keep_replies: bool = False,
 ) -> Run:
     """Send `packets` in order, `outstanding` at a time, and wait for every answer.
 
-    With `seconds`, stop sending when the window (which opens after `warm_up` seconds) ends or when the packets do, whichever
+    `first` is the index of the first one in the stream they are of. With `seconds`, stop sending when the window (which opens after `warm_up` seconds) ends or when the packets do, whichever
     is first; without it, send all of them and measure the whole run. Raises Unanswered when nothing came back for ten seconds.
     """
     waiting = _Outstanding(port)
@@ -155,7 +152,7 @@ def drive(  # noqa: C901, PLR0912, PLR0915 - one loop, written out: a call per p
             last_answer = next_look = began
             opened_at, cpu_opened = (began, time.process_time()) if opens <= began else (0.0, 0.0)
             closed_at = cpu_closed = 0.0
-            while following < min(outstanding, total) and waiting.send(packets[following], following, clock()):
+            while following < min(outstanding, total) and waiting.send(packets[following], first + following, clock()):
                 following += 1
             while waiting.count:
                 for descriptor, _ in poller.poll(0.1):
@@ -180,10 +177,14 @@ def drive(  # noqa: C901, PLR0912, PLR0915 - one loop, written out: a call per p
                         if reply[0] != expected_code:
                             unexpected += 1
                         if keep_replies:
-                            replies[index] = reply
+                            replies[index - first] = reply
                         if opened_at and not closed_at:
                             latencies.append(now - sent_at)
-                        if now < closes and following < total and waiting.send(packets[following], following, now):
+                        if (
+                            now < closes
+                            and following < total
+                            and waiting.send(packets[following], first + following, now)
+                        ):
                             following += 1
                 now = clock()
                 if not opened_at and now >= opens:
@@ -196,7 +197,7 @@ def drive(  # noqa: C901, PLR0912, PLR0915 - one loop, written out: a call per p
                     next_look = now + 0.1
                     retransmissions += waiting.retransmit(now)
                     while waiting.count < outstanding and now < closes and following < total:
-                        if not waiting.send(packets[following], following, now):
+                        if not waiting.send(packets[following], first + following, now):
                             break
                         following += 1
                     if now - last_answer > GIVE_UP_SECONDS:

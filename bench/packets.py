@@ -1,7 +1,7 @@
 """The packets both servers get, written straight from the RFCs (2865, 2866, 2869) so that no code under test takes part.
 
-A stream is a function of its index: packet k is the same bytes for every server. k gives the subscriber, the report's number
-and the identifier (k modulo 256); which source port carries it is the load generator's business.
+A stream is a function of its index: packet k is the same bytes for every server. k gives the NAS, which is a source port of the
+load generator, the identifier there, the subscriber and the report's number. A session's packets all come from one NAS.
 """
 
 import hashlib
@@ -15,6 +15,9 @@ md5 = hashlib.md5
 ACCESS_REQUEST, ACCESS_ACCEPT, ACCOUNTING_REQUEST, ACCOUNTING_RESPONSE, STATUS_SERVER = 1, 2, 4, 5, 12
 START, STOP, INTERIM = 1, 2, 3
 CLASS = 25
+
+#: Divides the numbers of subscribers and sessions, so that a subscriber, as packets go round, stays on one.
+NASES = 100
 
 # What one interim adds. 6.9 MB a minute is 0.9 Mbit/s: far below the 20 Mbit/s of the line, so no server has a reason to doubt it.
 INTERIM_SECONDS = 60
@@ -65,6 +68,10 @@ def _line(subscriber: Subscriber) -> bytes:
     )
 
 
+def _identifier(k: int) -> int:
+    return k // NASES & 255
+
+
 def _signed(code: int, identifier: int, attributes: bytes, secret: bytes) -> bytes:
     """A packet whose Request Authenticator is the MD5 of RFC 2866 section 3."""
     head = struct.pack(">BBH", code, identifier, 20 + len(attributes))
@@ -89,7 +96,7 @@ def logins(first: int, count: int, subscribers: int, secret: bytes) -> list[byte
         pad = md5(secret + authenticator).digest()
         hidden = (int.from_bytes(password, "big") ^ int.from_bytes(pad, "big")).to_bytes(16, "big")
         packets.append(
-            struct.pack(">BBH", ACCESS_REQUEST, k & 255, 20 + 18 + len(line))
+            struct.pack(">BBH", ACCESS_REQUEST, _identifier(k), 20 + 18 + len(line))
             + authenticator
             + b"\x02\x12"
             + hidden
@@ -122,7 +129,7 @@ class Sessions:
 
     def _report(self, k: int, status: int, n: int, interims: int) -> bytes:
         return _signed(
-            ACCOUNTING_REQUEST, k & 255, self._head(n) + attribute(40, status) + _counters(interims), self.secret
+            ACCOUNTING_REQUEST, _identifier(k), self._head(n) + attribute(40, status) + _counters(interims), self.secret
         )
 
     def starts(self) -> list[bytes]:
@@ -139,7 +146,7 @@ class Sessions:
         status = attribute(40, INTERIM)
         heads = [self._head(n) + status for n in range(sessions)]
         return [
-            _signed(ACCOUNTING_REQUEST, k & 255, heads[k % sessions] + _counters(k // sessions + 1), self.secret)
+            _signed(ACCOUNTING_REQUEST, _identifier(k), heads[k % sessions] + _counters(k // sessions + 1), self.secret)
             for k in range(first, first + count)
         ]
 

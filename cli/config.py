@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "text"]
 TraceMode = Literal["off", "refused", "all"]
+MOST_COUNT: Final = 1_000
 MOST_TRACE_ROWS: Final = 10_000_000
 
 DEFAULT_DATABASE: Final = "sqlite:///aaa.db"
@@ -49,6 +50,8 @@ class Config:
     acct_port: int = 1813
     node: str = ""
     """This server's name among several on one database; empty: the machine's."""
+    processes: int = 1
+    """How many share the ports, so that more than one processor works. More than one needs PostgreSQL."""
     log_level: LogLevel = "info"
     log_format: LogFormat = "auto"
     """auto: text on a terminal, else JSON."""
@@ -120,6 +123,7 @@ def load(text: str, name: str) -> Config:
         auth_port=top.take("auth_port", _port, default.auth_port),
         acct_port=top.take("acct_port", _port, default.acct_port),
         node=top.take("node", _text("radius-1"), default.node),
+        processes=top.take("processes", _count, default.processes),
         log_level=top.take("log_level", _one_of(get_args(LogLevel)), default.log_level),  # type: ignore[arg-type]  # one of its own
         log_format=top.take("log_format", _one_of(get_args(LogFormat)), default.log_format),  # type: ignore[arg-type]  # one of its own
         spool_dir=top.take("spool_dir", _path, None),
@@ -217,8 +221,8 @@ def _port(value: object) -> int:
 
 
 def _count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise BadValueError(f"{value!r} is no number from 1 on, without quotes")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_COUNT:
+        raise BadValueError(f"{value!r} is no number from 1 to {MOST_COUNT}, without quotes")
     return value
 
 

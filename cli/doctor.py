@@ -130,7 +130,10 @@ def _spool(setup: Setup, at: Instant) -> Iterator[Finding]:
     except DatabaseUrlError:
         return  # it is told already, and without a database's name nobody knows where its spool is
     try:
-        names = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+        folders = [folder, *sorted(folder.glob("process-*"))] if folder.is_dir() else []
+        names = sorted(
+            (path for each in folders for path in each.iterdir() if path.is_file()), key=lambda path: path.name
+        )
         waiting = [(path, size) for path in names if _SEGMENT.fullmatch(path.name) and (size := path.stat().st_size)]
         kept = [path for path in names if path.suffix in {".aside", ".damaged"}]
         oldest = _oldest_record(waiting[0][0]) if waiting else None

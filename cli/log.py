@@ -75,13 +75,15 @@ def forget_hidden() -> None:
     _secrets.clear()
 
 
-def configure(level: LevelName, log_format: LogFormat) -> None:
-    """Set up structlog, and send what Twisted and other libraries log the same way."""
+def configure(level: LevelName, log_format: LogFormat, always: Mapping[str, str] | None = None) -> None:
+    """Set up structlog, and send what Twisted and other libraries log the same way. `always` stands in every line."""
+    fields = dict(always or {})
     text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             _add_logger_name,
+            *([lambda _logger, _method, event: {**fields, **event}] if fields else []),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             clean,

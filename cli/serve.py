@@ -21,6 +21,7 @@ from cli.config import Config, Setup, pass_setup
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IListeningPort
     from twisted.internet.task import LoopingCall
     from twisted.python.failure import Failure
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MOST_PROCESSES = 64
+
 #: Requests make many short-lived objects and hardly any cycles: with Python's own thresholds a fifth of the time of a
 #: busy server goes into looking for them.
 GC_THRESHOLDS = (50_000, 50, 100)
@@ -53,6 +56,7 @@ NAS_TABLE_EVERY_SECONDS = 1.0
 @click.option("--auth-port", type=click.IntRange(0, 65535), help="Authentication port; 0 takes a free one.")
 @click.option("--acct-port", type=click.IntRange(0, 65535), help="Accounting port; 0 takes a free one.")
 @click.option("--radsec-port", type=click.IntRange(0, 65535), help="Port for RADIUS over TLS; 0 takes a free one.")
+@click.option("--processes", type=click.IntRange(1, MOST_PROCESSES), help="How many share the ports (PostgreSQL only).")
 @click.option("--node", metavar="NAME", help="This server's name among several on one database.")
 @click.option(
     "--spool-dir",
@@ -67,6 +71,7 @@ def serve(
     auth_port: int | None,
     acct_port: int | None,
     radsec_port: int | None,
+    processes: int | None,
     node: str | None,
     spool_dir: Path | None,
 ) -> None:
@@ -75,8 +80,8 @@ def serve(
     NASes, plans, subscribers and top-ups may change while it runs; it sees them within a second.
     """
     from aaa.sealed import require_keys
-    from charging.database import bound_waits, reading
-    from charging.lane import cooperate
+    from aaa.spool import processes_needed
+    from charging.database import reading
     from cli import log
 
     config = setup.config
@@ -86,20 +91,55 @@ def serve(
         auth_port=config.auth_port if auth_port is None else auth_port,
         acct_port=config.acct_port if acct_port is None else acct_port,
         radsec_port=config.radsec_port if radsec_port is None else radsec_port,
+        processes=config.processes if processes is None else processes,
         node=node or config.node,
     )
     engine, keys = setup.engine(), setup.key_ring()
     with reading(engine) as connection:
         require_keys(connection, keys, setup.keys_file())
-    bound_waits(engine)
-    if engine.dialect.name == "postgresql":
-        cooperate(engine)
     log.configure(config.log_level, config.log_format)
     if engine.url.password:
         log.hide(engine.url.password)
-    code = _run(config, engine, keys, spool_dir or setup.spool_folder(config.node))
+    spool_folder = spool_dir or setup.spool_folder(config.node)
+    # What a process left in its spool is booked, also where there are fewer of them now.
+    count = max(config.processes, processes_needed(spool_folder))
+    if count == 1:
+        code = _run(config, engine, keys, spool_folder)
+    else:
+        code = _run_several(count, config, engine, keys, spool_folder)
     if code:
         raise click.exceptions.Exit(code)
+
+
+def _run_several(count: int, config: Config, engine: Engine, keys: KeyRing, spool_folder: Path) -> int:
+    """As many processes, each a node of its own on the database they share; the exit code of them all."""
+    from twisted.internet.error import CannotListenError
+
+    from aaa.sockets import require_free
+    from aaa.spool import folder_of
+    from cli import log
+    from cli.processes import run_together
+
+    if engine.dialect.name == "sqlite":
+        raise click.UsageError("one process alone writes a SQLite file; leave --processes away, or use PostgreSQL")
+    ports = [(config.auth_port, False), (config.acct_port, False)]
+    if config.radsec_port is not None:
+        ports.append((config.radsec_port, True))
+    if any(port == 0 for port, _ in ports):
+        raise click.UsageError("several processes share a port that is known: with --processes, name one that is not 0")
+    try:
+        require_free(config.listen, ports)
+    except CannotListenError as error:
+        raise click.ClickException(_why_not(error)) from error
+    # A connection that two processes inherit is of use to neither.
+    engine.dispose()
+
+    def run(number: int) -> int:
+        node = config.node_name if number == 1 else f"{config.node_name}.{number}"
+        log.configure(config.log_level, config.log_format, {"node": node})
+        return _run(replace(config, node=node), engine, keys, folder_of(spool_folder, number), shared=True)
+
+    return run_together(count, run)
 
 
 class Pool(Protocol):
@@ -382,20 +422,23 @@ def _tracing(config: Config, engine: Engine, in_pool: Pool, now: Callable[[], In
     )  # fmt: skip
 
 
-def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path) -> int:
-    """Build the server and run the reactor; the process's exit code."""
+def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path, *, shared: bool = False) -> int:
+    """Build the server and run the reactor; the process's exit code. With `shared`, other processes have the ports too."""
     import structlog
     from twisted.internet import reactor as installed_reactor
     from twisted.internet.defer import Deferred, maybeDeferred
     from twisted.internet.threads import deferToThreadPool
     from twisted.python.threadpool import ThreadPool
 
-    from aaa import radsec
     from aaa.remembered import RememberedLogins
-    from aaa.server import listen
     from aaa.spool import open_spool
-    from charging.lane import Lanes
+    from charging.database import bound_waits
+    from charging.lane import Lanes, cooperate
     from cli.clock import now
+
+    bound_waits(engine)
+    if engine.dialect.name == "postgresql":
+        cooperate(engine)
 
     reactor: Any = installed_reactor
     log = structlog.get_logger("aaa.serve")
@@ -433,9 +476,7 @@ def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path) -> i
             radsec=_radsec(config),
             post_office=None if config.notices is None else _post_office(config.notices, reactor),
         )  # fmt: skip
-        listening = listen(reactor, server.services, config.listen, config.auth_port, config.acct_port)
-        if server.connections is not None:
-            listening += radsec.listen(reactor, server.connections, config.listen, config.radsec_port or 0)
+        listening = _listen(reactor, server, config, shared=shared)
     except _unusable() as error:
         for pool in pools:
             pool.stop()
@@ -465,6 +506,17 @@ def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path) -> i
     _spare_the_collector()
     reactor.run()
     return exit_codes[0] if exit_codes else 0
+
+
+def _listen(reactor: Any, server: Server, config: Config, *, shared: bool) -> list[IListeningPort]:
+    """Open every port of the server. CannotListenError."""
+    from aaa import radsec
+    from aaa.server import listen
+
+    ports = listen(reactor, server.services, config.listen, config.auth_port, config.acct_port, shared=shared)
+    if server.connections is None:
+        return ports
+    return ports + radsec.listen(reactor, server.connections, config.listen, config.radsec_port or 0, shared=shared)
 
 
 def _unusable() -> tuple[type[Exception], ...]:

@@ -32,6 +32,7 @@ from aaa.radsec import (
     listen,
 )
 from aaa.retransmission import ACK, NO_ANSWER, Answer
+from aaa.sockets import require_free
 from aaa.wire import Attribute, Code, version_1_1
 from charging import tables
 from tests.aaa.conftest import NAS_ADDRESS, NOON, PASSWORD, Floor
@@ -591,6 +592,22 @@ def test_ipv4_and_ipv6_side_by_side(site: Site, addresses: tuple[str, str]) -> N
     try:
         for here in ("127.0.0.1", "::1"):
             socket.create_connection((here, port), 5).close()
+    finally:
+        for each in ports:
+            each.stopReading()
+            each.socket.close()
+
+
+def test_several_processes_can_share_the_port_and_nobody_else(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    ports: list[Any] = []
+    try:
+        for _ in range(2):
+            ports += listen(reactor, site.connections, ("127.0.0.1",), port, shared=True)
+        with pytest.raises(CannotListenError):
+            require_free(("127.0.0.1",), [(port, True)])
+        socket.create_connection(("127.0.0.1", port), 5).close()
     finally:
         for each in ports:
             each.stopReading()

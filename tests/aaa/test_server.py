@@ -100,7 +100,7 @@ def test_an_ipv4_nas_on_a_socket_for_both_is_the_nas_of_its_ipv4_address(sqlite_
 
 
 def opened(floor: Floor, *addresses: str, auth_port: int = 0, acct_port: int = 0) -> list[Any]:
-    return list(listen(reactor, floor.services, addresses, auth_port, acct_port))  # type: ignore[arg-type]  # a module
+    return list(listen(reactor, floor.services, addresses, auth_port, acct_port))
 
 
 def close(ports: list[Any]) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, execute
 
 from aaa.segments import MARKER, Record, encode, join, scan
-from aaa.spool import Spool, SpoolFailed, SpoolFull, SpoolUnusable, open_spool
+from aaa.spool import Spool, SpoolFailed, SpoolFull, SpoolUnusable, folder_of, open_spool, processes_needed
 
 T = TypeVar("T")
 SALT = 0x1234ABCD
@@ -326,3 +326,16 @@ def test_a_disk_that_fails_ends_the_spool(opened: Callable[..., Spool], monkeypa
             keep(spool, b"lost")
     assert syncs == 1
     assert len(failures) == 3
+
+
+def test_as_many_processes_as_left_something_in_their_spools(tmp_path: Path) -> None:
+    assert processes_needed(tmp_path) == 1
+    for number, octets in ((2, b"x"), (3, b""), (11, b"")):
+        folder = folder_of(tmp_path, number)
+        folder.mkdir()
+        (folder / f"{1:016}-0badcafe.spool").write_bytes(octets)
+    assert processes_needed(tmp_path) == 2
+    (folder_of(tmp_path, 3) / "lock").write_bytes(b"x")
+    (folder_of(tmp_path, 11) / f"{2:016}-0badcafe.spool").write_bytes(b"x")
+    assert processes_needed(tmp_path) == 11
+    assert folder_of(tmp_path, 1) == tmp_path

@@ -22,6 +22,7 @@ def test_a_whole_file() -> None:
     auth_port = 1645
     acct_port = 1646
     node = "radius-1"
+    processes = 4
     log_level = "debug"
     log_format = "json"
     """
@@ -32,6 +33,7 @@ def test_a_whole_file() -> None:
         1645,
         1646,
         "radius-1",
+        4,
         "debug",
         "json",
     )

@@ -251,7 +251,7 @@ class Node:
             return
         self.process, self.server, self._spool = process, server, spool
         self.set_slow(slow=self.slow)
-        listen(process, server.services, (self.host,), AUTH_PORT, ACCT_PORT)  # type: ignore[arg-type]
+        listen(process, server.services, (self.host,), AUTH_PORT, ACCT_PORT)
         server.start()
 
     def set_slow(self, *, slow: bool) -> None:

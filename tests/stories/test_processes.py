@@ -1,0 +1,104 @@
+"""Several processes on the same ports of one machine (PostgreSQL): to its NASes they are one server."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from aaa import wire
+from aaa.wire import Attribute, Code
+from tests.stories.conftest import PLANS, SECRET, Aaa, ServerProcess, alive
+from tests.stories.test_serve import serve
+
+NASES = 32
+MB = 10**6
+
+
+@pytest.fixture
+def server(aaa: Aaa, tmp_path: Path, free_udp_ports: Callable[[int], list[int]]) -> Iterator[ServerProcess]:
+    plans = tmp_path / "plans.toml"
+    plans.write_text(PLANS, encoding="utf-8")
+    aaa("nas", "add", "here", "--address", "127.0.0.1", "--secret-stdin", stdin=SECRET)
+    aaa("plan", "load", str(plans))
+    aaa("subscriber", "add", "alice", "--plan", "prepaid-50", "--password", "open-sesame-1")
+    more = ("--processes", "2", "--node", "pop", "--spool-dir", str(tmp_path / "spool"))
+    running = ServerProcess(aaa, tmp_path, *free_udp_ports(2), more=more)
+    running.start()
+    try:
+        yield running
+    finally:
+        running.kill()
+
+
+def events(server: ServerProcess, name: str) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] == name]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_session_whose_reports_come_from_many_ports_is_charged_once(server: ServerProcess, aaa: Aaa) -> None:
+    secret = SECRET.encode()
+    about: list[Attribute] = [("User-Name", "alice"), ("NAS-IP-Address", "127.0.0.1"), ("NAS-Port", 7)]
+    with ExitStack() as stack:
+        nases = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(NASES)]
+
+        def ask(nas: socket.socket, port: int, datagram: bytes) -> wire.Packet:
+            nas.settimeout(5)
+            nas.sendto(datagram, ("127.0.0.1", port))
+            answer = wire.parse(nas.recv(4096), frozenset(Code))
+            assert wire.verify_reply(answer, datagram, secret)
+            return answer
+
+        authenticator = bytes(range(16))
+        login = wire.request(
+            Code.ACCESS_REQUEST, 1, [*about, ("User-Password", b"open-sesame-1")], secret, authenticator=authenticator,
+            message_authenticator=True,
+        )  # fmt: skip
+        accept = ask(nases[0], server.auth_port, login)
+        assert accept.code == Code.ACCESS_ACCEPT
+        token = [("Class", value) for kind, value in accept.attributes if kind == 25]
+        for n, nas in enumerate(nases):
+            counters: list[Attribute] = [
+                ("Acct-Status-Type", 3 if n else 1), ("Acct-Session-Id", "s-1"), ("Acct-Session-Time", n * 60),
+                ("Acct-Input-Octets", n * MB), ("Acct-Output-Octets", 2 * n * MB),
+            ]  # fmt: skip
+            report = wire.request(
+                Code.ACCOUNTING_REQUEST, 2, [*about, *token, *counters], secret, message_authenticator=False
+            )
+            assert ask(nas, server.acct_port, report).code == Code.ACCOUNTING_RESPONSE
+            assert ask(nas, server.acct_port, report).code == Code.ACCOUNTING_RESPONSE
+    (session,) = json.loads(aaa("session", "list", "--json"))
+    assert (session["octets_up"], session["octets_down"]) == ((NASES - 1) * MB, 2 * (NASES - 1) * MB)
+    assert {line["node"] for line in events(server, "serving")} == {"pop", "pop.2"}
+    assert server.stop() == 0
+    assert len(events(server, "stopped")) == 2
+    aaa("ledger", "check")
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_second_server_does_not_slip_in_beside_them(server: ServerProcess, aaa: Aaa, tmp_path: Path) -> None:
+    ports = ("--auth-port", str(server.auth_port), "--acct-port", str(server.acct_port))
+    ended = serve(aaa, tmp_path, *ports, "--processes", "2", "--node", "other")
+    assert ended.returncode == 1
+    assert ended.stderr.strip().splitlines()[-1].startswith("Error: ")
+    assert str(server.auth_port) in ended.stderr
+    assert alive(server.auth_port)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_port_to_be_found_can_not_be_shared(aaa: Aaa, tmp_path: Path) -> None:
+    ended = serve(aaa, tmp_path, "--auth-port", "0", "--processes", "2")
+    assert ended.returncode == 2
+    assert "name one that is not 0" in ended.stderr
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_sqlite_file_has_one_process(aaa: Aaa, tmp_path: Path) -> None:
+    ended = serve(aaa, tmp_path, "--processes", "2")
+    assert ended.returncode == 2
+    assert "one process alone writes a SQLite file" in ended.stderr
