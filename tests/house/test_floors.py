@@ -62,6 +62,7 @@ EFFECTS_ALLOWED = {
         "sealed",
         "server",
         "simulator/udp",
+        "sockets",
         "spool",
         "tracing",
         "verifier",
