@@ -1,67 +1,43 @@
 """The command runner: takes what charging wants done from the command table, tells the NAS, and writes down its answer.
 
-A command is claimed by a lease, so that of several nodes one sends it; the lease's epoch goes with every result, so
-that a node that slept through its lease changes nothing any more. What is claimed is sent at once: a command that
-must wait (its NAS has enough to do, or does not answer) waits in the table, where newer wishes supersede it.
+What is claimed (`claims`) is sent at once: a command that must wait (its NAS has enough to do, or does not answer)
+waits in the table, where newer wishes supersede it.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import cache, partial
-from typing import Any, Final, Literal, NamedTuple, Protocol, cast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, Literal, NamedTuple, Protocol, cast
 
 import psycopg.errors
 import structlog
-from sqlalchemy import (
-    BindParameter,
-    Connection,
-    Engine,
-    Select,
-    and_,
-    bindparam,
-    exists,
-    or_,
-    select,
-    text,
-    tuple_,
-    update,
-)
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 
 from aaa import dynauth, reply_attributes
-from aaa.dialects import Dialect, Identity, change, dialect, identify
+from aaa.claims import MOST_CLAIMED, MOST_PER_NAS, Claimed, Claims, Result, State
+from aaa.dialects import Dialect, change, dialect, identify
 from aaa.nas import RADSEC_SOURCE, Nas
-from aaa.reply_attributes import Texts, layered
 from aaa.retransmission import ALL_IN_ALL_MS, NO_ANSWER, Answer
 from aaa.wire import Attribute, Code
 from charging.batching import Batches, QueueFull, Run
-from charging.bulk import sets
-from charging.database import reading
 from charging.enforcement import DETAILS, NO_COA_PORT, TIMEOUT, previous_profile, profile_of
-from charging.plan import Instant, Plan
-from charging.session import Session
-from charging.settle import Close, CommandAcked, CommandFailed, Item, Outcome, Plans
+from charging.plan import Instant
+from charging.settle import Close, CommandAcked, CommandFailed, Item, Outcome
 from charging.slices import ALL, LEAST_INTERVAL_SECONDS
-from charging.tables import command, session, subscriber
 from charging.writer import DatabaseUnavailable, DiskFailed
 
-#: Two exchanges fit: the command as it should be, and once more with a smaller identification.
-LEASE_MS: Final = 60_000
 POLL_MS: Final = 250
-MOST_CLAIMED: Final = 200
+#: After a command ended there may be room for another; those that end soon after one another cause one look.
+ENDED_MS: Final = 10
 MOST_IN_FLIGHT: Final = 2048
-MOST_PER_NAS: Final = 32
 MOST_RESULTS: Final = 2 * MOST_IN_FLIGHT
-#: A session without a report can only be named by its user, who may have others. Its first report is waited for.
-FIRST_REPORT_MS: Final = 10_000
-#: A NAS over TLS that is not connected here may be so to another node, or in a moment again. Then it counts as silent.
-CONNECTION_MS: Final = 60_000
 #: A NAS that does not answer is left alone for so long, then twice as long, and so on; then one command tries again.
 SHORTEST_SILENCE_MS: Final = 2_000
 LONGEST_SILENCE_MS: Final = 120_000
@@ -82,10 +58,6 @@ FORM_REFUSED: Final = frozenset({401, 402, 404, 406})
 #: Error-Causes that find fault with how the session is named (RFC 5176 3.5).
 IDENTIFICATION_REFUSED: Final = frozenset({401, 402, 403, 404, 407})
 
-State = Literal["acked", "failed", "superseded", "released"]
-# Written out, not bound: else SQLite does not see that the index of pending commands will do.
-_PENDING: Final = command.c.state == text("'pending'")
-_SESSION: Final = tuple(f.name for f in fields(Session))
 _LOST_RACES: Final = (
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,
@@ -135,39 +107,6 @@ class Books(Protocol):
         ...
 
 
-class Candidate(NamedTuple):
-    """A command that could be sent now."""
-
-    account_id: int
-    command_id: int
-    session_id: int
-    nas_address: str
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A command that is ours until `lease_until`, with what must be known to carry it out."""
-
-    account_id: int
-    command_id: int
-    nas_id: int
-    action: str
-    version: int
-    reason: str
-    lease_epoch: int
-    lease_until: Instant
-    session: Session
-    identity: Identity
-    plan: Plan
-    own: Texts = ()
-    """What the plan and the subscriber say themselves, in the place of the profile's words."""
-
-    @property
-    def key(self) -> tuple[int, int]:
-        """The session that it is about; one command at a time is on its way to each."""
-        return self.account_id, self.session.session_id
-
-
 @dataclass(frozen=True, slots=True)
 class Order:
     """What goes to the NAS, but for the session's name."""
@@ -175,20 +114,6 @@ class Order:
     code: Literal[Code.COA_REQUEST, Code.DISCONNECT_REQUEST]
     packets: tuple[tuple[Attribute, ...], ...] = ((),)
     """The attributes of each packet. One after the other; the last one's answer is the command's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of a claimed command. `released`: nothing, it may be claimed again."""
-
-    claimed: Claimed
-    state: State
-    answer: str | None
-    sent_at: Instant | None
-    at: Instant
-    packets: int = 0
-    answers: tuple[str, ...] = ()
-    """Of each request in turn."""
 
 
 class Form(NamedTuple):
@@ -289,237 +214,6 @@ def _fits(nas: Nas, form: Form) -> bool:
     return all(wish == "auto" or (wish == "yes") == carries for wish, carries in zip(wishes, form, strict=True))
 
 
-def pick(candidates: Iterable[Candidate], free: Mapping[str, int], most: int) -> list[Candidate]:
-    """Those that can be sent now: one per session, and no more than each NAS address has `free`."""
-    left = dict(free)
-    sessions: set[tuple[int, int]] = set()
-    picked: list[Candidate] = []
-    for candidate in candidates:
-        key = candidate.account_id, candidate.session_id
-        address = candidate.nas_address
-        if len(picked) < most and key not in sessions and left.setdefault(address, MOST_PER_NAS) > 0:
-            left[address] -= 1
-            sessions.add(key)
-            picked.append(candidate)
-    return picked
-
-
-# --- SQL -----------------------------------------------------------------------------------------------------------
-
-
-def due(
-    connection: Connection,
-    node: str,
-    now: Instant,
-    busy_sessions: Collection[int],
-    busy_addresses: Collection[str],
-    connected: Collection[str] = (),
-) -> list[Candidate]:
-    """Commands that wait, oldest first, but for those of busy sessions and NAS addresses, and of NASes over TLS that are not
-    `connected` here and may be so elsewhere."""
-    query = _due(some_sessions=bool(busy_sessions), some_addresses=bool(busy_addresses), some_connected=bool(connected))
-    values = {
-        "node": node,
-        "now": now,
-        "opened_before": now - FIRST_REPORT_MS,
-        "busy_sessions": list(busy_sessions),
-        "busy_addresses": list(busy_addresses),
-        "connected": list(connected),
-        "unconnected_before": now - CONNECTION_MS,
-    }
-    return [Candidate(*row) for row in connection.execute(query, values)]
-
-
-@cache
-def _due(*, some_sessions: bool, some_addresses: bool, some_connected: bool) -> Select[Any]:
-    """Built once: it is asked four times a second, mostly for nothing."""
-    other = command.alias()
-    now: BindParameter[Instant] = bindparam("now")
-    # Superseded while it was on its way from another node: whatever comes of it must not arrive after ours.
-    elsewhere = exists().where(
-        other.c.account_id == command.c.account_id,
-        other.c.session_id == command.c.session_id,
-        other.c.command_id != command.c.command_id,
-        other.c.lease_until >= now,
-        other.c.lease_node != bindparam("node"),
-    )
-    reachable = [
-        session.c.nas_address.not_like(f"{RADSEC_SOURCE}%"),
-        command.c.not_before <= bindparam("unconnected_before"),
-    ]
-    if some_connected:
-        reachable.append(session.c.nas_address.in_(bindparam("connected", expanding=True)))
-    query = (
-        select(command.c.account_id, command.c.command_id, command.c.session_id, session.c.nas_address)
-        .join(session, _of_session())
-        .where(
-            _PENDING,
-            command.c.not_before <= now,
-            command.c.lease_until < now,
-            or_(
-                session.c.acct_session_id.is_not(None),
-                session.c.closed_at.is_not(None),
-                session.c.created_at <= bindparam("opened_before"),
-            ),
-            ~elsewhere,
-            or_(*reachable),
-        )
-        .order_by(command.c.not_before)
-        .limit(MOST_CLAIMED)
-    )
-    if some_sessions:
-        query = query.where(command.c.session_id.not_in(bindparam("busy_sessions", expanding=True)))
-    if some_addresses:
-        query = query.where(session.c.nas_address.not_in(bindparam("busy_addresses", expanding=True)))
-    return query
-
-
-def lease(connection: Connection, picked: Sequence[Candidate], node: str, now: Instant) -> list[tuple[int, int]]:
-    """Take the lease of those that nobody was faster with; (account_id, command_id) of each."""
-    keys = sorted((candidate.account_id, candidate.command_id) for candidate in picked)
-    statement = (
-        update(command)
-        .where(
-            tuple_(command.c.account_id, command.c.command_id).in_(keys),
-            _PENDING,
-            command.c.not_before <= now,
-            command.c.lease_until < now,
-        )
-        .values(
-            lease_node=node,
-            lease_epoch=command.c.lease_epoch + 1,
-            lease_until=now + LEASE_MS,
-            attempts=command.c.attempts + 1,
-        )
-        .returning(command.c.account_id, command.c.command_id)
-    )
-    return [(row.account_id, row.command_id) for row in connection.execute(statement)]
-
-
-def load(connection: Connection, keys: Sequence[tuple[int, int]], plans: Plans) -> list[Claimed]:
-    """Leased commands with their sessions and plans, as they are now."""
-    if not keys:
-        return []
-    query = (
-        select(
-            command.c.command_id,
-            command.c.action,
-            command.c.version,
-            command.c.reason,
-            command.c.lease_epoch,
-            command.c.lease_until,
-            session.c.username,
-            session.c.framed_address,
-            session.c.calling_station,
-            session.c.nas_port_id,
-            subscriber.c.reply_attributes,
-            *(session.c[name] for name in _SESSION),
-        )
-        .join(session, _of_session())
-        .outerjoin(subscriber, subscriber.c.subscriber_id == session.c.subscriber_id)
-        .where(tuple_(command.c.account_id, command.c.command_id).in_(list(keys)))
-        .order_by(command.c.not_before)
-    )
-    rows = connection.execute(query).mappings().all()
-    plans.read(sets(connection), [row["plan_version_id"] for row in rows])
-    return [_claimed(row, plans) for row in rows]
-
-
-def claim(
-    engine: Engine,
-    plans: Plans,
-    node: str,
-    now: Instant,
-    busy_sessions: Collection[int],
-    free: Mapping[str, int],
-    most: int,
-    connected: Collection[str] = (),
-) -> tuple[list[Claimed], bool]:
-    """Claim what can be sent now; whether there may be more. Another node's being faster only makes it fewer."""
-    busy_addresses = [address for address, left in free.items() if left <= 0]
-    with reading(engine) as connection:
-        candidates = due(connection, node, now, busy_sessions, busy_addresses, connected)
-    picked = pick(candidates, free, most)
-    if not picked:
-        return [], False
-    with engine.begin() as connection:
-        claimed = load(connection, lease(connection, picked, node, now), plans)
-    return claimed, len(candidates) == MOST_CLAIMED
-
-
-def store(connection: Connection, results: Sequence[Result]) -> None:
-    """Write down what became of commands, in order of their key."""
-    for result in sorted(results, key=lambda result: (result.claimed.account_id, result.claimed.command_id)):
-        if result.state == "released":
-            release(connection, result)
-        else:
-            finish(connection, result)
-
-
-def finish(connection: Connection, result: Result) -> None:
-    """The command's last word. One that newer wishes superseded while it was on its way still tells what it met."""
-    connection.execute(
-        update(command)
-        .where(_leased(result.claimed))
-        .values(
-            state=result.state,
-            answer=result.answer,
-            sent_at=result.sent_at,
-            finished_at=result.at,
-            lease_until=0,
-            **_met(result),
-        )
-    )
-
-
-def release(connection: Connection, result: Result) -> None:
-    """Give the lease back: anybody may claim the command at once."""
-    connection.execute(update(command).where(_leased(result.claimed)).values(lease_until=0, **_met(result)))
-
-
-def _met(result: Result) -> dict[str, Any]:
-    said = "".join(f"{each} " for each in result.answers)
-    return {"packets": command.c.packets + result.packets, "answers": command.c.answers.concat(said)}
-
-
-def _of_session() -> Any:
-    return and_(command.c.account_id == session.c.account_id, command.c.session_id == session.c.session_id)
-
-
-def _leased(claimed: Claimed) -> Any:
-    return and_(
-        command.c.account_id == claimed.account_id,
-        command.c.command_id == claimed.command_id,
-        command.c.lease_epoch == claimed.lease_epoch,
-    )
-
-
-def _claimed(row: Mapping[Any, Any], plans: Plans) -> Claimed:
-    at_nas = Session(**{name: row[name] for name in _SESSION})
-    identity = Identity(
-        username=row["username"],
-        acct_session_id=at_nas.acct_session_id,
-        framed_address=row["framed_address"],
-        calling_station=row["calling_station"],
-        nas_port_id=row["nas_port_id"],
-    )
-    plan = plans(at_nas.plan_version_id)
-    return Claimed(
-        account_id=at_nas.account_id,
-        command_id=row["command_id"],
-        nas_id=at_nas.nas_id,
-        action=row["action"],
-        version=row["version"],
-        reason=row["reason"],
-        lease_epoch=row["lease_epoch"],
-        lease_until=row["lease_until"],
-        session=at_nas,
-        identity=identity,
-        plan=plan,
-        own=layered(plan.attributes, reply_attributes.from_text(row["reply_attributes"])),
-    )
-
-
 # --- the runner ----------------------------------------------------------------------------------------------------
 
 
@@ -539,15 +233,13 @@ class Runner:
     ) -> None:
         self.connections: Connections | None = None
         """None: nobody is reached over TLS."""
-        self._engine = engine
+        self._claims = Claims(engine, node_name)
         self._writer = writer
         self._directory = directory
         self._ports = ports
         self._run = run_in_thread
         self._clock = clock
-        self._node = node_name
         self._now = now
-        self._plans = Plans()
         self._results: Batches[Result, None] = Batches(
             self._store, run_in_thread, most_queued=MOST_RESULTS, most_in_batch=MOST_CLAIMED
         )
@@ -561,6 +253,8 @@ class Runner:
         self._look: Deferred[None] | None = None
         self._looking = False
         self._again = False
+        self._ended: IDelayedCall | None = None
+        self._given_back = False
         self._stopped = False
         self._database_failed = False
 
@@ -587,6 +281,8 @@ class Runner:
         self._stopped = True
         if self._polling.running:
             self._polling.stop()
+        if self._ended is not None:
+            self._ended.cancel()
         if self._looking and self._look is not None:
             await self._look
         for asking in list(self._asking):
@@ -594,6 +290,7 @@ class Runner:
         for carried in list(self._in_flight.values()):
             await carried
         await self._results.idle()
+        self._claims.close()
 
     async def _claim_all(self) -> None:
         try:
@@ -608,12 +305,11 @@ class Runner:
             self._looking = False
 
     async def _claim(self, now: Instant) -> tuple[list[Claimed], bool]:
-        busy_sessions = [session_id for _, session_id in self._in_flight]
         self._lines = {address: line for address, line in self._lines.items() if not line.forgotten(now)}
         free = {address: line.free(now) for address, line in self._lines.items()}
         most = min(MOST_CLAIMED, MOST_IN_FLIGHT - len(self._in_flight))
         connected = set() if self.connections is None else self.connections.reachable()
-        work = partial(claim, self._engine, self._plans, self._node, now, busy_sessions, free, most, connected)
+        work = partial(self._take, now, set(self._in_flight), free, most, connected)
         try:
             claimed, more = cast("tuple[list[Claimed], bool]", await self._run(work))
         except Exception as error:  # noqa: BLE001  whatever it is, it must not end the polling
@@ -628,6 +324,14 @@ class Runner:
         self._database_failed = False
         return claimed, more
 
+    def _take(
+        self, now: Instant, busy: set[tuple[int, int]], free: dict[str, int], most: int, connected: set[str]
+    ) -> tuple[list[Claimed], bool]:
+        if not self._given_back:
+            self._claims.give_back()
+            self._given_back = True
+        return self._claims.take(now, busy, free, most, connected)
+
     def _begin(self, claimed: Claimed) -> None:
         address = claimed.session.nas_address
         line = self._lines.setdefault(address, _Line())
@@ -638,6 +342,11 @@ class Runner:
     def _end(self, claimed: Claimed, line: _Line) -> None:
         self._in_flight.pop(claimed.key, None)
         line.outstanding -= 1
+        if self._ended is None and not self._stopped:
+            self._ended = self._clock.callLater(ENDED_MS / 1000, self._look_again)
+
+    def _look_again(self) -> None:
+        self._ended = None
         self.wake()
 
     async def _carry_out(self, claimed: Claimed, line: _Line) -> None:
@@ -817,8 +526,7 @@ class Runner:
     def _store(self, results: Sequence[Result]) -> Sequence[None]:
         for tries_left in reversed(range(MOST_TRIES)):
             try:
-                with self._engine.begin() as connection:
-                    store(connection, results)
+                self._claims.store(results)
                 break
             except DBAPIError as error:
                 if not tries_left or not _lost_race(error):

@@ -49,6 +49,7 @@ EFFECTS_ALLOWED = {
     ),
     "aaa": (
         "certificates",
+        "claims",
         "directory",
         "drops",
         "dynauth",

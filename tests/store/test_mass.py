@@ -12,7 +12,7 @@ MOST_PACKETS = 30
 
 
 def test_all_others_are_slowed_in_time_and_the_queue_is_empty_in_the_end(engine: Engine) -> None:
-    found = Mass(engine, 400).run()
+    found = Mass(engine, 1_000).run()
     assert found.unenforced == 0
     assert found.others_slowed_after <= 30
     assert found.most_in_flight <= MOST_IN_FLIGHT
