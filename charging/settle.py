@@ -264,8 +264,13 @@ def _open_closed(
             continue
         if item.token is not None:
             account_id, root_id = item.token
-            if account_id in books and _live_root(books[account_id], item) is None:
+            if account_id not in books:
+                continue
+            root = _live_root(books[account_id], item)
+            if root is None:
                 roots.setdefault(account_id, set()).add(root_id)
+            if root is None or (root.acct_session_id is None and item.kind != "start"):
+                keys.add(item.session_key)  # whose counters went on under another login, or go on under this one
         elif item.username in owners:
             keys.add(item.session_key)
     found: list[tuple[Any, ...]] = []

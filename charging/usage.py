@@ -227,10 +227,14 @@ def _session_of(book: Book, report: Report, subscriber_id: int | None, now: Inst
     if session is None:
         return None
     if session.acct_session_id is None:
+        earlier = _asked_again(book, session, report)
         if session.closed_at is not None and report.kind != "stop":
             # The login was given up before its first report came. What goes on must be held and steered.
-            return _successor(book, session, report, now)
-        _bind(book, session, report)
+            session = _successor(book, session, report, now)
+        else:
+            _bind(book, session, report)
+        if earlier is not None:
+            _replace(book, earlier, session, now)
         return session
     if session.acct_session_id != report.acct_session_id:
         return _successor(book, session, report, now)
@@ -240,19 +244,58 @@ def _session_of(book: Book, report: Report, subscriber_id: int | None, now: Inst
         if session.close_reason in GIVEN_UP and report.kind == "interim" and _goes_on(session, report):
             # It was only silent, or had begun after its NAS did. Closed is final, so a new one goes on where the old one's counters were left.
             successor = _successor(book, session, report, now)
-            successor.offset_up = session.offset_up - session.octets_up
-            successor.offset_down = session.offset_down - session.octets_down
-            successor.offset_seconds = session.offset_seconds - session.seconds
-            successor.epoch = session.epoch
-            if session.epoch or session.epoch_seconds:  # else no packet can be from before a wrap or a reset
-                successor.epoch_seconds = session.epoch_seconds - session.seconds
-            successor.gigawords_seen = session.gigawords_seen
-            successor.rated = session.rated
-            successor.started_at = session.started_at
+            _count_on(successor, session)
             if session.wanted == "cut":
                 book.command(successor, "cut", session.wanted_reason, now)  # nobody has taken it back
             return successor
     return session
+
+
+def _asked_again(book: Book, session: Session, report: Report) -> Session | None:
+    """The session that this first report under a new login goes on with: its NAS has asked again for a session that runs
+    (802.1X re-authentication), and counts on under the same Acct-Session-Id. None: the login began a new one."""
+    if report.kind == "start" or not session.device_key:
+        return None
+    alike = [
+        s
+        for s in book.sessions.values()
+        if s.acct_session_id == report.acct_session_id
+        and s.device_key == session.device_key
+        and s.subscriber_id == session.subscriber_id
+        and s.nas_id == session.nas_id
+    ]
+    earlier = max(alike, key=lambda s: (s.closed_at is None, s.session_id), default=None)
+    if earlier is None or earlier.session_id > session.session_id:
+        return None
+    if report.seconds is None:
+        return earlier if earlier.closed_at is None else None
+    # Some NASes give one id to all sessions. What its counters count from lies nearer to the one or to the other.
+    began = report.event_at - report.seconds * 1000
+    before = earlier.created_at if earlier.started_at is None else earlier.started_at
+    return earlier if abs(began - before) <= abs(began - session.created_at) else None
+
+
+def _replace(book: Book, earlier: Session, session: Session, now: Instant) -> None:
+    """What its NAS counts for `earlier` is counted for `session` from here on."""
+    _count_on(session, earlier)
+    session.last_event_at = earlier.last_event_at
+    if earlier.exhausted_at is not None and session.exhausted_at is None:
+        session.exhausted_until = session.created_at
+    if earlier.closed_at is None:
+        close(book, earlier, "replaced", now)
+
+
+def _count_on(session: Session, earlier: Session) -> None:
+    """The same counters of the same NAS, from where `earlier` has left them; and its prices."""
+    session.offset_up = earlier.offset_up - earlier.octets_up
+    session.offset_down = earlier.offset_down - earlier.octets_down
+    session.offset_seconds = earlier.offset_seconds - earlier.seconds
+    session.epoch = earlier.epoch
+    if earlier.epoch or earlier.epoch_seconds:  # else no packet can be from before a wrap or a reset
+        session.epoch_seconds = earlier.epoch_seconds - earlier.seconds
+    session.gigawords_seen = earlier.gigawords_seen
+    session.rated = earlier.rated
+    session.started_at = earlier.started_at
 
 
 def _goes_on(session: Session, report: Report) -> bool:
@@ -284,6 +327,7 @@ def _named(book: Book, report: Report, subscriber_id: int | None) -> Session | N
         ):
             return root
         family = [s for s in sessions.values() if s.root_id == report.token[1] and s.nas_id == report.nas_id]
+        family += _under_later_logins(sessions, family, report)
         same_id = [s for s in family if s.acct_session_id == report.acct_session_id]
         unbound = [s for s in family if s.acct_session_id is None and s.closed_at is None]
         candidates = same_id or unbound or family
@@ -310,6 +354,20 @@ def _named(book: Book, report: Report, subscriber_id: int | None) -> Session | N
         # Sessions that followed each other under one id: a late packet belongs to the one of its time.
         candidates = _of_its_time(candidates, report)
     return max(candidates, key=lambda s: (s.closed_at is None, s.session_id), default=None)
+
+
+def _under_later_logins(sessions: dict[int, Session], family: list[Session], report: Report) -> list[Session]:
+    """The sessions that went on with the counters of one of the family, after their NAS had asked again."""
+    begun = {
+        s.started_at for s in family if s.acct_session_id == report.acct_session_id and s.close_reason == "replaced"
+    }
+    if not begun:
+        return []
+    return [
+        s
+        for s in sessions.values()
+        if s.session_key == report.session_key and s.started_at in begun and s not in family
+    ]
 
 
 def _of_its_time(sessions: list[Session], report: Report) -> list[Session]:
