@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, inspect, text
+from sqlalchemy import URL, Connection, Engine, create_engine, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from aaa.freeradius import Membership, NasRow, Row, Rows
 from aaa.radacct import AcctRow
@@ -33,12 +33,13 @@ class NotFreeRadius(Exception):
 
 @contextmanager
 def opened(url: str) -> Iterator[Engine]:
-    """FreeRADIUS's database: sqlite:///FILE or postgresql://…, for reading only. DatabaseUrlError, NotFreeRadius."""
+    """FreeRADIUS's database: sqlite:///FILE, postgresql://… or mysql://…, for reading only. DatabaseUrlError, NotFreeRadius."""
     try:
         parsed = make_url(url)
     except ArgumentError:
         raise DatabaseUrlError(
-            f"{url!r} is not a database URL; write sqlite:///radius.db or postgresql://user@host/radius"
+            f"{url!r} is not a database URL; write sqlite:///radius.db, postgresql://user@host/radius or "
+            "mysql://user@host/radius"
         ) from None
     if parsed.drivername == "sqlite":
         file = Path(parsed.database or "")
@@ -46,12 +47,27 @@ def opened(url: str) -> Iterator[Engine]:
             raise NotFreeRadius(f"there is no file {file}")
         # Our own way to open a file would change its journal.
         engine = create_engine(f"sqlite:///file:{file.absolute()}?mode=ro&uri=true")
+    elif parsed.get_backend_name() in {"mysql", "mariadb"}:
+        engine = _open_mysql(parsed)
     else:
         engine = open_engine(url)
     try:
         yield engine
+    except DBAPIError as error:
+        if not type(error.orig).__module__.startswith("pymysql"):
+            raise
+        raise NotFreeRadius(f"cannot read FreeRADIUS's database: {error.orig}") from None
     finally:
         engine.dispose()
+
+
+def _open_mysql(url: URL) -> Engine:
+    try:
+        return create_engine(
+            url.set(drivername="mysql+pymysql"), connect_args={"init_command": "SET SESSION TRANSACTION READ ONLY"}
+        )
+    except ModuleNotFoundError:
+        raise NotFreeRadius("the driver for MySQL is not installed: pip install 'prepaid-aaa[mysql]'") from None
 
 
 def read(engine: Engine) -> Rows:

@@ -58,7 +58,8 @@ def freeradius_(  # noqa: PLR0917  one for each option
     setup: Setup, url: str, dry_run: bool, currency: str, time_zone: str, default_plan: str | None, keep: str,
     with_acct: bool, since: Instant | None, until: Instant | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Take over users, groups and NASes from FreeRADIUS's SQL tables; that database is only read.
+    """Take over users, groups and NASes from FreeRADIUS's SQL tables; that database is only read: sqlite:///FILE,
+    postgresql://USER@HOST/NAME, or mysql://USER@HOST/NAME.
 
     A user becomes a subscriber with an account of the same name, with Cleartext-Password or NT-Password, Simultaneous-Use,
     Expiration and reply attributes. The first group is the plan: a plan of that name that there is, or a new one with the

@@ -216,7 +216,7 @@ def test_hashed_passwords_and_a_plan_for_the_rest(here: Aaa, freeradius: str) ->
     ("url", "options", "problem"),
     [
         ("sqlite:////no/such/file.db", OPTIONS, "there is no file /no/such/file.db"),
-        ("mysql://radius@db/radius", OPTIONS, "mysql: the databases are sqlite and postgresql"),
+        ("oracle://radius@db/radius", OPTIONS, "oracle: the databases are sqlite and postgresql"),
         ("radius.db", OPTIONS, "'radius.db' is not a database URL"),
         ("ours", OPTIONS, "there is no table radcheck; is this FreeRADIUS's database?"),
         ("ours", ("--currency", "Euro"), "'Euro'"),
