@@ -34,6 +34,7 @@ _MS_CHAP2_RESPONSE = 25
 _MS_CHAP_CHANGES = (3, 4, 27)
 _MS_CHAP_METHODS = frozenset({_MS_CHAP_RESPONSE, _MS_CHAP2_RESPONSE, *_MS_CHAP_CHANGES})
 #: RFC 3580 section 3.21: `00-10-A4-23-19-C0:AP1`; the colon before the network's name.
+_NO_SEPARATORS = dict.fromkeys(map(ord, ":-."))
 _ADDRESS = re.compile(r"((?:[0-9A-Fa-f]{2}[:-]?){5}[0-9A-Fa-f]{2}|(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4})(?::.*)?")
 
 
@@ -93,8 +94,11 @@ def station(name: str) -> str | None:
     digits = _ADDRESS.fullmatch(name)
     if digits is None:
         return None
-    plain = re.sub("[^0-9a-f]", "", digits[1].lower())
-    return ":".join(plain[at : at + 2] for at in range(0, 12, 2)) if len(plain) == 12 else None
+    plain = digits[1].lower().translate(_NO_SEPARATORS)
+    if len(plain) != 12:
+        return None
+    # Written out: it is asked for every login.
+    return f"{plain[:2]}:{plain[2:4]}:{plain[4:6]}:{plain[6:8]}:{plain[8:10]}:{plain[10:]}"
 
 
 def port_of(nas_port_id: bytes | None, nas_port: bytes | None) -> str | None:

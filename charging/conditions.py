@@ -40,7 +40,7 @@ class Conditions:
     """Only then, as `hours` writes them, in the plan's time zone; a session that is running ends when they do."""
 
     def __bool__(self) -> bool:
-        return any(getattr(self, each.name) not in {(), None} for each in fields(self))
+        return self != NO_CONDITIONS
 
     def over(self, before: Conditions) -> Conditions:
         """These where they say something, else those of `before`. Places go together, and so do devices."""
