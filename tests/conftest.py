@@ -6,7 +6,6 @@ database. PostgreSQL comes out of a wheel and is started once for all xdist work
 
 import os
 import shutil
-import socket
 import tempfile
 import time
 import uuid
@@ -22,6 +21,8 @@ from psycopg import sql
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 from twisted.internet.task import Clock
+
+from tests import outside
 
 TEMPLATE = "aaa_template"
 
@@ -202,22 +203,8 @@ def instant() -> Callable[[str], int]:
 
 @pytest.fixture(scope="session")
 def free_udp_ports() -> Callable[[int], list[int]]:
-    """`free_udp_ports(2)`: that many different UDP ports on 127.0.0.1 that nobody holds, for a process of its own.
-
-    Inside one process bind to port 0 and ask for the port instead: that leaves no gap for another to step into.
-    """
-
-    def ports(count: int) -> list[int]:
-        held = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
-        try:
-            for each in held:
-                each.bind(("127.0.0.1", 0))
-            return [each.getsockname()[1] for each in held]
-        finally:
-            for each in held:
-                each.close()
-
-    return ports
+    """`free_udp_ports(2)`: that many different UDP ports on 127.0.0.1 that nobody holds, for a process of its own."""
+    return outside.free_udp_ports
 
 
 @pytest.fixture(scope="session")

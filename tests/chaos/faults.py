@@ -14,11 +14,11 @@ from typing import Any
 
 from charging.database import file_of
 from tests.chaos import oracle
-from tests.chaos.node import SECRET
 from tests.chaos.postgres import Postgres
 from tests.chaos.world import PASSWORD, World
 from tests.fleet import ScriptedFleet
 from tests.network import Faults
+from tests.outside import SECRET
 
 
 @dataclass(frozen=True)

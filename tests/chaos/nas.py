@@ -19,7 +19,7 @@ from pathlib import Path
 
 from aaa.simulator import Behaviour, Event, Server, SimulatedNas, SimulatedSession
 from aaa.simulator.udp import Journal, Ports, now_ms, read_journal
-from tests.chaos.node import ROOT, environment
+from tests.outside import ROOT, environment
 
 FINISHED = "all is answered"
 LEAVE_WITHIN_SECONDS = 10

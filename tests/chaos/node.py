@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from click.testing import CliRunner
 
-from aaa import wire
-from aaa.wire import Code
 from cli.main import aaa as command
+from tests.outside import alive, environment, free_udp_ports
 
-ROOT = Path(__file__).resolve().parents[2]
-SECRET = "the-shared-secret-of-these-tests"
 START_WITHIN_SECONDS = 30
 STOP_WITHIN_SECONDS = 20
 
@@ -123,35 +118,3 @@ def aaa(options: Sequence[str], *arguments: str, stdin: str | None = None) -> st
     if done.exit_code:
         raise NodeFailed(f"aaa {' '.join(arguments)}: exit code {done.exit_code}\n{done.output}")
     return done.stdout
-
-
-def environment() -> dict[str, str]:
-    """What a process of ours sees: this tree, and no settings of whoever runs the tests."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("AAA_")} | {"PYTHONPATH": str(ROOT)}
-
-
-def free_udp_ports(count: int) -> list[int]:
-    """Different ports of 127.0.0.1 that nobody holds at this moment."""
-    held = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
-    try:
-        for each in held:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in held]
-    finally:
-        for each in held:
-            each.close()
-
-
-def alive(port: int) -> bool:
-    """Does a Status-Server get its answer there, within a fifth of a second?"""
-    secret = SECRET.encode()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nas:
-        nas.settimeout(0.2)
-        nas.connect(("127.0.0.1", port))
-        request = wire.request(Code.STATUS_SERVER, 1, (), secret, message_authenticator=True)
-        with suppress(OSError):  # a timeout, or nobody has the port yet
-            nas.send(request)
-            reply = nas.recv(4096)
-            return wire.verify_reply(wire.parse(reply, frozenset(Code)), request, secret)
-    time.sleep(0.02)
-    return False

@@ -19,8 +19,9 @@ from sqlalchemy import Engine, text
 from charging.database import open_engine
 from tests.chaos import oracle
 from tests.chaos.nas import RETRANSMISSIONS, NasProcess, Spec
-from tests.chaos.node import SECRET, Node, aaa, free_udp_ports
+from tests.chaos.node import Node, aaa
 from tests.network import BadNetwork, Faults
+from tests.outside import SECRET, free_udp_ports
 
 PASSWORD = "open-sesame-1"
 PLANS = """\

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from tests.outside import SECRET
 from tests.peers.machines import Failed, Machine, Network
 from tests.peers.site import NAS, SERVER, Site
-from tests.stories.conftest import SECRET
 
 PORT: Final = "n1"
 #: Where the wire leads to, once the port is open.

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from tests.outside import SECRET, environment
 from tests.peers.machines import Network
-from tests.stories.conftest import SECRET, SERVER_ROLE, START_WITHIN_SECONDS, Aaa, environment
+from tests.stories.conftest import SERVER_ROLE, START_WITHIN_SECONDS, Aaa
 
 SERVER: Final = "10.9.0.1"
 NAS: Final = "10.9.0.2"

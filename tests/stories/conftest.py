@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from click.testing import CliRunner
 
-from aaa import wire
-from aaa.wire import Code
 from cli.main import aaa as command
+from tests.outside import SECRET, alive, environment
 
-ROOT: Final = Path(__file__).resolve().parent.parent.parent
-SECRET: Final = "the-shared-secret-of-these-tests"
 PLANS: Final = """\
 currency = "EUR"
 time_zone = "Europe/Berlin"
@@ -134,26 +128,6 @@ class ServerProcess:
         if process is not None:
             process.kill()
             process.wait()
-
-
-def environment() -> dict[str, str]:
-    """What a process of ours sees: this tree, and no settings of whoever runs the tests."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("AAA_")} | {"PYTHONPATH": str(ROOT)}
-
-
-def alive(port: int) -> bool:
-    """Does a Status-Server get its answer there, within a tenth of a second?"""
-    secret = SECRET.encode()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nas:
-        nas.settimeout(0.1)
-        nas.connect(("127.0.0.1", port))
-        request = wire.request(Code.STATUS_SERVER, 1, (), secret, message_authenticator=True)
-        with suppress(OSError):  # a timeout, or nobody has the port yet
-            nas.send(request)
-            reply = nas.recv(4096)
-            return wire.verify_reply(wire.parse(reply, frozenset(Code)), request, secret)
-    time.sleep(0.02)
-    return False
 
 
 @pytest.fixture

@@ -28,7 +28,8 @@ from aaa.wire import Attribute, Code
 from charging import tables
 from charging.database import open_engine
 from tests.conftest import give_rights, upgrade, url_of
-from tests.stories.conftest import PLANS, SECRET, Aaa, ServerProcess
+from tests.outside import SECRET
+from tests.stories.conftest import PLANS, Aaa, ServerProcess
 
 OUTAGE_SECONDS: Final = int(os.environ.get("AAA_TEST_OUTAGE_SECONDS", "10"))
 PACKETS_PER_SECOND: Final = 200

@@ -18,7 +18,8 @@ import pytest
 
 from aaa.certificates import Authority
 from aaa.passwords import totp
-from tests.stories.conftest import PLANS, SECRET, Aaa, ServerProcess
+from tests.outside import SECRET
+from tests.stories.conftest import PLANS, Aaa, ServerProcess
 from tests.stories.test_radclient import RADCLIENT, radclient
 
 EAPOL_TEST = shutil.which("eapol_test")

@@ -13,7 +13,8 @@ from typing import Any
 from click.testing import CliRunner
 
 from cli.main import aaa as command
-from tests.stories.conftest import Aaa, ServerProcess, environment
+from tests.outside import environment
+from tests.stories.conftest import Aaa, ServerProcess
 
 PASSWORD = "correct horse"
 

@@ -21,7 +21,8 @@ from aaa.simulator import Figures
 from cli.main import aaa as command
 from tests.fleet import ScriptedFleet, ScriptedSession
 from tests.network import BadNetwork, Faults
-from tests.stories.conftest import SECRET, Aaa, ServerProcess
+from tests.outside import SECRET
+from tests.stories.conftest import Aaa, ServerProcess
 from tests.stories.plain_sql import PlainSql, plain_sql, top_up
 
 SESSIONS: Final = int(os.environ.get("AAA_MONEY_SESSIONS", "2000"))

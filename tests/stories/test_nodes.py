@@ -19,7 +19,8 @@ from aaa.wire import Attribute, Code
 from charging.database import open_engine
 from tests.chaos.node import Node
 from tests.fleet import ScriptedFleet
-from tests.stories.conftest import SECRET, Aaa
+from tests.outside import SECRET
+from tests.stories.conftest import Aaa
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 

@@ -13,8 +13,9 @@ from charging.database import open_engine
 from charging.notices.letter import secret_of, signature
 from cli.clock import now
 from tests.charging.notices.test_ways import Mailbox, Site, mail_server, web_server
+from tests.outside import SECRET
 from tests.store.shop import Shop
-from tests.stories.conftest import PLANS, SECRET, Aaa, ServerProcess
+from tests.stories.conftest import PLANS, Aaa, ServerProcess
 
 SIGNING = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 # Quiet for all of the day but a minute: what is not urgent does not go.

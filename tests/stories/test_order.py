@@ -8,7 +8,8 @@ from pathlib import Path
 
 from aaa.simulator import Behaviour, Server, SimulatedNas
 from aaa.simulator.udp import Ports, now_ms
-from tests.stories.conftest import SECRET, Aaa, ServerProcess
+from tests.outside import SECRET
+from tests.stories.conftest import Aaa, ServerProcess
 from tests.stories.plain_sql import plain_sql
 from tests.stories.test_top_up import NAS_ADDRESS, furnish, log_in_exhausted
 

@@ -12,7 +12,8 @@ import pytest
 
 from aaa import wire
 from aaa.wire import Attribute, Code
-from tests.stories.conftest import PLANS, SECRET, Aaa, ServerProcess, alive
+from tests.outside import SECRET, alive
+from tests.stories.conftest import PLANS, Aaa, ServerProcess
 from tests.stories.test_serve import serve
 
 NASES = 32

@@ -14,7 +14,8 @@ from sqlalchemy import select
 
 from charging import tables
 from charging.database import open_engine, reading
-from tests.stories.conftest import SECRET, ServerProcess
+from tests.outside import SECRET
+from tests.stories.conftest import ServerProcess
 
 RADCLIENT = shutil.which("radclient")
 PASSWORD = "correct-horse-battery-staple"

@@ -24,7 +24,8 @@ from aaa.wire import Attribute, Code, Packet
 from aaa.wire.stream import Stream
 from charging import tables
 from charging.database import open_engine, reading
-from tests.stories.conftest import PLANS, SECRET, Aaa, ServerProcess
+from tests.outside import SECRET
+from tests.stories.conftest import PLANS, Aaa, ServerProcess
 from tests.stories.test_eapol import EAPOL_TEST
 from tests.stories.test_radclient import RADCLIENT, radclient
 from tests.tls import HOST, RADSEC, client_context

@@ -12,7 +12,8 @@ import pytest
 
 from aaa import wire
 from aaa.wire import Attribute, Code
-from tests.stories.conftest import SECRET, Aaa, ServerProcess, environment
+from tests.outside import SECRET, environment
+from tests.stories.conftest import Aaa, ServerProcess
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from aaa.simulator import Event, Server, SimulatedNas, SimulatedSession, behaviour_of
 from aaa.simulator.udp import Ports, now_ms
-from tests.stories.conftest import SECRET, Aaa, ServerProcess
+from tests.outside import SECRET
+from tests.stories.conftest import Aaa, ServerProcess
 from tests.stories.plain_sql import plain_sql, top_up
 
 DIALECTS: Final = ("generic", "mikrotik", "accel-ppp", "chillispot")

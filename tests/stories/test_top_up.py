@@ -9,7 +9,8 @@ from typing import Final
 
 from aaa.simulator import Behaviour, Event, Server, SimulatedNas, SimulatedSession
 from aaa.simulator.udp import Ports, now_ms
-from tests.stories.conftest import SECRET, Aaa, ServerProcess
+from tests.outside import SECRET
+from tests.stories.conftest import Aaa, ServerProcess
 from tests.stories.plain_sql import plain_sql, top_up
 
 TOP_UPS: Final = 200
