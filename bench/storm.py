@@ -8,9 +8,7 @@ left.
 from __future__ import annotations
 
 import json
-import shutil
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import Any
 import click
 
 from bench import load
-from bench.cluster import Cluster
+from bench.cluster import Cluster, own_folder
 from bench.ours import DATABASE, Ours
 from bench.packets import ACCESS_ACCEPT, ACCOUNTING_RESPONSE, Sessions, accounting, attribute, logins
 from bench.subject import Unusable
@@ -102,10 +100,11 @@ def _closed(cluster: Cluster, count: int) -> float | None:
 
 
 def memory_mb(pid: int, what: str) -> int:
-    """`VmRSS` now, or `VmHWM`, the most so far."""
+    """`VmRSS` now, or `VmHWM`, the most so far; of a process and those that it started, together."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
         if line.startswith(what + ":"):
-            return int(line.split()[1]) // 1024
+            return int(line.split()[1]) // 1024 + sum(memory_mb(int(child), what) for child in children)
     raise Unusable(f"/proc/{pid}/status says nothing of {what}")
 
 
@@ -115,14 +114,11 @@ def memory_mb(pid: int, what: str) -> int:
 @click.option("--json", "as_json", is_flag=True)
 def main(*, count: int, outstanding: int, as_json: bool) -> None:
     """Everybody comes back at once after a NAS's reboot."""
-    folder = Path(tempfile.mkdtemp(prefix="aaa-storm-"))
-    folder.chmod(0o711)  # PostgreSQL runs as another user when root starts it
     try:
-        found = storm(folder, count, outstanding)
+        with own_folder("storm") as folder:
+            found = storm(folder, count, outstanding)
     except (Unusable, load.Unanswered) as error:
         raise click.ClickException(str(error)) from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:

@@ -30,7 +30,7 @@ from charging.writer import DatabaseUnavailable, Writer
 P = ParamSpec("P")
 T = TypeVar("T")
 
-INBOX_EVERY_MS: Final = 250
+INBOX_EVERY_MS: Final = 100
 RESTARTS_EVERY_MS: Final = 1_000
 STALE_EVERY_MS: Final = 15_000
 #: After a pause of ours the NASes speak first: for as long as the shortest silence that makes a session stale.

@@ -256,7 +256,7 @@ def build(
     nases = NasDirectory(engine, keys)
     nases.refresh()
     ports = Ports(reactor, chance=chance)
-    runner = Runner(engine, writer, nases, ports, in_pool("commands", 1), reactor, node_name, now)
+    runner = Runner(engine, writer, nases, ports, in_lane("commands", 1), reactor, node_name, now)
     writer.on_commands = runner.wake
     jobs = Jobs(
         engine,
