@@ -27,7 +27,7 @@ from aaa.nas import RADSEC_SOURCE, Nas
 from aaa.retransmission import ALL_IN_ALL_MS, NO_ANSWER, Answer
 from aaa.wire import Attribute, Code
 from charging.batching import Batches, QueueFull, Run
-from charging.enforcement import DETAILS, NO_COA_PORT, TIMEOUT, previous_profile, profile_of
+from charging.enforcement import DETAILS, NO_COA_PORT, TIMEOUT, ended, previous_profile, profile_of
 from charging.plan import Instant
 from charging.settle import Close, CommandAcked, CommandFailed, Item, Outcome
 from charging.slices import ALL, LEAST_INTERVAL_SECONDS
@@ -157,11 +157,11 @@ def order_of(claimed: Claimed, speaks: str, now: Instant) -> Order | None:
         movable = claimed.reason == TIMEOUT and understands.session_timeout_extendable
         return Order(Code.COA_REQUEST, (_timeout(understands, claimed, now),)) if movable else None
     # Who is slow because nothing or little is paid does not become fast by an attribute of his own.
-    at_full_speed = at_nas.wanted == "full" and at_nas.pace_permille == ALL
+    at_full_speed = at_nas.wanted == "full" and at_nas.pace_permille == ALL and not at_nas.profile
     own = reply_attributes.read(claimed.own) if at_full_speed and claimed.own else ()
     said = change(
         understands, profile_of(claimed.plan, at_nas), previous_profile(claimed.plan, at_nas),
-        redirect=claimed.plan.exhausted.action == "redirect" and at_nas.exhausted_at is not None, own=own,
+        redirect=ended(claimed.plan, at_nas).action == "redirect" and at_nas.exhausted_at is not None, own=own,
     )  # fmt: skip
     if said is None:
         return None if detail else disconnect
@@ -188,7 +188,7 @@ def _limits(speaks: Dialect, claimed: Claimed, now: Instant) -> tuple[Attribute,
 
 def _timeout(speaks: Dialect, claimed: Claimed, now: Instant) -> tuple[Attribute, ...]:
     at_nas = claimed.session
-    limits = (at_nas.timeout_seconds, claimed.plan.profile.session_timeout_seconds)
+    limits = (at_nas.timeout_seconds, profile_of(claimed.plan, at_nas).session_timeout_seconds)
     seconds = min((each for each in limits if each is not None), default=LONGEST_SECONDS)
     if speaks.session_timeout_counts_from_now and seconds != LONGEST_SECONDS:
         seconds -= (now - (at_nas.started_at or at_nas.created_at)) // 1000

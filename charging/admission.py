@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from charging.addresses import NO_ADDRESSES, Addresses, Leases
 from charging.book import Book, Opening
-from charging.enforcement import EXHAUSTED, at_maximum, profile_of, reserve
+from charging.enforcement import CAPPED, EXHAUSTED, at_maximum, come_to_cap, ended, profile_of, reserve
+from charging.level import capped_seconds
 from charging.plan import Instant, Plan, Profile
 from charging.session import PROVISIONAL_MS, Means, Session, Wanted
 from charging.slices import ALL, paid_seconds, paid_until
@@ -61,11 +62,11 @@ class Admitted(NamedTuple):
     limit_octets: int | None = None
     """Where the NAS counts for us: up and down together, from the session's start."""
     paced: bool = False
-    """It is to run slower than its plan says, so that what is left lasts."""
+    """It is to run at another speed than its plan's own profile has: so that what is left lasts, by fair use, by the hour."""
 
 
 class Refused(NamedTuple):
-    """Why not: suspended, too-many-sessions, address-in-use, exhausted, address-pool-exhausted, address-pool-unknown; or
+    """Why not: suspended, too-many-sessions, address-in-use, exhausted, cap, address-pool-exhausted, address-pool-unknown; or
     disconnected, where it was asked again."""
 
     reason: str
@@ -91,14 +92,17 @@ def admit(book: Book, login: Login, now: Instant, leases: Leases | None = None) 
     session.last_report_at = session.last_event_at = now
     session.wanted, session.wanted_reason, session.means = "full", "", login.means
     session.limit_octets, session.pace_permille, session.asked_interval_seconds = None, ALL, 0
-    session.timeout_seconds = session.exhausted_at = session.exhausted_until = None
+    session.timeout_seconds = session.exhausted_at = session.exhausted_until = session.review_at = None
+    session.profile = session.cap = ""
     if not reserve(book, session, plan, now):
         book.release(session)
-        if plan.exhausted.action == "disconnect" or at_maximum(book, session, plan, now):
+        capped = come_to_cap(book, session, plan, now) is not None
+        if ended(plan, session).action == "disconnect" or (not capped and at_maximum(book, session, plan, now)):
             if known is None:
                 book.drop_session(session)
-            return Refused("exhausted")
-        session.wanted, session.wanted_reason, session.exhausted_at = "exhausted", EXHAUSTED, now
+            return Refused(CAPPED if capped else EXHAUSTED)
+        reason = CAPPED if capped else EXHAUSTED
+        session.wanted, session.wanted_reason, session.exhausted_at = "exhausted", reason, now
     pool = pool_of(plan, profile_of(plan, session))
     addresses = leases.take(session.account_id, session.root_id, pool, login.own_addresses)
     if isinstance(addresses, str):
@@ -117,7 +121,7 @@ def admit(book: Book, login: Login, now: Instant, leases: Leases | None = None) 
 def _admitted(book: Book, session: Session, plan: Plan, login: Login, addresses: Addresses, now: Instant) -> Admitted:
     profile = profile_of(plan, session)
     paid = paid_seconds(book, session, plan, now)
-    cap = session.timeout_seconds if session.wanted == "full" else plan.exhausted.grace_seconds
+    cap = session.timeout_seconds if session.wanted == "full" else ended(plan, session).grace_seconds
     if session.wanted == "full":
         session.timeout_seconds = min((each for each in (paid, cap) if each is not None), default=None)
     return Admitted(
@@ -131,7 +135,7 @@ def _admitted(book: Book, session: Session, plan: Plan, login: Login, addresses:
         addresses,
         cap,
         session.limit_octets,
-        session.wanted == "full" and session.pace_permille != ALL,
+        session.wanted == "full" and (session.pace_permille != ALL or bool(session.profile)),
     )
 
 
@@ -145,7 +149,7 @@ def pool_of(plan: Plan, profile: Profile) -> str | None:
 
 def pools_of(plan: Plan) -> set[str]:
     """All pools that a login with this plan may ask for."""
-    profiles = (plan.profile, plan.exhausted.profile)
+    profiles = (plan.profile, plan.exhausted.profile, *plan.profiles.values(), *(c.reached.profile for c in plan.caps))
     return {each.address_pool for each in profiles if each is not None and each.address_pool is not None}
 
 
@@ -166,7 +170,7 @@ def _running(book: Book, login: Login) -> Session | None:
 def _still(book: Book, session: Session, login: Login, now: Instant, leases: Leases) -> Admitted | Refused:
     """What is wanted of a running session now. It holds its slice already, and its reports decide about it."""
     if session.wanted == "cut":
-        return Refused(EXHAUSTED if session.wanted_reason == EXHAUSTED else "disconnected")
+        return Refused(session.wanted_reason if session.wanted_reason in {EXHAUSTED, CAPPED} else "disconnected")
     addresses = leases.held_by(session.account_id, session.root_id, login.own_addresses)
     return _admitted(book, session, book.plans(session.plan_version_id), login, addresses, now)
 
@@ -240,6 +244,10 @@ def _time_limit(book: Book, session: Session, profile: Profile, expires_at: Inst
         until = paid_until(book, session, plan, now)
         if until is not None:
             limits.append(max(1, (until - now) // 1000))
+    if session.wanted == "full" and plan.caps:
+        capped = capped_seconds(book.counted, session.subscriber_id, plan, now)
+        if capped is not None:
+            limits.append(capped)
     if expires_at is not None:
         limits.append(max(1, (expires_at - now) // 1000))
     return min(limits, default=None)

@@ -581,6 +581,7 @@ class Book:
             self.withdrawn.append(session.session_id)
             session.wanted_version += 1
         session.acked_version, session.acked_at = session.wanted_version, now
+        session.acked_profile = session.profile
         session.failed_commands = 0
         self.changed_sessions.add(session.session_id)
 

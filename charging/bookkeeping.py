@@ -59,7 +59,8 @@ _SESSION_STATE: Final = (
     "state", "closed_at", "close_reason", "started_at", "wanted", "posted_at", "offset_up", "offset_down",
     "offset_seconds", "epoch", "epoch_seconds", "gigawords_seen", "leaked_octets", "wanted_reason", "wanted_version",
     "failed_commands", "acked_version", "acked_at", "leased", "means", "limit_octets", "pace_permille",
-    "asked_interval_seconds", "timeout_seconds", "exhausted_at", "exhausted_until",
+    "asked_interval_seconds", "timeout_seconds", "exhausted_at", "exhausted_until", "profile", "acked_profile", "cap",
+    "review_at",
 )  # fmt: skip
 _SESSION_BOUND: Final = (
     "session_key",

@@ -8,11 +8,14 @@ from typing import Final
 from charging import rating
 from charging.book import Book
 from charging.buckets import Rated, Usage, read_rated
+from charging.level import FAIR_USE, WINDOW, Reached, cap_of, level_of, profile_named
 from charging.money import MAX_AMOUNT
-from charging.plan import Instant, Plan, Profile
+from charging.notices.kinds import Facts
+from charging.plan import Exhausted, Instant, Plan, Profile
 from charging.session import Session, possible_octets
-from charging.slices import ALL, hold_next, is_spent_early, paid_seconds, told
+from charging.slices import ALL, Told, hold_next, is_spent_early, paid_seconds, told
 from charging.tariff import Position, reach
+from charging.window import NEVER
 
 #: A NAS that shapes is believed within this: half as much again, and what was in its queues.
 SHAPING_SLACK_OCTETS: Final = 262_144
@@ -22,6 +25,8 @@ SETTLING_MS: Final = 2_000
 MOST_DISCONNECTS: Final = 3
 #: The one reason for a cut that money takes back.
 EXHAUSTED: Final = "exhausted"
+#: The reason of a cut that the next day, week or month takes back.
+CAPPED: Final = "cap"
 #: A cut that money does not take back.
 AT_MAXIMUM: Final = "maximum"
 RETRY_MS: Final = 30_000
@@ -31,7 +36,9 @@ LANDING: Final = "soft-landing"
 SHARED: Final = "shared"
 ENOUGH: Final = "enough"
 TIMEOUT: Final = "session-timeout"
-DETAILS: Final = frozenset({LIMIT, LANDING, SHARED, ENOUGH, TIMEOUT})
+DETAILS: Final = frozenset({LIMIT, LANDING, SHARED, ENOUGH, TIMEOUT, WINDOW})
+#: Its plan's day, week or month is over, or the hour is another one.
+ANOTHER_TIME: Final = "another time"
 #: The command cannot be sent at all.
 NO_COA_PORT: Final = "no-coa-port"
 #: A cut of a session that would have nothing left at its next report; it may come back for what there is.
@@ -43,11 +50,20 @@ NO_ANSWER: Final = "no-answer"
 NOT_APPLIED: Final = "profile-not-applied"
 
 
+def ended(plan: Plan, session: Session) -> Exhausted:
+    """How a session is treated that nothing pays for, or that came to a cap."""
+    if session.cap:
+        for cap in plan.caps:
+            if cap.name == session.cap:
+                return cap.reached
+    return plan.exhausted
+
+
 def profile_of(plan: Plan, session: Session) -> Profile:
     """What the NAS should apply to a session now."""
-    if session.wanted == "exhausted" and plan.exhausted.profile is not None:
-        return plan.exhausted.profile
-    profile = plan.profile
+    if session.wanted == "exhausted" and (profile := ended(plan, session).profile) is not None:
+        return profile
+    profile = profile_named(plan, session.profile) if session.profile else plan.profile
     if session.pace_permille != ALL:
         profile = paced(profile, session.pace_permille, plan.exhausted.profile)
     if session.asked_interval_seconds:
@@ -72,7 +88,9 @@ def paced(profile: Profile, permille: int, slowest: Profile | None) -> Profile:
 
 def previous_profile(plan: Plan, session: Session) -> Profile | None:
     """What the NAS may still apply to a session that is to have another profile now."""
-    return plan.exhausted.profile if session.exhausted_at is not None and session.wanted == "full" else plan.profile
+    if session.exhausted_at is not None and session.wanted == "full":
+        return ended(plan, session).profile
+    return profile_named(plan, session.acked_profile)
 
 
 def renew(book: Book, session: Session, plan: Plan, now: Instant, reason: str = "") -> int:
@@ -81,15 +99,15 @@ def renew(book: Book, session: Session, plan: Plan, now: Instant, reason: str = 
     covered = reserve(book, session, plan, now)
     after = told(session)
     if covered and after != before:
-        book.command(session, "full", reason or _why(before, after), now)
+        book.command(session, "full", reason or _why(plan, before, after), now)
     return covered
 
 
 def go_on(book: Book, session: Session, plan: Plan, used: Usage, seconds: int, now: Instant) -> None:
     """After a report of `used` in so many seconds: what the session may use until the next one, or its end."""
     if session.wanted != "full":
-        if session.wanted == "exhausted" and not book.is_plain(plan):
-            reconsider(book, "another time", now)  # a window has opened, a day or a month begun
+        if session.wanted == "exhausted" and (plan.varies or not book.is_plain(plan)):
+            reconsider(book, ANOTHER_TIME, now)  # a window has opened, a day or a month begun
         if session.wanted == "exhausted" and _grace_is_over(session, plan, now):
             book.command(session, "cut", GRACE_OVER, now)
         return
@@ -102,12 +120,18 @@ def go_on(book: Book, session: Session, plan: Plan, used: Usage, seconds: int, n
 
 
 def _grace_is_over(session: Session, plan: Plan, now: Instant) -> bool:
-    grace = plan.exhausted.grace_seconds
+    grace = ended(plan, session).grace_seconds
     return grace is not None and session.exhausted_at is not None and now >= session.exhausted_at + grace * 1000
 
 
 def reserve(book: Book, session: Session, plan: Plan, now: Instant) -> int:
-    """`hold_next`, and the end of others for whom nothing is left then."""
+    """`hold_next` on the level of service that the session is to have now, and the end of others for whom nothing is left
+    then; 0 also at a cap."""
+    if plan.varies:
+        if plan.caps and cap_of(book.counted, session.subscriber_id, plan, now) is not None:
+            return 0
+        level = level_of(book.counted, session.subscriber_id, plan, now)
+        session.profile, session.review_at = level.profile, None if level.until >= NEVER else level.until
     starved: list[Session] = []
     covered = hold_next(book, session, plan, now, starved)
     for other in starved:
@@ -115,7 +139,10 @@ def reserve(book: Book, session: Session, plan: Plan, now: Instant) -> int:
     return covered
 
 
-def _why(before: tuple[int | None, int, int, int | None], after: tuple[int | None, int, int, int | None]) -> str:
+def _why(plan: Plan, before: Told, after: Told) -> str:
+    if before[4] != after[4]:
+        steps = () if plan.fair_use is None else [step.profile.name for step in plan.fair_use.steps]
+        return FAIR_USE if before[4] in steps or after[4] in steps else WINDOW
     if before[0] != after[0]:
         return LIMIT
     if before[3] != after[3]:
@@ -142,12 +169,37 @@ def exhaust(book: Book, session: Session, plan: Plan, now: Instant) -> None:
     book.release(session)
     session.exhausted_at = now
     session.limit_octets, session.pace_permille, session.asked_interval_seconds = None, ALL, 0
+    reached = come_to_cap(book, session, plan, now)
+    if reached is not None:
+        then = reached.cap.reached
+        book.command(session, "cut" if then.action == "disconnect" else "exhausted", CAPPED, now)
+        facts: Facts = {"plan": plan.name, "cap": reached.cap.name, "action": then.action, "until_at": reached.until}
+        book.notify("capped", reached.cap.name, now, session=session, facts=facts)
+        return
     if at_maximum(book, session, plan, now):
         book.command(session, "cut", AT_MAXIMUM, now)
         book.notify("exhausted", AT_MAXIMUM, now, session=session, facts={"action": AT_MAXIMUM})
         return
     book.command(session, "cut" if plan.exhausted.action == "disconnect" else "exhausted", EXHAUSTED, now)
     book.notify("exhausted", plan.exhausted.action, now, session=session, facts={"action": plan.exhausted.action})
+
+
+def come_to_cap(book: Book, session: Session, plan: Plan, now: Instant) -> Reached | None:
+    """Is it a cap that a session has come to? It is remembered with the session, and looked at again when its period ends."""
+    reached = cap_of(book.counted, session.subscriber_id, plan, now) if plan.caps else None
+    session.cap, session.review_at = ("", None) if reached is None else (reached.cap.name, reached.until)
+    return reached
+
+
+def review(book: Book, session: Session, now: Instant) -> None:
+    """What a session is to have may be another thing now: the clock came to a change, or its subscriber to a step."""
+    plan = book.plans(session.plan_version_id)
+    session.review_at = None
+    book.changed_sessions.add(session.session_id)
+    if session.wanted != "full":
+        _reconsider(book, session, ANOTHER_TIME, now)
+    elif not renew(book, session, plan, now):
+        exhaust(book, session, plan, now)
 
 
 def cover_again(book: Book, now: Instant) -> None:
@@ -162,20 +214,35 @@ def reconsider(book: Book, reason: str, now: Instant) -> None:
     """Money or a hold came back: give live sessions that had nothing their slice and their full service again, and those
     that were to make it last theirs."""
     for session in book.live_sessions():
-        if session.wanted == "cut" and session.wanted_reason != EXHAUSTED:
-            continue  # money does not bring back what an operator, or the ladder, has ended
-        plan = book.plans(session.plan_version_id)
-        active = book.account.status == "active"
-        if session.wanted == "full":
-            if active and told(session) != _NOTHING_TOLD:
-                _extend(book, session, plan, now)
-            continue
-        if active and reserve(book, session, plan, now):
-            session.failed_commands = 0
-            book.command(session, "full", reason, now)
-            book.notify("restored", reason, now, session=session, facts={"reason": reason})
-        else:
-            book.release(session)
+        _reconsider(book, session, reason, now)
+
+
+def _reconsider(book: Book, session: Session, reason: str, now: Instant) -> None:
+    if session.wanted == "cut" and session.wanted_reason not in {EXHAUSTED, CAPPED}:
+        return  # money does not bring back what an operator, or the ladder, has ended
+    plan = book.plans(session.plan_version_id)
+    active = book.account.status == "active"
+    if session.wanted == "full":
+        if active and told(session)[:4] != _NOTHING_TOLD:
+            _extend(book, session, plan, now)
+    elif active and reserve(book, session, plan, now):
+        session.failed_commands = 0
+        book.command(session, "full", reason, now)
+        book.notify("restored", reason, now, session=session, facts={"reason": reason})
+    else:
+        book.release(session)
+        if plan.caps:
+            _go_on_without(book, session, plan, now)
+
+
+def _go_on_without(book: Book, session: Session, plan: Plan, now: Instant) -> None:
+    """A session stays without its full service, perhaps for another reason than before."""
+    before = session.cap
+    reached = come_to_cap(book, session, plan, now)
+    if session.cap != before and session.wanted == "exhausted":
+        exhaust(book, session, plan, now)
+    elif reached is None:
+        session.cap = before  # it is the NAS's to hear of when it is restored
 
 
 def _extend(book: Book, session: Session, plan: Plan, now: Instant) -> None:
@@ -187,7 +254,7 @@ def _extend(book: Book, session: Session, plan: Plan, now: Instant) -> None:
             session.timeout_seconds = max(paid, session.timeout_seconds)
         after = told(session)
         if after != before:
-            book.command(session, "full", _why(before, after), now)
+            book.command(session, "full", _why(plan, before, after), now)
 
 
 _NOTHING_TOLD: Final = (None, ALL, 0, None)
@@ -196,7 +263,7 @@ _NOTHING_TOLD: Final = (None, ALL, 0, None)
 def free_octets(session: Session, plan: Plan, uncovered: Usage, event_at: Instant) -> int:
     """How many uncovered octets the exhausted profile allows for nothing, once the NAS has said that it applies it, and
     until it has been told something else."""
-    profile = plan.exhausted.profile
+    profile = ended(plan, session).profile
     if session.exhausted_at is None or profile is None or session.wanted_reason == NOT_APPLIED:
         return 0
     since = session.exhausted_at
@@ -209,19 +276,24 @@ def free_octets(session: Session, plan: Plan, uncovered: Usage, event_at: Instan
     return octets if limit is None else min(octets, limit)
 
 
-def promised_octets(session: Session, plan: Plan, used: Usage, event_at: Instant) -> Usage:
-    """What of `used` is free whatever is left: all that the walled garden lets through, and what went through at the exhausted
-    profile's speed before the NAS had gone back to the full one."""
-    until, profile = session.exhausted_until, plan.exhausted.profile
-    free = 0
+def promised(session: Session, plan: Plan, used: Usage, event_at: Instant) -> Usage:
+    """What of `used` is free whatever is left: all that the walled garden lets through, what went through at the exhausted
+    profile's speed before the NAS had gone back to the full one, and beyond a cap the time too."""
+    then = ended(plan, session)
+    until, profile = session.exhausted_until, then.profile
+    free = seconds = 0
     if until is not None and profile is not None:
         limit = _shaped_octets(profile, min(until, event_at) - session.last_event_at)
         if limit is not None:
             free = min(used.up + used.down, limit) if until > session.last_event_at else 0
-    elif plan.exhausted.action == "redirect":
+        if session.cap:
+            seconds = min(used.seconds, max(until - session.last_event_at, 0) // 1000)
+    elif then.action == "redirect" or session.cap:
         free = free_octets(session, plan, used, event_at)
+        if session.cap and (session.wanted == "full" or session.acked_version >= session.wanted_version):
+            seconds = used.seconds
     down = min(free, used.down)
-    return Usage(free - down, down, 0)
+    return Usage(free - down, down, seconds)
 
 
 def check_applied(book: Book, session: Session, plan: Plan, used: Usage, event_at: Instant, now: Instant) -> None:
@@ -241,7 +313,7 @@ def check_applied(book: Book, session: Session, plan: Plan, used: Usage, event_a
             book.observe(session, "still-alive", now)
             disconnect_again(book, session, "still-alive", now)
         return
-    if session.wanted == "full" and session.pace_permille == ALL:
+    if session.wanted == "full" and session.pace_permille == ALL and session.profile in {"", session.acked_profile}:
         return
     limit = _allowed_octets(plan, profile_of(plan, session), session, event_at)
     if limit is None or used.up + used.down <= limit:
@@ -262,6 +334,8 @@ def command_acked(book: Book, session: Session, version: int, now: Instant) -> i
         return 0
     session.acked_version = version
     session.acked_at = now
+    if session.wanted == "full" and version == session.wanted_version:
+        session.acked_profile = session.profile
     if session.wanted == "full" and version == session.wanted_version and session.exhausted_at is not None:
         session.exhausted_at, session.exhausted_until = None, now
     book.changed_sessions.add(session.session_id)

@@ -1,4 +1,5 @@
-"""What the server does by itself: pay in what the inbox holds, close sessions that fell silent or whose NAS restarted.
+"""What the server does by itself: pay in what the inbox holds, close sessions that fell silent or whose NAS restarted, and
+give sessions another profile when the hour, the day or the month is another.
 
 Every job may run on several nodes at once: what it finds it only proposes, and `settle` decides again under the
 account's version. A job that fails leaves everything as it was and is run again at its next turn.
@@ -23,7 +24,7 @@ from charging.batching import QueueFull, Run
 from charging.database import reading
 from charging.payment import Applied, NotApplied
 from charging.plan import Instant
-from charging.settle import Close, Done, Item, Outcome
+from charging.settle import Close, Done, Item, Outcome, Review
 from charging.usage import NAS_RESTART
 from charging.writer import DatabaseUnavailable, Writer
 
@@ -32,6 +33,7 @@ T = TypeVar("T")
 
 INBOX_EVERY_MS: Final = 100
 RESTARTS_EVERY_MS: Final = 1_000
+REVIEWS_EVERY_MS: Final = 1_000
 STALE_EVERY_MS: Final = 15_000
 #: After a pause of ours the NASes speak first: for as long as the shortest silence that makes a session stale.
 QUIET_MS: Final = 180_000
@@ -108,7 +110,14 @@ async def read_inbox(
 
 async def close_stale(engine: Engine, writer: Writer, run: Run, now: Instant) -> int:
     """Close the live sessions that have been silent for too long; how many."""
-    return await _close_all(engine, writer, run, _session.stale_at < now, _silence)
+    return await _settle_all(engine, writer, run, _session.stale_at < now, _silence)
+
+
+async def review_due(engine: Engine, writer: Writer, run: Run, now: Instant) -> int:
+    """Look again at the live sessions for which the clock has come to a change; how many. A session that no report has
+    named yet can be told nothing: its first report does it."""
+    due = and_(_session.review_at <= now, _session.acct_session_id.is_not(None))
+    return await _settle_all(engine, writer, run, due, _look_again)
 
 
 async def close_restarted(engine: Engine, writer: Writer, run: Run, now: Instant) -> int:
@@ -120,7 +129,7 @@ async def close_restarted(engine: Engine, writer: Writer, run: Run, now: Instant
             _session.nas_address == restart.nas_address,
             _session.created_at < restart.event_at,
         )
-        closed += await _close_all(engine, writer, run, lost, partial(_lost, restart.event_at))
+        closed += await _settle_all(engine, writer, run, lost, partial(_lost, restart.event_at))
         await _in_thread(run, _finish, engine, restart, now)
     return closed
 
@@ -134,20 +143,24 @@ def _silence(row: Any) -> Close:
     return Close(row.account_id, row.session_id, reason, row.last_report_at)
 
 
-async def _close_all(
-    engine: Engine, writer: Writer, run: Run, which: ColumnElement[bool], closing: Callable[[Any], Close]
+def _look_again(row: Any) -> Review:
+    return Review(row.account_id, row.session_id)
+
+
+async def _settle_all(
+    engine: Engine, writer: Writer, run: Run, which: ColumnElement[bool], item_of: Callable[[Any], Close | Review]
 ) -> int:
-    """Close the live sessions that meet a condition, some at a time; how many."""
-    closed = 0
+    """An item for each live session that meets a condition, some at a time; how many it concerned."""
+    done = 0
     after = (-1, -1)
     while True:
         page = await _in_thread(run, _live, engine, which, after)
-        for outcome in await _settled(writer, [closing(row) for row in page]):
+        for outcome in await _settled(writer, [item_of(row) for row in page]):
             if isinstance(outcome, Exception):
                 raise outcome
-            closed += outcome.sessions if isinstance(outcome, Done) else 0
+            done += outcome.sessions if isinstance(outcome, Done) else 0
         if len(page) < MOST_AT_ONCE:
-            return closed
+            return done
         after = (page[-1].account_id, page[-1].session_id)
 
 
@@ -192,6 +205,7 @@ class Jobs:
             _Turn("inbox", INBOX_EVERY_MS, lambda: read_inbox(engine, writer, run, now(), top_ups)),
             _Turn("orders", INBOX_EVERY_MS, lambda: read_inbox(engine, writer, run, now(), orders, ORDERS)),
             _Turn("restarts", RESTARTS_EVERY_MS, lambda: close_restarted(engine, writer, run, now())),
+            _Turn("reviews", REVIEWS_EVERY_MS, lambda: review_due(engine, writer, run, now())),
             _Turn("stale", STALE_EVERY_MS, close_silent, at_once=False),
         ]
         for turn in self._turns:

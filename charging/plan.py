@@ -246,6 +246,51 @@ class Exhausted:
             raise ValueError("a session that is disconnected has no grace")
 
 
+@dataclass(frozen=True, slots=True)
+class ProfileWindow:
+    """The profile of a plan's sessions while a time window is open."""
+
+    window: str
+    profile: Profile
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedStep:
+    """The profile of a subscriber's sessions once he has used `after` octets."""
+
+    after: int
+    profile: Profile
+
+
+@dataclass(frozen=True, slots=True)
+class FairUse:
+    """Speed steps by what one subscriber has used in a period."""
+
+    steps: tuple[SpeedStep, ...]
+    per: Period = "month"
+    direction: Direction = "total"
+
+
+class Measure(NamedTuple):
+    """What is counted of a subscriber's use, and over which period."""
+
+    unit: Unit
+    direction: Direction
+    per: Period
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """What one subscriber uses at most in a calendar period, and what becomes of his sessions until that ends."""
+
+    name: str
+    unit: Unit
+    amount: int
+    per: Period
+    direction: Direction = "total"
+    reached: Exhausted = Exhausted()
+
+
 Lines = tuple[tuple[int, Rate], ...]
 #: Kinds of sessions whose price lines a plan remembers.
 _MOST_CHOICES: Final = 4_096
@@ -275,6 +320,10 @@ class Plan:
     attributes: tuple[tuple[str, str], ...] = field(default=(), metadata=LATER)
     """Raw attributes for every session of the plan; they stand in the place of the profile's of the same names."""
     conditions: Conditions = field(default=NO_CONDITIONS, metadata=LATER)
+    profile_windows: tuple[ProfileWindow, ...] = field(default=(), metadata=LATER)
+    """Of several that are open, the first one's profile holds."""
+    caps: tuple[Cap, ...] = field(default=(), metadata=LATER)
+    fair_use: FairUse | None = field(default=None, metadata=LATER)
 
     # Facts that follow from the fields above, computed once because every report asks for them.
     charged_units: frozenset[Unit] = field(init=False, repr=False, compare=False)
@@ -284,8 +333,17 @@ class Plan:
     charges_total_octets_only: bool = field(init=False, repr=False, compare=False)
     """Nothing but octets is counted, and both directions alike: the commonest plan, and the cheapest to compute."""
     max_down_octets_per_second: int | None = field(init=False, repr=False, compare=False)
-    """What the line can carry while in credit: the larger of rate and burst, rounded up; None: not limited."""
+    """What the line can carry while in credit, with the fastest of the plan's profiles: the larger of rate and burst,
+    rounded up; None: not limited."""
     max_up_octets_per_second: int | None = field(init=False, repr=False, compare=False)
+    varies: bool = field(init=False, repr=False, compare=False)
+    """What a session gets while something pays depends on the hour, or on what was used in a period."""
+    profiles: dict[str, Profile] = field(init=False, repr=False, compare=False)
+    """Those that sessions have instead of the plan's own at times, by name."""
+    hours: Calendar | None = field(init=False, repr=False, compare=False)
+    """When which of them do."""
+    measured: tuple[Measure, ...] = field(init=False, repr=False, compare=False)
+    """What is counted for the caps and the speed steps."""
     lines: Lines = field(init=False, repr=False, compare=False)
     """All price lines, with their numbers."""
     selective: bool = field(init=False, repr=False, compare=False)
@@ -302,7 +360,9 @@ class Plan:
         units: set[Unit] = {line.unit for line in lines if line.unit not in {"money", "session"}}  # type: ignore[misc]
         if self.rates:
             units.add("money")
-        profile = self.profile
+        profiles = {each.profile.name: each.profile for each in self.profile_windows}
+        if self.fair_use is not None:
+            profiles |= {step.profile.name: step.profile for step in self.fair_use.steps}
         derived = {
             "charged_units": frozenset(units),
             "charged_directions": frozenset(line.direction for line in lines if line.unit == "octets"),
@@ -311,14 +371,19 @@ class Plan:
                 and {line.direction for line in lines if line.unit == "octets"} == {"total"}
                 and all(rate.unit != "session" for rate in self.rates)
             ),
-            "max_down_octets_per_second": _octets_per_second(profile.rate_down_bps, profile.burst_down_bps),
-            "max_up_octets_per_second": _octets_per_second(profile.rate_up_bps, profile.burst_up_bps),
+            "max_down_octets_per_second": _fastest([line_of(each)[1] for each in (self.profile, *profiles.values())]),
+            "max_up_octets_per_second": _fastest([line_of(each)[0] for each in (self.profile, *profiles.values())]),
+            "varies": bool(self.profile_windows or self.caps or self.fair_use),
+            "profiles": profiles,
+            "hours": _hours(self),
+            "measured": _measured(self),
             "lines": tuple(enumerate(self.rates)),
             "selective": any(map(_is_selective, self.rates)),
             "prices_sessions": any(rate.unit == "session" for rate in self.rates),
             "counts": (
                 any(rate.accumulate != "session" for rate in self.rates)
                 or any(each.member_cap is not None for each in self.allowances)
+                or bool(self.caps or self.fair_use)
             ),
             "disconnects_at_maximum": any(
                 rate.maximum_micros is not None and rate.beyond == "disconnect" for rate in self.rates
@@ -362,6 +427,19 @@ def _calendar(plan: Plan) -> Calendar | None:
     return Calendar(plan.time_zone, windows, dated, periods) if windows or dated or periods else None
 
 
+def _measured(plan: Plan) -> tuple[Measure, ...]:
+    measures = [Measure(cap.unit, cap.direction, cap.per) for cap in plan.caps]
+    if plan.fair_use is not None:
+        measures.append(Measure("octets", plan.fair_use.direction, plan.fair_use.per))
+    return tuple(dict.fromkeys(measures))
+
+
+def _hours(plan: Plan) -> Calendar | None:
+    named = {each.window for each in plan.profile_windows}
+    windows = tuple(window for window in plan.windows if window.name in named)
+    return Calendar(plan.time_zone, windows) if windows else None
+
+
 def _choose(plan: Plan, place: Place, opened: frozenset[str]) -> Lines:
     zones = {zone.name for zone in plan.zones if zone.holds(place)}
     chosen: list[tuple[int, Rate]] = []
@@ -382,6 +460,19 @@ def _choose(plan: Plan, place: Place, opened: frozenset[str]) -> Lines:
             priced |= {(rate.unit, way) for way in left}
             chosen.append((index, rate if len(left) == len(ways) else replace(rate, direction=left[0])))
     return tuple(chosen)
+
+
+def line_of(profile: Profile) -> tuple[int | None, int | None]:
+    """What a line with this profile can carry, up and down, octets/s; None: not limited."""
+    return (
+        _octets_per_second(profile.rate_up_bps, profile.burst_up_bps),
+        _octets_per_second(profile.rate_down_bps, profile.burst_down_bps),
+    )
+
+
+def _fastest(rates: list[int | None]) -> int | None:
+    known = [rate for rate in rates if rate is not None]
+    return max(known) if len(known) == len(rates) else None
 
 
 def _octets_per_second(rate_bps: int | None, burst_bps: int | None) -> int | None:
@@ -421,6 +512,9 @@ def from_json(text: str) -> Plan:
             top_up_extends=None if extends is None else Duration(**extends),
             attributes=tuple((name, value) for name, value in read.pop("attributes", ())),
             conditions=from_plain(read.pop("conditions", None)),
+            profile_windows=tuple(_profile_window(item) for item in read.pop("profile_windows", ())),
+            caps=tuple(_cap(item) for item in read.pop("caps", ())),
+            fair_use=_fair_use(read.pop("fair_use", None)),
             **read,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -471,3 +565,18 @@ def zone_from(read: dict[str, Any]) -> Zone:
 def _exhausted(read: dict[str, Any]) -> Exhausted:
     profile = read.pop("profile", None)
     return Exhausted(profile=None if profile is None else _profile(profile), **read)
+
+
+def _profile_window(read: dict[str, Any]) -> ProfileWindow:
+    return ProfileWindow(profile=_profile(read.pop("profile")), **read)
+
+
+def _cap(read: dict[str, Any]) -> Cap:
+    return Cap(reached=_exhausted(read.pop("reached")), **read)
+
+
+def _fair_use(read: dict[str, Any] | None) -> FairUse | None:
+    if read is None:
+        return None
+    steps = tuple(SpeedStep(profile=_profile(item.pop("profile")), **item) for item in read.pop("steps"))
+    return FairUse(steps, **read)

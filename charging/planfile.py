@@ -23,14 +23,18 @@ from charging.plan import (
     Action,
     Allowance,
     Beyond,
+    Cap,
     Direction,
     Duration,
     Exhausted,
+    FairUse,
     Instant,
     Plan,
     Profile,
+    ProfileWindow,
     Rate,
     RatedUnit,
+    SpeedStep,
     Tier,
     TierMode,
     Unit,
@@ -194,7 +198,9 @@ def _plan(name: str, table: Table, sale: _Sale) -> Plan:
     thresholds = table.take("thresholds", _thresholds, ())
     allowances, rates = _allowances(table, sale), _rates(table, sale)
     lines: tuple[Allowance | Rate, ...] = (*allowances, *rates)
+    profile_windows = _profile_windows(table, sale, profile_named)
     windows_used = {window for line in lines for window in line.windows}
+    windows_used |= {each.window for each in profile_windows}
     zones_used = {zone for line in lines for zone in line.zones}
     plan = Plan(
         name=name,
@@ -213,9 +219,72 @@ def _plan(name: str, table: Table, sale: _Sale) -> Plan:
         top_up_extends=table.take("top_up_extends", _validity, None),
         attributes=() if (own := table.table("attributes")) is None else _attributes(own),
         conditions=_login_conditions(table),
+        profile_windows=profile_windows,
+        caps=_caps(table, currency, profile, profile_named),
+        fair_use=_fair_use(table, profile, profile_named),
     )
     table.finish()
     return plan
+
+
+def _profile_windows(plan: Table, sale: _Sale, profile_named: Callable[[object], Profile]) -> tuple[ProfileWindow, ...]:
+    found: list[ProfileWindow] = []
+
+    def window_named(value: object) -> str:
+        return _one_of(value, tuple(sale.windows), "window", "write [window.{}] for it")
+
+    for table in plan.array("profile_window"):
+        window = table.take("window", window_named, "", required='window = "NAME" of a [window.NAME]')
+        profile = table.take("profile", profile_named, None, required='profile = "NAME" of a [profile.NAME]')
+        if window and window in {each.window for each in found}:
+            table.fault("window", f"{window!r} has a profile already; leave one of the two")
+        table.finish()
+        if window and profile is not None:
+            found.append(ProfileWindow(window, profile))
+    return tuple(found)
+
+
+def _caps(
+    plan: Table, currency: str, usual: Profile | None, profile_named: Callable[[object], Profile]
+) -> tuple[Cap, ...]:
+    found: list[Cap] = []
+    for table in plan.array("cap"):
+        name = table.take("name", _name, "", required='name = "daily"')
+        if name and name in {each.name for each in found}:
+            table.fault("name", f"{name!r} is the name of another cap of this plan; names must differ")
+        unit: Unit | None = table.take("unit", _unit, None, required='unit = "octets", "seconds" or "money"')
+        if unit == "money" and not plan.values.get("rate"):
+            table.fault("unit", "a cap of money in a plan without a rate is never reached; write a [[…rate]] too")
+        required = f'amount = "{_EXAMPLES[unit or "octets"]}"'
+        amount = table.take("amount", _amount(unit, currency), 1, required=required)
+        per: Period = table.take("per", _period, "day", required='per = "day", "week" or "month"')
+        direction = _direction_of(table, unit)
+        found.append(Cap(name, unit or "octets", amount, per, direction, _end(table, plan, usual, profile_named)))
+        table.finish()
+    return tuple(found)
+
+
+def _fair_use(plan: Table, usual: Profile | None, profile_named: Callable[[object], Profile]) -> FairUse | None:
+    table = plan.table("fair_use")
+    if table is None:
+        return None
+    per: Period = table.take("per", _period, "month", required='per = "day", "week" or "month"')
+    direction = _direction_of(table, "octets")
+    steps: list[SpeedStep] = []
+    tables = table.array("step")
+    if "step" not in table.values:
+        table.fault(None, "there is no step in it; write [[plan.NAME.fair_use.step]]")
+    for each in tables:
+        after = each.take("after", _units("octets", MAX_AMOUNT), 0, required='after = "50GB"')
+        if steps and after and after <= steps[-1].after:
+            each.fault("after", "each step begins after the one before it; write a larger amount")
+        profile = each.take("profile", profile_named, None, required='profile = "NAME" of a [profile.NAME]')
+        if profile is not None:
+            _check_throttle(each, profile, usual)
+            steps.append(SpeedStep(after, profile))
+        each.finish()
+    table.finish()
+    return FairUse(tuple(steps), per, direction) if steps else None
 
 
 def _login_conditions(plan: Table) -> Conditions:
@@ -392,12 +461,18 @@ def _exhausted(plan: Table, usual: Profile | None, profile_named: Callable[[obje
     table = plan.table("exhausted")
     if table is None:
         return Exhausted()
+    exhausted = _end(table, plan, usual, profile_named)
+    table.finish()
+    return exhausted
+
+
+def _end(table: Table, plan: Table, usual: Profile | None, profile_named: Callable[[object], Profile]) -> Exhausted:
+    """What a table says of action, profile and grace."""
     action: Action | None = table.take(
         "action", _action, None, required='action = "throttle", "redirect" or "disconnect"'
     )
     profile = table.take("profile", profile_named, None)
     grace_seconds = table.take("grace", _timeout, None)
-    table.finish()
     if action is None:
         return Exhausted()
     if action == "disconnect":

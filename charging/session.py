@@ -161,6 +161,14 @@ class Session:
     """Since when nothing pays for it; None: something does."""
     exhausted_until: Instant | None = None
     """When its NAS had gone back to the full profile; None: its last report was later."""
+    profile: str = ""
+    """Which of its plan's profiles it is to have while something pays; empty: the plan's own."""
+    acked_profile: str = ""
+    """Which of them its NAS has said that it applies."""
+    cap: str = ""
+    """The cap of its plan that it was exhausted for the last time; empty: nothing paid."""
+    review_at: Instant | None = None
+    """When the clock may change what it is to have; None: it does not."""
 
 
 class Advance(NamedTuple):

@@ -23,7 +23,7 @@ from charging.auto_top_up import ask_where_low
 from charging.book import Account, Book
 from charging.bookkeeping import SESSION, Conflict, add_closed, read_books, read_tallies, write_books
 from charging.bulk import Sets, sets
-from charging.enforcement import command_acked, command_failed
+from charging.enforcement import command_acked, command_failed, review
 from charging.order import Order, Reach, Redeem, Remit, carry_out
 from charging.payment import Applied, Grant, NotApplied, TopUp, grant, top_up
 from charging.plan import Instant, Plan, from_json
@@ -79,8 +79,16 @@ class CommandFailed:
     answer: str
 
 
+@dataclass(frozen=True, slots=True)
+class Review:
+    """The clock has come to where a session may get another profile."""
+
+    account_id: int
+    session_id: int
+
+
 class Done(NamedTuple):
-    """Close, Cut, CommandAcked, CommandFailed: how many sessions it concerned."""
+    """Close, Cut, Review, CommandAcked, CommandFailed: how many sessions it concerned."""
 
     sessions: int
 
@@ -94,7 +102,7 @@ class Settled(NamedTuple):
     """The books that the batch worked on; after the commit they may go on a shelf."""
 
 
-Item = Report | Login | TopUp | Grant | Order | Terms | Close | Cut | CommandAcked | CommandFailed
+Item = Report | Login | TopUp | Grant | Order | Terms | Close | Cut | Review | CommandAcked | CommandFailed
 Outcome = Recorded | Orphan | Admitted | Refused | Applied | NotApplied | Agreed | Done
 
 
@@ -334,6 +342,8 @@ def _decide(work: _Work, item: Item, now: Instant) -> Outcome:
             return Done(_give_up(book, item, now))
         case Cut():
             return Done(_cut(book, item, now))
+        case Review():
+            return Done(_review(book, item, now))
         case CommandAcked():
             session = book.sessions.get(item.session_id)
             return Done(0 if session is None else command_acked(book, session, item.version, now))
@@ -366,7 +376,9 @@ def _pay(work: _Work, book: Book, item: TopUp | Grant | Order | Terms, now: Inst
     return outcome
 
 
-def _no_account(item: Login | TopUp | Grant | Order | Terms | Close | Cut | CommandAcked | CommandFailed) -> Outcome:
+def _no_account(
+    item: Login | TopUp | Grant | Order | Terms | Close | Cut | Review | CommandAcked | CommandFailed,
+) -> Outcome:
     match item:
         case Login():
             return Refused("no-account")
@@ -384,6 +396,14 @@ def _give_up(book: Book, item: Close, now: Instant) -> int:
     if newest > item.unless_reported_after:
         return 0
     close(book, session, item.reason, now)
+    return 1
+
+
+def _review(book: Book, item: Review, now: Instant) -> int:
+    session = book.sessions.get(item.session_id)
+    if session is None or session.closed_at is not None or session.review_at is None or session.review_at > now:
+        return 0
+    review(book, session, now)
     return 1
 
 

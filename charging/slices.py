@@ -20,7 +20,8 @@ from typing import Final
 from charging import rating
 from charging.book import Book
 from charging.buckets import Rated, Usage, charged_part, read_rated
-from charging.plan import Instant, Plan
+from charging.level import profile_named
+from charging.plan import Instant, Plan, line_of
 from charging.session import Session
 from charging.tariff import Position, in_steps, quota, reach
 
@@ -50,15 +51,23 @@ _TOTAL: Final = frozenset({"total"})
 _SHARING: Final = frozenset({"rate", "profile", "disconnect"})
 
 
-def slice_of(plan: Plan, interval_seconds: int) -> Usage:
+Told = tuple[int | None, int, int, int | None, str]
+"""What the NAS of a session is told while something pays: limit, pace, interval, Session-Timeout, profile."""
+
+
+def slice_of(plan: Plan, interval_seconds: int, profile: str | None = None) -> Usage:
     """What a session can use until our next word reaches its NAS: R·(I+L+D), octets up and down, and seconds."""
-    return use_in(plan, interval_seconds + REPORT_DELAY_SECONDS + COMMAND_SECONDS)
+    return use_in(plan, interval_seconds + REPORT_DELAY_SECONDS + COMMAND_SECONDS, profile)
 
 
-def use_in(plan: Plan, seconds: int) -> Usage:
-    """What a line of this plan can carry in that time."""
-    up = plan.max_up_octets_per_second
-    down = plan.max_down_octets_per_second
+def slice_for(plan: Plan, session: Session) -> Usage:
+    """`slice_of` for a session with the profile that it is to have now."""
+    return slice_of(plan, session.interval_seconds, session.profile if plan.varies else None)
+
+
+def use_in(plan: Plan, seconds: int, profile: str | None = None) -> Usage:
+    """What a line of this plan can carry in that time, with one of its profiles or the fastest."""
+    up, down = _line(plan, profile)
     return Usage(
         (UNKNOWN_LINE_OCTETS_PER_SECOND if up is None else up) * seconds,
         (UNKNOWN_LINE_OCTETS_PER_SECOND if down is None else down) * seconds,
@@ -81,7 +90,7 @@ def hold_next(book: Book, session: Session, plan: Plan, now: Instant, starved: l
     session.limit_octets = None
     if session.means == "time" and (session.started_at is None or session.timeout_seconds is not None):
         return _hold_time(book, session, plan, now)
-    want = slice_of(plan, session.interval_seconds)
+    want = slice_for(plan, session)
     plain = session.pace_permille == ALL and session.timeout_seconds is None
     if (
         plain
@@ -134,7 +143,7 @@ def paid_seconds(book: Book, session: Session, plan: Plan, now: Instant) -> int 
 
 def paid_until(book: Book, session: Session, plan: Plan, now: Instant) -> Instant | None:
     """When the first change of prices and buckets comes from which nothing pays any more; None: not within days."""
-    want = slice_of(plan, session.interval_seconds)
+    want = slice_for(plan, session)
     rated = read_rated(session.rated)
     for at, coverage in rating.after_changes(book, session, plan, want, rated, now):
         if coverage.refused or not covered_permille(plan, want, coverage.uncovered):
@@ -142,9 +151,12 @@ def paid_until(book: Book, session: Session, plan: Plan, now: Instant) -> Instan
     return None
 
 
-def told(session: Session) -> tuple[int | None, int, int, int | None]:
-    """What the NAS of a session is told besides its profile; a command is due when it changes."""
-    return session.limit_octets, session.pace_permille, session.asked_interval_seconds, session.timeout_seconds
+def told(session: Session) -> Told:
+    """What the NAS of a session is told now; a command is due when it changes."""
+    return (
+        session.limit_octets, session.pace_permille, session.asked_interval_seconds, session.timeout_seconds,
+        session.profile,
+    )  # fmt: skip
 
 
 def covered_permille(plan: Plan, want: Usage, uncovered: Usage) -> int:
@@ -161,9 +173,10 @@ def covered_permille(plan: Plan, want: Usage, uncovered: Usage) -> int:
     )
 
 
-def slowest_permille(plan: Plan) -> int:
-    """The least part of its plan's rate that a session is slowed down to while something is left."""
-    line = 8 * ((plan.max_up_octets_per_second or 0) + (plan.max_down_octets_per_second or 0))
+def slowest_permille(plan: Plan, name: str | None = None) -> int:
+    """The least part of its profile's rate that a session is slowed down to while something is left."""
+    up, down = _line(plan, name)
+    line = 8 * ((up or 0) + (down or 0))
     profile = plan.exhausted.profile
     slow = 0 if profile is None else (profile.rate_up_bps or 0) + (profile.rate_down_bps or 0)
     return ALL if not line else min(-(-max(slow, SLOWEST_BPS) * ALL // line), ALL)
@@ -174,7 +187,7 @@ def is_spent_early(session: Session, plan: Plan, covered: int, used: Usage, seco
     NAS can do is to end it, this is the moment."""
     if session.means != "disconnect" or covered == ALL or seconds <= 0:
         return False
-    want = charged_part(plan, slice_of(plan, session.interval_seconds))
+    want = charged_part(plan, slice_for(plan, session))
     used = charged_part(plan, used)
     span = session.interval_seconds + REPORT_DELAY_SECONDS + COMMAND_SECONDS
     return (used.up + used.down) * span * ALL > (want.up + want.down) * covered * seconds
@@ -182,7 +195,7 @@ def is_spent_early(session: Session, plan: Plan, covered: int, used: Usage, seco
 
 def _hold_limit(book: Book, session: Session, plan: Plan, now: Instant) -> int:
     """Octets up to which the NAS lets it go on by itself. They are held, all of them and nothing else."""
-    slice_ = slice_of(plan, session.interval_seconds)
+    slice_ = slice_for(plan, session)
     one = slice_.up + slice_.down
     mark = session.octets_up + session.octets_down
     left = 0 if session.limit_octets is None else max(session.limit_octets - mark, 0)
@@ -218,6 +231,13 @@ def _hold(book: Book, session: Session, want: Usage, now: Instant) -> Usage:
     return coverage.uncovered
 
 
+def _line(plan: Plan, profile: str | None) -> tuple[int | None, int | None]:
+    """What a line with one of the plan's profiles can carry, up and down, octets/s; None: not limited."""
+    if profile is None:
+        return plan.max_up_octets_per_second, plan.max_down_octets_per_second
+    return line_of(profile_named(plan, profile))
+
+
 def _others_may_come(book: Book, plan: Plan) -> bool:
     return plan.max_sessions != 1 or len(book.live_sessions()) > 1
 
@@ -225,7 +245,7 @@ def _others_may_come(book: Book, plan: Plan) -> bool:
 def _hold_time(book: Book, session: Session, plan: Plan, now: Instant) -> int:
     """All that it can use until its Session-Timeout is held from the beginning."""
     if session.timeout_seconds is None:
-        want = use_in(plan, LONGEST_CAP_SECONDS)
+        want = use_in(plan, LONGEST_CAP_SECONDS, session.profile if plan.varies else None)
         covered = covered_permille(plan, want, _hold(book, session, want, now))
         if covered < ALL and _others_may_come(book, plan):
             covered = -(-covered // 2)
@@ -236,14 +256,14 @@ def _hold_time(book: Book, session: Session, plan: Plan, now: Instant) -> int:
         return covered
     began = session.created_at if session.started_at is None else session.started_at
     left = session.timeout_seconds - (session.last_event_at - began) // 1000
-    want = use_in(plan, max(left, 1))
+    want = use_in(plan, max(left, 1), session.profile if plan.varies else None)
     return covered_permille(plan, want, _hold(book, session, want, now))
 
 
 def _share(book: Book, session: Session, sharing: Sequence[Session], now: Instant, starved: list[Session]) -> int:
     """Equal parts of what is left for all; what `session` gets of its slice, in thousandths."""
     plans = {each.session_id: book.plans(each.plan_version_id) for each in sharing}
-    wants = {each.session_id: slice_of(plans[each.session_id], each.interval_seconds) for each in sharing}
+    wants = {each.session_id: slice_for(plans[each.session_id], each) for each in sharing}
     for each in sharing:
         book.release(each)
     octets = granted_octets = seconds = granted_seconds = 0
@@ -287,7 +307,8 @@ def _adapt(session: Session, plan: Plan, covered: int) -> None:
     if session.means == "disconnect" and session.started_at is None:
         seconds = session.interval_seconds + REPORT_DELAY_SECONDS + COMMAND_SECONDS
         session.timeout_seconds = max(seconds * covered // ALL, LEAST_CAP_SECONDS)
-    if session.means != "rate" or plan.max_up_octets_per_second is None or plan.max_down_octets_per_second is None:
+    profile = session.profile if plan.varies else None
+    if session.means != "rate" or None in _line(plan, profile):
         return
     if plan.profile.interim_interval_seconds > LEAST_INTERVAL_SECONDS:
         session.asked_interval_seconds = LEAST_INTERVAL_SECONDS
@@ -295,7 +316,7 @@ def _adapt(session: Session, plan: Plan, covered: int) -> None:
         pace = ALL
         while pace > covered:
             pace //= 2
-        session.pace_permille = max(pace, slowest_permille(plan))
+        session.pace_permille = max(pace, slowest_permille(plan, profile))
 
 
 def _part(usage: Usage, numerator: int, denominator: int) -> Usage:

@@ -289,6 +289,10 @@ session = Table(
     Column("timeout_seconds", BigInteger, comment="from its start, for the balance's sake"),
     Column("exhausted_at", BigInteger, comment="since when nothing pays for it"),
     Column("exhausted_until", BigInteger, comment="when it had its full profile back; null: a report has come since"),
+    Column("profile", Text, nullable=False, server_default="", comment="while something pays; empty: the plan's own"),
+    Column("acked_profile", Text, nullable=False, server_default="", comment="the one that the NAS applies"),
+    Column("cap", Text, nullable=False, server_default="", comment="of its plan, that it was exhausted for"),
+    Column("review_at", BigInteger, comment="when the clock may change its profile"),
     CheckConstraint("state IN ('provisional', 'open', 'closed')", name="state"),
     CheckConstraint("wanted IN ('full', 'exhausted', 'cut')", name="wanted"),
     postgresql_with=_REWRITTEN,
@@ -300,6 +304,8 @@ Index(
     postgresql_where=session.c.closed_at.is_(None),
     sqlite_where=session.c.closed_at.is_(None),
 )
+_REVIEWED = text("closed_at IS NULL AND review_at IS NOT NULL")
+Index("ix_session_review", session.c.review_at, postgresql_where=_REVIEWED, sqlite_where=_REVIEWED)
 Index("ix_session_root", session.c.account_id, session.c.root_id)
 Index("ix_session_key", session.c.session_key)
 

@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 from charging import rating
 from charging.book import Binding, Book, Opening, UsageLine
 from charging.buckets import SHORTFALL, Bucket, Rated, Usage, cover, read_rated
-from charging.enforcement import check_applied, cover_again, free_octets, go_on, promised_octets, reconsider
+from charging.enforcement import check_applied, cover_again, free_octets, go_on, promised, reconsider, review
+from charging.level import count
 from charging.notices.kinds import Facts
 from charging.plan import Instant, Plan
 from charging.session import NEXT_STATE, Report, Session, advance, interval_seen, stale_at
@@ -53,13 +54,14 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
         step.octets_down - session.octets_down,
         step.seconds - session.seconds,
     )
-    micros, draws, free, rated, flags = 0, "[]", 0, "", step.flags
+    micros, draws, free, rated, crossed, flags = 0, "[]", 0, "", False, step.flags
     if session.closed_at is None:
         session.means = report.means
-        if session.wanted != "full" or session.pace_permille != ALL or session.limit_octets is not None:
+        steered = session.wanted != "full" or session.pace_permille != ALL or session.limit_octets is not None
+        if steered or session.profile:
             check_applied(book, session, plan, used, report.event_at, now)
     if used.up or used.down or used.seconds:
-        micros, draws, free, rated, estimated = _charge(book, session, plan, used, report.event_at, now)
+        micros, draws, free, rated, estimated, crossed = _charge(book, session, plan, used, report.event_at, now)
         if estimated:
             flags = f"{flags} estimated".lstrip()
     if used.up or used.down or used.seconds or step.flags:
@@ -113,9 +115,18 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
         cover_again(book, now)
         if now - session.posted_at >= POSTING_MS:
             book.post(session, now)
+    if crossed:
+        _tell_others(book, session, now)
     if len(book.sessions) > 1:
         _keep_newest(book, session, now)
     return Recorded(session.account_id, session.session_id, used, micros, flags)
+
+
+def _tell_others(book: Book, session: Session, now: Instant) -> None:
+    """A subscriber came to a step or a cap: that holds for all his sessions."""
+    for other in book.live_sessions():
+        if other is not session and other.subscriber_id == session.subscriber_id and other.acct_session_id is not None:
+            review(book, other, now)
 
 
 def _keep_newest(book: Book, session: Session, now: Instant) -> None:
@@ -143,23 +154,25 @@ def close(book: Book, session: Session, reason: str, now: Instant) -> None:
 
 def _charge(
     book: Book, session: Session, plan: Plan, used: Usage, event_at: Instant, now: Instant
-) -> tuple[int, str, int, str, bool]:
+) -> tuple[int, str, int, str, bool, bool]:
     """Draw what was used from the buckets; micros charged, the draws as JSON, octets that were free, what each price line
-    charged, and whether octets were split by time.
+    charged, whether octets were split by time, and whether the subscriber came to a speed step or a cap.
 
     What was consumed is always booked: what no bucket covers goes to shortfall, in its own unit.
     """
     rated = read_rated(session.rated)
+    plain = book.is_plain(plan)
     estimated = False
-    promised = 0
+    span = None if plain and not plan.measured else rating.span_of(session, used, event_at)
+    given = _NOTHING_GIVEN
     if session.exhausted_at is not None or session.exhausted_until is not None:
-        given = promised_octets(session, plan, used, event_at)
-        used, promised = Usage(used.up - given.up, used.down - given.down, used.seconds), given.up + given.down
+        given = promised(session, plan, used, event_at)
+        used = Usage(used.up - given.up, used.down - given.down, used.seconds - given.seconds)
         session.exhausted_until = None
-    if book.is_plain(plan):
+    given_octets = given.up + given.down
+    if plain or span is None:
         coverage = cover(plan, used, book.usable_buckets(now), _balance, rated, book.account.credit_limit_micros)
     else:
-        span = rating.span_of(session, used, event_at)
         coverage, counts, estimated = rating.charge(book, session, plan, used, span, rated, now)
         for counter, amount in counts.items():
             book.count(counter, amount)
@@ -179,8 +192,8 @@ def _charge(
     uncovered = coverage.uncovered
     free = 0
     if uncovered.up or uncovered.down:
-        both = uncovered._replace(down=uncovered.down + promised)
-        free = max(free_octets(session, plan, both, event_at) - promised, 0)
+        both = uncovered._replace(down=uncovered.down + given_octets)
+        free = max(free_octets(session, plan, both, event_at) - given_octets, 0)
         leaked = uncovered.up + uncovered.down - free
         if leaked:
             book.charge_of(session, SHORTFALL, "octets").accrued += leaked
@@ -189,7 +202,10 @@ def _charge(
     if uncovered.seconds and session.wanted != "exhausted":
         book.charge_of(session, SHORTFALL, "seconds").accrued += uncovered.seconds
         parts.append(f'[{SHORTFALL},"seconds",{uncovered.seconds}]')
-    return coverage.money, f"[{','.join(parts)}]", free + promised, lines, estimated
+    crossed = False
+    if span is not None and plan.measured:
+        crossed = count(book, session, plan, used, coverage.money - coverage.credit, span, now)
+    return coverage.money, f"[{','.join(parts)}]", free + given_octets, lines, estimated, crossed
 
 
 def _added(before: dict[int, Rated], after: dict[int, Rated]) -> str:
@@ -202,6 +218,7 @@ def _added(before: dict[int, Rated], after: dict[int, Rated]) -> str:
 
 
 _NOTHING_RATED: Final = Rated(0, 0)
+_NOTHING_GIVEN: Final = Usage(0, 0, 0)
 
 
 def _balance(bucket: Bucket) -> int:
@@ -437,6 +454,10 @@ def _successor(book: Book, session: Session, report: Report, now: Instant) -> Se
         leased=session.leased,
         means=session.means,
         exhausted_at=session.exhausted_at,
+        profile=session.profile,
+        acked_profile=session.acked_profile,
+        cap=session.cap,
+        review_at=session.review_at,
     )
     if successor.leased:
         book.resumed.append(successor)

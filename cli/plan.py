@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -11,14 +11,16 @@ from zoneinfo import ZoneInfo
 import click
 
 from charging import amounts, catalogue, statement
+from charging.book import Counter
 from charging.catalogue import CatalogueError, PlanVersion
 from charging.database import reading
-from charging.money import format_money
+from charging.level import Counted, cap_of, level_of
+from charging.money import format_money, parse_money
 from charging.plan import Allowance, Instant, Plan, Profile, Rate, Tier, to_json
 from charging.transaction import run
-from charging.window import Window
+from charging.window import NEVER, Window
 from charging.zone import Zone
-from cli.amounts import Moment, amount_text
+from cli.amounts import OCTETS, TIME, Moment, amount_text
 from cli.clock import now
 from cli.conditions import condition_texts
 from cli.config import Setup, pass_setup
@@ -120,6 +122,84 @@ def show(setup: Setup, name: str, number: int | None, as_json: bool) -> None:
     print_record(record, _columns(chosen, versions), as_json=as_json)
 
 
+@plan.command(epilog="Example: aaa plan profile home --octets 60GB --at 2026-12-24T22:50")
+@click.argument("name")
+@click.option(
+    "--octets", "down", type=OCTETS, default=0, help="Used in the period, to the subscriber; the same as --down."
+)
+@click.option("--down", "more", type=OCTETS, default=0, help="Used in the period, to the subscriber.")
+@click.option("--up", type=OCTETS, default=0, help="Used in the period, from the subscriber.")
+@click.option("--seconds", type=TIME, default=0, help="On line in the period.")
+@click.option("--money", metavar="AMOUNT", help="Spent in the period.")
+@click.option("--at", metavar="WHEN", help="At that moment, in the plan's time zone; otherwise now.")
+@click.option("--file", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A plan file.")
+@json_option
+@pass_setup
+def profile(setup: Setup, /, name: str, file: Path | None, as_json: bool, **asked: Any) -> None:
+    """Say which profile a session of a plan has at a moment, and why: by the hour, by fair use, at a cap.
+
+    What was used is taken as used in each period that the plan counts: its day, its week, its month.
+    """
+    sold = plan_named(setup, name, file)
+    at = moment(asked["at"], sold.time_zone)
+    try:
+        spent = 0 if asked["money"] is None else parse_money(asked["money"], sold.currency)
+    except ValueError as error:
+        raise click.UsageError(f"--money: {error}") from error
+    octets = {"down": asked["down"] + asked["more"], "up": asked["up"]}
+    octets["total"] = octets["down"] + octets["up"]
+
+    def counted(counter: Counter) -> int:
+        _, _, unit, direction, _ = counter.name.split(":")
+        used: int = {"money": spent, "seconds": asked["seconds"]}.get(unit, octets[direction])
+        return used
+
+    record = _level(sold, counted, at)
+    if as_json:
+        print_json(record)
+        return
+    click.echo(record["profile"] or record["action"])
+    for title in ("why", "until"):
+        if record[title] is not None:
+            click.echo(f"{title}  {record[title]}")
+
+
+def _level(sold: Plan, counted: Counted, at: Instant) -> dict[str, Any]:
+    capped = cap_of(counted, 0, sold, at)
+    if capped is not None:
+        then, until, why = capped.cap.reached, capped.until, f"cap {capped.cap.name}"
+        named = None if then.profile is None else then.profile.name
+        action: str = then.action
+    else:
+        level = level_of(counted, 0, sold, at)
+        named, until, why, action = level.profile or sold.profile.name, level.until, level.why, "full"
+    local = None if until >= NEVER else datetime.fromtimestamp(until // 1000, ZoneInfo(sold.time_zone)).isoformat()
+    return {"plan": sold.name, "action": action, "profile": named, "why": why or None, "until": local}
+
+
+def plan_named(setup: Setup, name: str, file: Path | None) -> Plan:
+    """The current version of a plan, or the one of a plan file that is not loaded yet."""
+    if file is None:
+        with reading(setup.engine()) as connection:
+            return catalogue.current_plan(connection, name).plan
+    known = {each.name: each for each in plans_of(file)}
+    if name not in known:
+        raise CatalogueError(catalogue.no_plan(name, known))
+    return known[name]
+
+
+def moment(text: str | None, time_zone: str) -> Instant:
+    """`--at` of a command about plans: local time of the plan's zone, or with an offset of its own; None: now."""
+    if text is None:
+        return now()
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.UsageError(f"--at: {text!r} is no moment; write for example 2026-12-24T22:50") from None
+    found = found.replace(tzinfo=ZoneInfo(time_zone)) if found.tzinfo is None else found
+    return (found - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
 def _unsayable(plans: list[Plan]) -> list[str]:
     """What is wrong with the raw attributes and the port types of plans, by our dictionaries."""
     from aaa import reply_attributes
@@ -129,7 +209,8 @@ def _unsayable(plans: list[Plan]) -> list[str]:
     port_types = value_names("NAS-Port-Type")
     for each in plans:
         places = [(f"plan {each.name}", each.attributes)]
-        for profile in (each.profile, each.exhausted.profile):
+        ends = (each.exhausted.profile, *(cap.reached.profile for cap in each.caps))
+        for profile in (each.profile, *each.profiles.values(), *ends):
             places += [] if profile is None else [(f"profile {profile.name}", profile.attributes)]
         for place, attributes in places:
             for name, text in attributes:
@@ -156,6 +237,7 @@ def _columns(chosen: PlanVersion, versions: list[PlanVersion]) -> tuple[Column, 
         ("currency", sold.currency),
         ("time zone", sold.time_zone),
         ("profile", _profile(sold.profile)),
+        *([("at times", at_times)] if (at_times := _at_times(sold)) else []),
         ("allowances", [_allowance(each, sold.currency) for each in sold.allowances]),
         ("thresholds", ", ".join(thresholds) or None),
         ("rates", [_price(each, sold.currency, sold.time_zone) for each in sold.rates]),
@@ -170,6 +252,22 @@ def _columns(chosen: PlanVersion, versions: list[PlanVersion]) -> tuple[Column, 
     ]
     # Bound as a default: a closure would see only the last line.
     return tuple(Column(title, lambda _record, value=value: value) for title, value in lines)  # type: ignore[misc]
+
+
+def _at_times(sold: Plan) -> list[str]:
+    """When sessions have another profile, or none."""
+    found = [f"in {each.window}: {_profile(each.profile)}" for each in sold.profile_windows]
+    if sold.fair_use is not None:
+        direction = "" if sold.fair_use.direction == "total" else f" {sold.fair_use.direction}"
+        for step in sold.fair_use.steps:
+            after = amounts.format_octets(step.after)
+            found.append(f"after {after}{direction} in a {sold.fair_use.per}: {_profile(step.profile)}")
+    for cap in sold.caps:
+        direction = "" if cap.direction == "total" else f" {cap.direction}"
+        amount = amount_text(cap.unit, cap.amount, sold.currency)
+        then = cap.reached.action + ("" if cap.reached.profile is None else f": {_profile(cap.reached.profile)}")
+        found.append(f"after {amount}{direction} in a {cap.per}: {then}")
+    return found
 
 
 def _profile(profile: Profile) -> str:

@@ -2,56 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
 
-from charging import catalogue, quote
+from charging import quote
 from charging.amounts import format_octets, format_seconds, parse_octets, parse_seconds
-from charging.catalogue import CatalogueError
-from charging.database import reading
 from charging.money import format_money, parse_money
 from charging.plan import Instant, Plan
 from charging.quote import Item, Quote, Reach, Use
 from charging.zone import Place
-from cli.amounts import amount_text
-from cli.clock import now
+from cli.amounts import OCTETS, TIME, amount_text
 from cli.config import Setup, pass_setup
 from cli.output import Column, iso, json_option, print_json, print_records
-from cli.plan import plans_of
-
-
-class _Amount(click.ParamType):  # type: ignore[type-arg]  # only newer ones of click have an argument
-    """Octets or time as people write them."""
-
-    def __init__(self, name: str, parse: Callable[[str], int]) -> None:
-        self.name = name
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number of octets or seconds."""
-        if isinstance(value, int):
-            return value
-        try:
-            return self._parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-_OCTETS = _Amount("octets", parse_octets)
-_TIME = _Amount("time", parse_seconds)
+from cli.plan import moment, plan_named
 
 
 @click.command(epilog="Example: aaa rate prepaid-50 --octets 3GB --seconds 1h --at 2026-12-24T22:50")
 @click.argument("plan")
-@click.option("--octets", type=_OCTETS, default=0, help="Used, to the subscriber; the same as --down.")
-@click.option("--down", type=_OCTETS, default=0, help="Used, to the subscriber.")
-@click.option("--up", type=_OCTETS, default=0, help="Used, from the subscriber.")
-@click.option("--seconds", type=_TIME, default=0, help="How long the session is; octets are spread over it.")
+@click.option("--octets", type=OCTETS, default=0, help="Used, to the subscriber; the same as --down.")
+@click.option("--down", type=OCTETS, default=0, help="Used, to the subscriber.")
+@click.option("--up", type=OCTETS, default=0, help="Used, from the subscriber.")
+@click.option("--seconds", type=TIME, default=0, help="How long the session is; octets are spread over it.")
 @click.option("--at", metavar="WHEN", help="When it begins, in the plan's time zone; otherwise now.")
 @click.option("--zone", metavar="NAME", help="A zone of the plan that the session is in.")
 @click.option("--nas-group", default="", metavar="NAME", help="Of its NAS.")
@@ -72,7 +47,7 @@ def rate(setup: Setup, /, plan: str, file: Path | None, as_json: bool, **options
 
     With --money it is the other way round: how many octets, and how many seconds, that money pays for.
     """
-    sold = _plan(setup, plan, file)
+    sold = plan_named(setup, plan, file)
     use = _use(sold, options)
     if options["money"] is not None:
         try:
@@ -84,16 +59,6 @@ def rate(setup: Setup, /, plan: str, file: Path | None, as_json: bool, **options
     if not (use.down or use.up or use.seconds):
         raise click.UsageError("what was used? write --octets 3GB, --seconds 1h, or both; or --money 10.00")
     _print_quote(sold, quote.quote(sold, use, allowances=options["allowances"]), as_json=as_json)
-
-
-def _plan(setup: Setup, name: str, file: Path | None) -> Plan:
-    if file is None:
-        with reading(setup.engine()) as connection:
-            return catalogue.current_plan(connection, name).plan
-    known = {each.name: each for each in plans_of(file)}
-    if name not in known:
-        raise CatalogueError(catalogue.no_plan(name, known))
-    return known[name]
 
 
 def _use(plan: Plan, options: dict[str, Any]) -> Use:
@@ -108,24 +73,13 @@ def _use(plan: Plan, options: dict[str, Any]) -> Use:
         group, station, realm = found
         place = Place(group, station, realm, place.service_class)
     return Use(
-        begin=_at(options["at"], plan.time_zone),
+        begin=moment(options["at"], plan.time_zone),
         up=options["up"],
         down=options["down"] + options["octets"],
         seconds=options["seconds"],
         place=place,
         counted=dict(_counted(plan, each) for each in options["counted"]),
     )
-
-
-def _at(text: str | None, time_zone: str) -> Instant:
-    if text is None:
-        return now()
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.UsageError(f"--at: {text!r} is no moment; write for example 2026-12-24T22:50") from None
-    moment = moment.replace(tzinfo=ZoneInfo(time_zone)) if moment.tzinfo is None else moment
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
 def _counted(plan: Plan, text: str) -> tuple[str, int]:

@@ -15,6 +15,7 @@ from typing import Final, Literal
 NoticeKind = Literal[
     "threshold",
     "exhausted",
+    "capped",
     "restored",
     "renewed",
     "renewal-soon",
@@ -53,6 +54,11 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             {"bucket": "data", "unit": "octets", "left": 10_000_000_000, "granted": 50_000_000_000},
         ),
         "exhausted": Kind("nothing is left to pay for a session", {"action": "throttle"}, urgent=True),
+        "capped": Kind(
+            "a subscriber has used what a cap of the plan allows",
+            {"plan": "home", "cap": "daily", "action": "throttle", "until_at": _DAY},
+            urgent=True,
+        ),
         "restored": Kind("a session has its full service back", {"reason": "top-up"}, urgent=True),
         "renewed": Kind("a new period began", {"plan": "home", "price_micros": 19_900_000, "renews_at": _DAY}),
         "renewal-soon": Kind("a period ends soon", {"plan": "home", "price_micros": 19_900_000, "renews_at": _DAY}),
@@ -69,7 +75,9 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             "a bucket, or the service itself, has ended",
             {"bucket": "data", "unit": "octets", "left": 10_000_000_000, "expires_at": _DAY},
         ),
-        "fair-use": Kind("a fair-use step was reached, or left again", {"plan": "home", "profile": "home-5M"}),
+        "fair-use": Kind(
+            "a fair-use step was reached", {"plan": "home", "profile": "home-5M", "after": 50_000_000_000}
+        ),
         "voucher-used": Kind("a voucher was paid in", {"unit": "money", "amount": 10_000_000}, urgent=True),
         "enforcement-failed": Kind(
             "a NAS does not do what it is told", {"reason": "no-answer"}, for_operator=True, urgent=True

@@ -32,6 +32,15 @@ Hello {{ username }},
 {%- elif action != "maximum" %} Your line is closed until you top up.
 {%- endif %}
 """,
+    "capped": """\
+You have used what your plan allows
+
+Hello {{ username }},
+
+you have used what {{ plan or "your plan" }} allows ({{ cap }}).
+{%- if action == "disconnect" %} Your line is closed{% else %} Your line goes on with a limited service{% endif %}
+{%- if until %} until {{ until }}{% endif %}.
+""",
     "restored": """\
 Your full service is back
 
@@ -130,6 +139,15 @@ Guten Tag {{ username }},
 {%- elif action != "maximum" %} Ihr Anschluss ist gesperrt, bis Sie aufladen.
 {%- endif %}
 """,
+    "capped": """\
+Sie haben verbraucht, was Ihr Tarif zulässt
+
+Guten Tag {{ username }},
+
+Sie haben verbraucht, was {{ plan or "Ihr Tarif" }} zulässt ({{ cap }}).
+{%- if action == "disconnect" %} Ihr Anschluss ist gesperrt{% else %} Ihr Anschluss läuft eingeschränkt weiter{% endif %}
+{%- if until %} bis {{ until }}{% endif %}.
+""",
     "restored": """\
 Ihr Anschluss ist wieder frei
 
@@ -227,6 +245,15 @@ Hola {{ username }}:
 {%- elif action == "redirect" %} Abra cualquier página para ver cómo recargar.
 {%- elif action != "maximum" %} Su línea queda cerrada hasta que recargue.
 {%- endif %}
+""",
+    "capped": """\
+Ha usado lo que su plan permite
+
+Hola {{ username }}:
+
+ha usado lo que permite {{ plan or "su plan" }} ({{ cap }}).
+{%- if action == "disconnect" %} Su línea queda cerrada{% else %} Su línea sigue con un servicio limitado{% endif %}
+{%- if until %} hasta el {{ until }}{% endif %}.
 """,
     "restored": """\
 Su servicio está completo de nuevo

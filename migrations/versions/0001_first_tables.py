@@ -11,7 +11,7 @@ branch_labels = None
 depends_on = None
 
 
-def upgrade() -> None:
+def upgrade() -> None:  # noqa: PLR0915  every table and index once
     op.create_table(
         "account",
         sa.Column(
@@ -653,6 +653,20 @@ def upgrade() -> None:
             nullable=True,
             comment="when it had its full profile back; null: a report has come since",
         ),
+        sa.Column(
+            "profile",
+            sa.Text(),
+            server_default="",
+            nullable=False,
+            comment="while something pays; empty: the plan's own",
+        ),
+        sa.Column(
+            "acked_profile", sa.Text(), server_default="", nullable=False, comment="the one that the NAS applies"
+        ),
+        sa.Column(
+            "cap", sa.Text(), server_default="", nullable=False, comment="of its plan, that it was exhausted for"
+        ),
+        sa.Column("review_at", sa.BigInteger(), nullable=True, comment="when the clock may change its profile"),
         sa.CheckConstraint("state IN ('provisional', 'open', 'closed')", name=op.f("ck_session_state")),
         sa.CheckConstraint("wanted IN ('full', 'exhausted', 'cut')", name=op.f("ck_session_wanted")),
         sa.PrimaryKeyConstraint("account_id", "session_id", name=op.f("pk_session")),
@@ -666,6 +680,13 @@ def upgrade() -> None:
             unique=False,
             postgresql_where=sa.text("closed_at IS NULL"),
             sqlite_where=sa.text("closed_at IS NULL"),
+        )
+        batch_op.create_index(
+            "ix_session_review",
+            ["review_at"],
+            unique=False,
+            postgresql_where=sa.text("closed_at IS NULL AND review_at IS NOT NULL"),
+            sqlite_where=sa.text("closed_at IS NULL AND review_at IS NOT NULL"),
         )
         batch_op.create_index("ix_session_root", ["account_id", "root_id"], unique=False)
 

@@ -224,6 +224,13 @@ TABLES = {
     "## `[[plan.NAME.allowance]]`": ("plan.x.allowance[0]", "[[plan.x.allowance]]"),
     "## `[[plan.NAME.rate]]`": ("plan.x.rate[0]", "[[plan.x.rate]]"),
     "### `[[plan.NAME.rate.tier]]`": ("plan.x.rate[0].tier[0]", "[[plan.x.rate]]\n[[plan.x.rate.tier]]"),
+    "## `[[plan.NAME.profile_window]]`": ("plan.x.profile_window[0]", "[[plan.x.profile_window]]"),
+    "## `[plan.NAME.fair_use]`": ("plan.x.fair_use", "[plan.x.fair_use]"),
+    "### `[[plan.NAME.fair_use.step]]`": (
+        "plan.x.fair_use.step[0]",
+        "[plan.x.fair_use]\n[[plan.x.fair_use.step]]",
+    ),
+    "## `[[plan.NAME.cap]]`": ("plan.x.cap[0]", "[[plan.x.cap]]"),
     "## `[window.NAME]`": ("window.w", "[window.w]"),
     "## `[zone.NAME]`": ("zone.z", "[zone.z]"),
     "## `[plan.NAME.exhausted]`": ("plan.x.exhausted", "[plan.x.exhausted]"),

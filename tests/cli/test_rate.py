@@ -12,6 +12,7 @@ from tests.cli.conftest import Aaa
 
 DOCS = (Path(__file__).parents[2] / "docs" / "plans.md").read_text()
 EXAMPLES = re.findall(r"^```toml\n(.*?)^```$", DOCS, re.MULTILINE | re.DOTALL)
+PROFILES = re.findall(r"^\| `aaa plan profile (.+?)` \| (.+?) \|$", DOCS, re.MULTILINE)
 ASKED = re.findall(r"^\| `aaa rate (.+?)` \| (.+?) \|$", DOCS, re.MULTILINE)
 
 
@@ -24,9 +25,9 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_every_example_has_a_price_beside_it() -> None:
+def test_every_example_has_a_price_or_a_profile_beside_it() -> None:
     sold = {name for example in EXAMPLES for name in re.findall(r"^\[plan\.([a-z0-9-]+)\]$", example, re.MULTILINE)}
-    assert sold == {command.split()[0] for command, _ in ASKED}
+    assert sold == {command.split()[0] for command, _ in ASKED + PROFILES}
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,26 @@ def test_the_documentation_says_what_it_costs(aaa: Aaa, plans: Path, command: st
         assert answer in [line.split(maxsplit=1)[1] for line in said]
     else:
         assert said[-1] == f"total  {answer}"
+
+
+@pytest.mark.parametrize(("command", "answer"), PROFILES)
+def test_the_documentation_says_which_profile_it_is(aaa: Aaa, plans: Path, command: str, answer: str) -> None:
+    assert aaa.ok("plan", "profile", *shlex.split(command), "--file", str(plans)).splitlines()[0] == answer
+
+
+def test_why_it_is_that_profile_and_until_when(aaa: Aaa, plans: Path) -> None:
+    file = ("--file", str(plans))
+    assert aaa.json("plan", "profile", "nights", "--at", "2026-10-24T23:00", *file) == {
+        "plan": "nights", "action": "full", "profile": "home-50", "why": "window", "until": "2026-10-25T06:00:00+01:00",
+    }  # fmt: skip
+    assert aaa.json("plan", "profile", "capped", "--down", "6GB", "--at", "2026-10-25T12:00", *file) == {
+        "plan": "capped", "action": "throttle", "profile": "crawl", "why": "cap daily", "until": "2026-10-26T00:00:00+01:00",
+    }  # fmt: skip
+    assert aaa.ok("plan", "profile", "fair", "--octets", "81GB", "--at", "2026-10-02", *file).splitlines() == [
+        "fair-1", "why  fair-use", "until  2026-11-01T00:00:00+01:00",
+    ]  # fmt: skip
+    assert "is no moment" in aaa.fails("plan", "profile", "fair", "--at", "soon", *file, code=2)
+    assert "--money" in aaa.fails("plan", "profile", "fair", "--money", "1.001", *file, code=2)
 
 
 def test_line_by_line(aaa: Aaa, plans: Path) -> None:

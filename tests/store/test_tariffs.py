@@ -40,7 +40,10 @@ max_sessions = "unlimited"
 """
 
 
-def plan(text: str) -> Plan:
+def plan(text: str, *, whole: bool = False) -> Plan:
+    if whole:
+        (found,) = planfile.load('currency = "EUR"\ntime_zone = "Europe/Berlin"\n' + text)
+        return found
     (found,) = planfile.load(HEAD + text.replace("[[", "[[plan.p.").replace("[exhausted]", "[plan.p.exhausted]"))
     return found
 
@@ -113,9 +116,9 @@ class House:
 
 @pytest.fixture
 def house(engine: Engine) -> Callable[..., House]:
-    def open_(text: str, money: int = 0, at: str = "2026-09-21T16:30") -> House:
+    def open_(text: str, money: int = 0, at: str = "2026-09-21T16:30", *, whole: bool = False) -> House:
         stage = Stored(engine)
-        sold = plan(text)
+        sold = plan(text, whole=whole)
         ids = stage.open(Case("tariffs", sold), {"home": ["alice", "bob"]})
         opened = House(stage, ids["home"], now=instant(at))
         if money:

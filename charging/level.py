@@ -1,0 +1,160 @@
+"""What service a session is to have while something pays for it: by the hour, by what its subscriber has used, up to caps.
+
+Login, report, payment and the clock all ask here; only plans that vary come here (`Plan.varies`). A cap goes before a
+speed step, a step before a window, a window before the plan's own profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+from charging.book import Book, Counter
+from charging.buckets import Usage
+from charging.notices.kinds import Facts
+from charging.plan import Cap, Instant, Measure, Plan, Profile
+from charging.session import Session
+from charging.window import NEVER, period_of
+
+WINDOW: Final = "window"
+FAIR_USE: Final = "fair-use"
+#: What was used longer ago is counted as if it had been then: older counts are not in memory.
+LATEST_COUNT_MS: Final = 35 * 86_400_000
+
+
+Counted = Callable[[Counter], int]
+"""How far a subscriber's counter has come: `Book.counted`."""
+
+
+class Level(NamedTuple):
+    """A profile for now."""
+
+    profile: str
+    """One of `Plan.profiles`; empty: the plan's own."""
+    why: str
+    """`window`, `fair-use`, or empty."""
+    until: Instant
+    """The clock alone changes nothing before."""
+
+
+class Reached(NamedTuple):
+    """A cap that holds until its period ends."""
+
+    cap: Cap
+    until: Instant
+
+
+def level_of(counted: Counted, subscriber_id: int, plan: Plan, at: Instant) -> Level:
+    """Which profile a subscriber's sessions are to have at a moment, and until when that can be trusted."""
+    until = NEVER
+    fair_use = plan.fair_use
+    if fair_use is not None:
+        counter = counter_of(subscriber_id, plan, Measure("octets", fair_use.direction, fair_use.per), at)
+        used = counted(counter)
+        passed = [step for step in fair_use.steps if used >= step.after]
+        if passed:
+            return Level(_name(plan, passed[-1].profile), FAIR_USE, counter.until_at)
+    if plan.hours is not None:
+        present = plan.hours.at(at)
+        until = present.until
+        for each in plan.profile_windows:
+            if each.window in present.names:
+                return Level(_name(plan, each.profile), WINDOW, until)
+    return Level("", "", until)
+
+
+def cap_of(counted: Counted, subscriber_id: int, plan: Plan, at: Instant) -> Reached | None:
+    """The first cap in the plan's order that a subscriber has come to."""
+    for cap in plan.caps:
+        counter = counter_of(subscriber_id, plan, Measure(cap.unit, cap.direction, cap.per), at)
+        if counted(counter) >= cap.amount:
+            return Reached(cap, counter.until_at)
+    return None
+
+
+def capped_seconds(counted: Counted, subscriber_id: int, plan: Plan, at: Instant) -> int | None:
+    """How long a session may last until it comes to a cap of time that ends it; None: there is none, or the cap's period
+    ends before."""
+    left = []
+    for cap in plan.caps:
+        if cap.unit == "seconds" and cap.reached.action == "disconnect":
+            counter = counter_of(subscriber_id, plan, Measure(cap.unit, cap.direction, cap.per), at)
+            rest = cap.amount - counted(counter)
+            if at + rest * 1000 < counter.until_at:
+                left.append(max(rest, 1))
+    return min(left, default=None)
+
+
+def profile_named(plan: Plan, name: str) -> Profile:
+    """A profile of the plan by the name that a session keeps."""
+    return plan.profiles.get(name, plan.profile)
+
+
+def counter_of(subscriber_id: int, plan: Plan, measure: Measure, at: Instant) -> Counter:
+    """Where a subscriber's use at a moment is counted."""
+    period = period_of(measure.per, at, plan.time_zone)
+    name = f"use:{plan.name}:{measure.unit}:{measure.direction}:{measure.per}"
+    return Counter(subscriber_id, name, *period)
+
+
+def count(
+    book: Book, session: Session, plan: Plan, used: Usage, micros: int, span: tuple[Instant, Instant], now: Instant
+) -> bool:
+    """Count what a report adds, in proportion to the time where a period ends within its span. Whether it came to a speed
+    step or a cap that holds now; the subscriber is told of each step once."""
+    crossed = False
+    for measure in plan.measured:
+        amount = _amount(measure, used, micros)
+        if not amount:
+            continue
+        for at, part in _spread(measure, plan, amount, span, now):
+            counter = counter_of(session.subscriber_id, plan, measure, at)
+            before = book.counted(counter)
+            book.count(counter, part)
+            if counter.period_at <= now < counter.until_at:
+                crossed = _crosses(book, session, plan, measure, before, before + part, now) or crossed
+    return crossed
+
+
+def _crosses(book: Book, session: Session, plan: Plan, measure: Measure, before: int, after: int, now: Instant) -> bool:
+    marks = [cap.amount for cap in plan.caps if (cap.unit, cap.direction, cap.per) == measure]
+    crossed = any(before < mark <= after for mark in marks)
+    fair_use = plan.fair_use
+    if fair_use is not None and ("octets", fair_use.direction, fair_use.per) == measure:
+        passed = [step for step in fair_use.steps if before < step.after <= after]
+        if passed:
+            step = passed[-1]
+            facts: Facts = {"plan": plan.name, "profile": step.profile.name, "after": step.after}
+            book.notify("fair-use", step.profile.name, now, session=session, facts=facts)
+            return True
+    return crossed
+
+
+def _amount(measure: Measure, used: Usage, micros: int) -> int:
+    match measure.unit:
+        case "money":
+            return micros
+        case "seconds":
+            return used.seconds
+        case _:
+            up = used.up if measure.direction != "down" else 0
+            return up + (used.down if measure.direction != "up" else 0)
+
+
+def _spread(
+    measure: Measure, plan: Plan, amount: int, span: tuple[Instant, Instant], now: Instant
+) -> Iterator[tuple[Instant, int]]:
+    begin, end = max(span[0], now - LATEST_COUNT_MS), max(span[1], now - LATEST_COUNT_MS)
+    at, done = begin, 0
+    while (until := period_of(measure.per, at, plan.time_zone)[1]) < end:
+        # Shares of the whole up to here, so that rounding never adds or loses anything.
+        share = amount * (until - begin) // (end - begin)
+        if share != done:
+            yield at, share - done
+        at, done = until, share
+    if amount != done:
+        yield at, amount - done
+
+
+def _name(plan: Plan, profile: Profile) -> str:
+    return "" if profile == plan.profile else profile.name
