@@ -24,7 +24,7 @@ ZONE = "Pacific/Noumea"
 UNTIL_MIDNIGHT = 3_600
 FAST = Profile("fast", rate_down_bps=16_000_000, rate_up_bps=1_600_000, interim_interval_seconds=60)
 FAST_BPS = (1_600_000, 16_000_000)
-SERVICES = tuple(Service(each.name, each.rate_up_bps, each.rate_down_bps) for each in (HOME, SLOW, FAST))  # type: ignore[arg-type]
+SERVICES = tuple(Service(each.name, each.rate_up_bps, each.rate_down_bps) for each in (HOME, SLOW, FAST))
 EVENING = Window("evening", hours=((23 * 60 + 10, 23 * 60 + 20),))
 MB = 10**6
 
