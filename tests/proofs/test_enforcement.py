@@ -31,7 +31,7 @@ def test_the_queue_of_ten_thousand_is_empty_in_the_end(engine: Engine) -> None:
 
 def test_a_committed_top_up_is_a_coa_within_half_a_second_under_load() -> None:
     """Three tries: what another program takes of this machine's processors is not the server's doing."""
-    tries = []
+    tries: list[list[str]] = []
     while len(tries) < 3 and (not tries or tries[-1]):
         with own_folder("restore") as folder:
             found = restore(folder, 2_000, 200, 20)
