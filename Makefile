@@ -7,16 +7,24 @@ INSTALLED := $(VENV)/.installed
 
 # Stories wait for real time to pass, so more of them than there are processors run side by side.
 WORKERS ?= 4
-# What takes minutes by its nature has its own command.
-PROOFS := tests/simulation tests/chaos tests/peers
+# A file's tests stay together, since they share what was expensive to make; the longest files come first.
+SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# What takes minutes by its nature, or waits for real time: tests marked `proof`, and whole rooms (tests/conftest.py).
+PROOFS := prove-simulation prove-chaos prove-outage prove-stories
+OUTAGE := tests/stories/test_database_down.py
+OTHERS := tests/simulation tests/chaos $(OUTAGE)
+EVERY_TEST_BY_ITSELF := -n $(WORKERS) --maxschedchunk 1
+
+# A hundred processes begin in every run; each would compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test prove lint style types floors format bench serve simulate chaos fuzz storm clean
+.PHONY: help install demo test prove $(PROOFS) lint style types floors format bench serve simulate chaos fuzz storm clean
 
 help:
 	@echo 'make demo      a prepaid session, from login to top-up, with live figures'
 	@echo 'make test      the test suite'
-	@echo 'make prove     seeded simulations, chaos, every NAS story, load: a bounded number of each'
+	@echo 'make prove     what takes minutes: simulation, chaos, peers, load, stories on real clocks'
 	@echo 'make lint      style, types and floors'
 	@echo 'make format    rewrite the code in the house style'
 	@echo 'make bench     this server and FreeRADIUS side by side'
@@ -42,10 +50,23 @@ demo: $(INSTALLED)
 	@$(BIN)/aaa demo $(ARGS)
 
 test: $(INSTALLED)
-	@$(BIN)/python -m pytest -n $(WORKERS) $(PROOFS:%=--ignore=%) $(ARGS)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not proof' $(ARGS)
 
-prove: $(INSTALLED)
-	@$(BIN)/python -m pytest -n $(WORKERS) -raP $(PROOFS) $(ARGS)
+prove: $(PROOFS)
+
+# Two hundred seeds with their own figures; then each planted bug by name, and seeds on PostgreSQL.
+prove-simulation: simulate
+	@$(BIN)/python -m pytest $(EVERY_TEST_BY_ITSELF) -rA tests/simulation $(ARGS)
+
+prove-chaos: $(INSTALLED)
+	@$(BIN)/python -m pytest $(EVERY_TEST_BY_ITSELF) -raP tests/chaos $(ARGS)
+
+# Alone: it promises how fast answers are.
+prove-outage: $(INSTALLED)
+	@AAA_TEST_OUTAGE_SECONDS=60 $(BIN)/python -m pytest -raP $(OUTAGE) $(ARGS)
+
+prove-stories: $(INSTALLED)
+	@$(BIN)/python -m pytest $(EVERY_TEST_BY_ITSELF) -raP -m proof tests $(OTHERS:%=--ignore=%) $(ARGS)
 
 lint: style types floors
 

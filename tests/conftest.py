@@ -8,7 +8,6 @@ import os
 import shutil
 import tempfile
 import time
-import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -19,12 +18,29 @@ import psycopg
 import pytest
 from psycopg import sql
 from sqlalchemy import Engine
-from sqlalchemy.engine import make_url
 from twisted.internet.task import Clock
 
 from tests import outside
+from tests.databases import Databases, create, drop, url_of
 
 TEMPLATE = "aaa_template"
+#: Rooms that are proofs as a whole (`make prove`); elsewhere a test or a file is marked by itself.
+PROOFS = ("simulation", "chaos", "peers", "proofs")
+#: Rooms whose files take longest: they are given out first, so that none of them begins when all others are done.
+LONGEST = ("stories", "house", "store")
+
+
+@pytest.hookimpl(tryfirst=True)  # before the words of `-m` are asked
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the rooms of proofs, and put the longest rooms first."""
+
+    def room(item: pytest.Item) -> str:
+        return item.path.relative_to(Path(__file__).parent).parts[0]
+
+    for item in items:
+        if room(item) in PROOFS:
+            item.add_marker(pytest.mark.proof)
+    items.sort(key=lambda item: room(item) not in LONGEST)
 
 
 @pytest.fixture(scope="session")
@@ -58,12 +74,6 @@ def postgres_server(shared_folder: Path) -> Iterator[str]:
         yield uri
     finally:
         server.cleanup()
-
-
-def url_of(server_uri: str, name: str) -> str:
-    """The SQLAlchemy URL of the database `name` on that server."""
-    url = make_url(server_uri).set(drivername="postgresql+psycopg", database=name)
-    return url.render_as_string(hide_password=False)
 
 
 def upgrade(url: str) -> None:
@@ -111,16 +121,12 @@ def postgres_template(postgres_server: str) -> str:
     return TEMPLATE
 
 
-def postgres_database(server_uri: str, template: str) -> Iterator[str]:
-    """A database of its own for one test, removed after it even when the test left connections open."""
-    name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(server_uri, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
-        )
-    yield url_of(server_uri, name)
-    with psycopg.connect(server_uri, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+@pytest.fixture(scope="session")
+def postgres_databases(postgres_server: str, postgres_template: str) -> Iterator[Databases]:
+    """This process's migrated databases."""
+    databases = Databases(postgres_server, postgres_template)
+    yield databases
+    databases.close()
 
 
 @pytest.fixture(scope="session")
@@ -140,9 +146,10 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def postgresql_url(postgres_server: str, postgres_template: str) -> Iterator[str]:
-    """The URL of a fresh, migrated PostgreSQL database."""
-    yield from postgres_database(postgres_server, postgres_template)
+def postgresql_url(postgres_databases: Databases) -> Iterator[str]:
+    """The URL of an empty, migrated PostgreSQL database; it goes after the test even when that left connections open."""
+    with postgres_databases.one() as url:
+        yield url
 
 
 @pytest.fixture
@@ -154,7 +161,9 @@ def empty_sqlite_url(tmp_path: Path) -> str:
 @pytest.fixture
 def empty_postgresql_url(postgres_server: str) -> Iterator[str]:
     """The URL of a PostgreSQL database without one table."""
-    yield from postgres_database(postgres_server, "template0")
+    name = create(postgres_server, "template0")
+    yield url_of(postgres_server, name)
+    drop(postgres_server, name)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

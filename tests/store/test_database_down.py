@@ -24,7 +24,8 @@ from charging.durability import NotDurable
 from charging.restarts import NasRestart
 from charging.writer import DatabaseUnavailable, Writer
 from tests.aaa.conftest import NAS_ADDRESS, NOON, Floor, Outage, Sent, Thread, make_libpq
-from tests.conftest import upgrade, url_of
+from tests.conftest import upgrade
+from tests.databases import url_of
 
 START, STOP, INTERIM, ON = 1, 2, 3, 7
 MB = 1_000_000

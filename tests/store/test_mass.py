@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import Engine
 
 from aaa.runner import MOST_IN_FLIGHT
 from tests.store.mass import Mass
+
+pytestmark = pytest.mark.proof
 
 #: What one session may cost: a profile, the Disconnect after it, three repetitions, each with its retransmissions.
 MOST_PACKETS = 30

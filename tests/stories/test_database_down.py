@@ -27,9 +27,12 @@ from aaa import wire
 from aaa.wire import Attribute, Code
 from charging import tables
 from charging.database import open_engine
-from tests.conftest import give_rights, upgrade, url_of
+from tests.conftest import give_rights, upgrade
+from tests.databases import url_of
 from tests.outside import SECRET
 from tests.stories.conftest import PLANS, Aaa, ServerProcess
+
+pytestmark = pytest.mark.proof
 
 OUTAGE_SECONDS: Final = int(os.environ.get("AAA_TEST_OUTAGE_SECONDS", "10"))
 PACKETS_PER_SECOND: Final = 200

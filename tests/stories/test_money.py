@@ -25,6 +25,8 @@ from tests.outside import SECRET
 from tests.stories.conftest import Aaa, ServerProcess
 from tests.stories.plain_sql import PlainSql, plain_sql, top_up
 
+pytestmark = pytest.mark.proof
+
 SESSIONS: Final = int(os.environ.get("AAA_MONEY_SESSIONS", "2000"))
 """Fewer are for a quick look."""
 REPORTS: Final = 6

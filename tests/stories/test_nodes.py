@@ -196,6 +196,7 @@ def test_the_same_packet_to_two_nodes_at_once_is_charged_once(start_nodes: Calla
     no_node_complains(nodes)
 
 
+@pytest.mark.proof
 def test_two_nodes_at_full_load_with_the_same_accounts(start_nodes: Callable[[int], Nodes], database_url: str) -> None:
     """Conflicts are run again, deadlocks reach no packet, and the books are exact to the octet."""
     nodes = start_nodes(2)

@@ -11,11 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from aaa.simulator import Event, Server, SimulatedNas, SimulatedSession, behaviour_of
 from aaa.simulator.udp import Ports, now_ms
 from tests.outside import SECRET
 from tests.stories.conftest import Aaa, ServerProcess
 from tests.stories.plain_sql import plain_sql, top_up
+
+pytestmark = pytest.mark.proof
 
 DIALECTS: Final = ("generic", "mikrotik", "accel-ppp", "chillispot")
 COUNTING: Final = {"mikrotik", "chillispot"}
