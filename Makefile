@@ -10,9 +10,9 @@ WORKERS ?= 4
 # A file's tests stay together, since they share what was expensive to make; the longest files come first.
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # What takes minutes by its nature, or waits for real time: tests marked `proof`, and whole rooms (tests/conftest.py).
-PROOFS := prove-simulation prove-chaos prove-outage prove-stories
-OUTAGE := tests/stories/test_database_down.py
-OTHERS := tests/simulation tests/chaos $(OUTAGE)
+PROOFS := prove-simulation prove-chaos prove-figures prove-stories
+FIGURES := tests/stories/test_database_down.py tests/proofs/test_enforcement.py
+OTHERS := tests/simulation tests/chaos $(FIGURES)
 EVERY_TEST_BY_ITSELF := -n $(WORKERS) --maxschedchunk 1
 
 # A hundred processes begin in every run; each would compile everything again.
@@ -61,9 +61,9 @@ prove-simulation: simulate
 prove-chaos: $(INSTALLED)
 	@$(BIN)/python -m pytest $(EVERY_TEST_BY_ITSELF) -raP tests/chaos $(ARGS)
 
-# Alone: it promises how fast answers are.
-prove-outage: $(INSTALLED)
-	@AAA_TEST_OUTAGE_SECONDS=60 $(BIN)/python -m pytest -raP $(OUTAGE) $(ARGS)
+# One after the other: they promise how fast the server is.
+prove-figures: $(INSTALLED)
+	@AAA_TEST_OUTAGE_SECONDS=60 $(BIN)/python -m pytest -raP $(FIGURES) $(ARGS)
 
 prove-stories: $(INSTALLED)
 	@$(BIN)/python -m pytest $(EVERY_TEST_BY_ITSELF) -raP -m proof tests $(OTHERS:%=--ignore=%) $(ARGS)

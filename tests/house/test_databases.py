@@ -54,6 +54,6 @@ def test_who_is_still_connected_is_thrown_out(postgres_databases: Databases) -> 
 def test_what_was_changed_is_not_used_again(postgres_databases: Databases, change: str) -> None:
     with postgres_databases.one() as url, plain(url) as connection:
         name = sql.Identifier(connection.info.dbname)
-        connection.execute(sql.SQL(change).format(name) if "{}" in change else change)  # type: ignore[arg-type]
+        connection.execute(sql.SQL(change).format(name) if "{}" in change else change)
     with postgres_databases.one() as another:
         assert another != url
