@@ -21,6 +21,7 @@ from twisted.internet.task import LoopingCall
 
 from aaa import reply_attributes
 from aaa.dialects import Dialect, dialect
+from aaa.dialects import names as dialect_names
 from aaa.keyring import KeyRing, KeyRingError, nas_secret, subscriber_nt_hash, subscriber_password, subscriber_totp
 from aaa.nas import Nas, Wish, over_tls, source_over_tls
 from aaa.passwords import Credential
@@ -155,38 +156,49 @@ class NasDirectory:
         try:
             if row.network is not None:
                 ip_network(row.network)
-            speaks = dialect(row.dialect)
-            coa_port = speaks.coa_port if row.coa_port is None else row.coa_port
             sealed = [row.secret_sealed, row.previous_secret_sealed]
-            return Nas(
-                nas_id=row.nas_id,
-                name=row.name,
-                network=row.network,
-                secrets=tuple(self._keys.open(nas_secret(row.name), each) for each in sealed if each is not None),
-                dialect=row.dialect,
-                coa_address=row.coa_address,
-                coa_port=coa_port,
-                require_message_authenticator=row.require_message_authenticator,
-                limit_proxy_state=row.limit_proxy_state,
-                counter_unit=speaks.counter_unit if row.counter_unit is None else row.counter_unit,
-                counters_delta=speaks.counters_delta if row.counters_delta is None else row.counters_delta,
-                counter_bits=speaks.counter_bits if row.counter_bits is None else row.counter_bits,
-                reports_services=speaks.reports_services or row.counter_level is not None,
-                counter_level="session" if row.counter_level is None else row.counter_level,
-                enforcement_class=row.enforcement_class,
-                means=standing(speaks, row.enforcement_class, coa_port, ()).means,
-                coa_message_authenticator=row.coa_message_authenticator
-                or wish(speaks, usual=speaks.message_authenticator),
-                coa_event_timestamp=row.coa_event_timestamp or wish(speaks, usual=speaks.event_timestamp),
-                counters_reversed=speaks.counters_reversed if row.counters_reversed is None else row.counters_reversed,
-                on_database_down=row.on_database_down,
-                mac_authentication=row.mac_authentication,
-                nas_group=row.nas_group,
-                certificate=row.certificate,
-            )
+            secrets = tuple(self._keys.open(nas_secret(row.name), each) for each in sealed if each is not None)
+            return _with_defaults(row, secrets)
         except (KeyRingError, ValueError) as error:
             _log.error("nas-unusable", nas=row.name, problem=str(error))
             return None
+
+
+def metered(connection: Connection) -> dict[int, Nas]:
+    """All NASes by their ids, without secrets: to read what they have reported. One of a dialect that is not there is left out."""
+    rows = connection.execute(select(nas))
+    return {row.nas_id: _with_defaults(row, ()) for row in rows if row.dialect in dialect_names()}
+
+
+def _with_defaults(row: Any, secrets: tuple[bytes, ...]) -> Nas:
+    """A row of the nas table, with what its dialect says where it says nothing. ValueError: there is no such dialect."""
+    speaks = dialect(row.dialect)
+    coa_port = speaks.coa_port if row.coa_port is None else row.coa_port
+    return Nas(
+        nas_id=row.nas_id,
+        name=row.name,
+        network=row.network,
+        secrets=secrets,
+        dialect=row.dialect,
+        coa_address=row.coa_address,
+        coa_port=coa_port,
+        require_message_authenticator=row.require_message_authenticator,
+        limit_proxy_state=row.limit_proxy_state,
+        counter_unit=speaks.counter_unit if row.counter_unit is None else row.counter_unit,
+        counters_delta=speaks.counters_delta if row.counters_delta is None else row.counters_delta,
+        counter_bits=speaks.counter_bits if row.counter_bits is None else row.counter_bits,
+        reports_services=speaks.reports_services or row.counter_level is not None,
+        counter_level="session" if row.counter_level is None else row.counter_level,
+        enforcement_class=row.enforcement_class,
+        means=standing(speaks, row.enforcement_class, coa_port, ()).means,
+        coa_message_authenticator=row.coa_message_authenticator or wish(speaks, usual=speaks.message_authenticator),
+        coa_event_timestamp=row.coa_event_timestamp or wish(speaks, usual=speaks.event_timestamp),
+        counters_reversed=speaks.counters_reversed if row.counters_reversed is None else row.counters_reversed,
+        on_database_down=row.on_database_down,
+        mac_authentication=row.mac_authentication,
+        nas_group=row.nas_group,
+        certificate=row.certificate,
+    )
 
 
 def observations(connection: Connection, now: Instant) -> dict[tuple[int, str], list[Observation]]:

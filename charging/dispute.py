@@ -99,6 +99,8 @@ class OrphanLine(NamedTuple):
     reason: str
     octets: int
     """Of the packet."""
+    session_id: int | None
+    """In which an operator had it charged."""
 
 
 class Check(NamedTuple):
@@ -262,7 +264,7 @@ def _notices(
 def _orphans(connection: Connection, username: str, since: Instant, until: Instant) -> list[OrphanLine]:
     o = orphan_report.c
     chosen = (
-        select(o.digest, o.received_at, o.nas_address, o.reason, func.length(o.packet))
+        select(o.digest, o.received_at, o.nas_address, o.reason, func.length(o.packet), o.session_id)
         .where(o.username == username, o.received_at >= since, o.received_at < until)
         .order_by(o.received_at, o.digest)
         .limit(MOST_LINES)

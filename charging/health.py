@@ -174,12 +174,16 @@ def nas_restarts(connection: Connection, now: Instant) -> Finding:
 
 def orphans(connection: Connection, now: Instant) -> Finding:
     """Reports of the last day that belong to nobody."""
-    count = _number(connection, "SELECT count(*) FROM orphan_report WHERE received_at >= :after", after=now - DAY_MS)
+    count = _number(
+        connection,
+        "SELECT count(*) FROM orphan_report WHERE session_id IS NULL AND received_at >= :after",
+        after=now - DAY_MS,
+    )
     if not count:
         return Finding("orphans", "ok", "no report of the last day belongs to nobody")
     return Finding(
         "orphans", "warn", f"{count} reports of the last day belong to no known session",
-        "read orphan_report by username and reason: they were not charged",
+        "they were not charged: aaa orphan list, then aaa orphan charge or forget",
     )  # fmt: skip
 
 

@@ -37,15 +37,18 @@ def new(connection: Connection, past: Sequence[PastSession]) -> list[PastSession
     return list(found.values())
 
 
-def write(connection: Connection, past: Sequence[PastSession], now: Instant) -> int:
-    """Write down those that are new; how many they were."""
-    accounts = sorted({each.account_id for each in past})
-    for some in in_parts(accounts):
-        # In the order of ids, as everybody locks accounts; who looks for what is written already looks behind the lock.
+def take(connection: Connection, account_ids: Sequence[int]) -> None:
+    """Keep others away from these accounts until the end, in the order of their ids as everybody does, and move them on."""
+    for some in in_parts(account_ids):
         locked = select(account.c.account_id).where(account.c.account_id.in_(some)).order_by(account.c.account_id)
         connection.execute(locked.with_for_update()).all()
         moved = update(account).where(account.c.account_id.in_(some)).values(version=account.c.version + 1)
         connection.execute(moved)
+
+
+def write(connection: Connection, past: Sequence[PastSession], now: Instant) -> int:
+    """Write down those that are new; how many they were."""
+    take(connection, sorted({each.account_id for each in past}))
     fresh = new(connection, past)
     if not fresh:
         return 0
@@ -58,7 +61,8 @@ def write(connection: Connection, past: Sequence[PastSession], now: Instant) -> 
             pass
         taken.add(session_id)
         used = bool(each.octets_up or each.octets_down or each.seconds)
-        rows.append(_session(each, session_id, lines=int(used)))
+        reason = f"{IMPORTED}: {each.cause}" if each.cause else IMPORTED
+        rows.append({**closed_session(each, session_id, reason), "line_no": int(used)})
         if used:
             lines.append(_line(each, session_id, now))
     connection.execute(insert(session), rows)
@@ -67,7 +71,8 @@ def write(connection: Connection, past: Sequence[PastSession], now: Instant) -> 
     return len(fresh)
 
 
-def _session(each: PastSession, session_id: int, *, lines: int) -> dict[str, Any]:
+def closed_session(each: PastSession, session_id: int, reason: str) -> dict[str, Any]:
+    """The row of a session that is over; its line count is the caller's."""
     return {
         "account_id": each.account_id,
         "session_id": session_id,
@@ -85,7 +90,7 @@ def _session(each: PastSession, session_id: int, *, lines: int) -> dict[str, Any
         "framed_address": each.framed_address,
         "created_at": each.began_at,
         "closed_at": each.ended_at,
-        "close_reason": f"{IMPORTED}: {each.cause}" if each.cause else IMPORTED,
+        "close_reason": reason,
         "state": "closed",
         "started_at": each.began_at,
         "last_report_at": each.ended_at,
@@ -94,7 +99,6 @@ def _session(each: PastSession, session_id: int, *, lines: int) -> dict[str, Any
         "octets_up": each.octets_up,
         "octets_down": each.octets_down,
         "seconds": each.seconds,
-        "line_no": lines,
         "posted_at": each.ended_at,
         "wanted": "full",
         "nas_group": each.nas_group,

@@ -103,7 +103,8 @@ def by_nas(connection: Connection, since: Instant, until: Instant) -> list[NasLi
             .group_by(s.nas_id)
         )
     }
-    orphaned = select(o.nas_id, func.count()).where(o.received_at >= since, o.received_at < until).group_by(o.nas_id)
+    orphaned = select(o.nas_id, func.count()).group_by(o.nas_id)
+    orphaned = orphaned.where(o.session_id.is_(None), o.received_at >= since, o.received_at < until)
     orphans: dict[int, int] = {row[0]: row[1] for row in connection.execute(orphaned)}
     names: dict[int, str] = {row.nas_id: row.name for row in connection.execute(select(nas.c.nas_id, nas.c.name))}
     found = [

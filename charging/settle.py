@@ -33,6 +33,9 @@ from charging.terms import Agreed, Terms, agree
 from charging.usage import NAS_RESTART, Orphan, Recorded, close, report
 
 #: The beginning of our own count of milliseconds: an id is 41 bits of time and 22 of chance.
+_ORPHAN: Final = (
+    "digest", "nas_id", "nas_address", "username", "acct_session_id", "reason", "packet", "received_at",
+)  # fmt: skip
 _ID_EPOCH_MS: Final = 1_735_689_600_000
 #: Plan versions never change, so they are kept; more than this many and the memory is begun anew.
 _MOST_PLANS: Final = 4096
@@ -444,7 +447,7 @@ def _store_orphans(to: Sets, items: Sequence[Item], outcomes: list[Outcome]) -> 
         if isinstance(outcome, Orphan) and isinstance(item, Report)
     ]  # fmt: skip
     if rows:
-        to.insert(tables.orphan_report, tuple(tables.orphan_report.c.keys()), rows, "ON CONFLICT DO NOTHING")
+        to.insert(tables.orphan_report, _ORPHAN, rows, "ON CONFLICT DO NOTHING")
 
 
 def _store_top_ups(to: Sets, items: Sequence[Item], outcomes: list[Outcome], now: Instant) -> None:

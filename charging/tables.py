@@ -635,6 +635,7 @@ orphan_report = Table(
     Column("reason", Text, nullable=False),
     Column("packet", LargeBinary, nullable=False),
     Column("received_at", BigInteger, nullable=False),
+    Column("session_id", BigInteger, comment="the session that it was charged in by an operator; null: to nobody"),
 )
 Index("ix_orphan_report_received_at", orphan_report.c.received_at)
 

@@ -101,6 +101,7 @@ def _records(made: Bundle) -> Iterator[dict[str, Any]]:
         yield {
             "what": "orphan", "at": iso(orphan.received_at), "packet_sha256": orphan.digest,
             "nas_address": orphan.nas_address, "reason": orphan.reason, "packet_octets": orphan.octets,
+            "session_id": orphan.session_id,
         }  # fmt: skip
     for each in made.transfers:
         yield _transfer(each)
@@ -174,7 +175,8 @@ def _words(record: Record, currency: str) -> str:
             flags = f" [{record['flags']}]" if record["flags"] else ""
             return f"{record['session_id']} {record['kind']}: {used}{flags}; {'; '.join([*prices, *draws]) or 'free'}"
         case "orphan":
-            return f"of nobody's session, not charged: {record['reason']}, packet {record['packet_sha256'][:12]}"
+            charged = f"charged in {record['session_id']}" if record["session_id"] else "not charged"
+            return f"of nobody's session, {charged}: {record['reason']}, packet {record['packet_sha256'][:12]}"
         case "transfer":
             amount = amount_text(record["unit"], record["amount"], currency)
             return f"{record['seq']} {record['kind']}: {amount} from {record['debit']} to {record['credit']} ({record['reference']})"

@@ -36,6 +36,7 @@ NOUNS: Final = {
     "session": "Sessions: who is on line; disconnect.",
     "usage": "What a subscriber used, report by report.",
     "ledger": "The ledger: show and check it.",
+    "orphan": "Reports of nobody's session: look at, charge, forget.",
     "service": "A systemd unit for the server.",
     "notice": "Notices to subscribers: what was told, and what failed.",
     "doctor": "Is everything as it should be? What to do where it is not.",
@@ -134,6 +135,7 @@ def in_words(error: Exception) -> str | None:
     from charging.catalogue import CatalogueError
     from charging.database import DatabaseUrlError
     from charging.notices.files import NoticeFileError
+    from charging.orphans import NotAdopted
     from charging.pools import PoolError
     from charging.tomlfile import TomlFileError
     from migrations import NotUpToDate
@@ -150,6 +152,7 @@ def in_words(error: Exception) -> str | None:
         | PoolError
         | NoticeFileError
         | NotFreeRadius
+        | NotAdopted
     )
     if isinstance(error, said):
         return str(error)

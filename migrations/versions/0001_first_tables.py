@@ -523,6 +523,12 @@ def upgrade() -> None:  # noqa: PLR0915  every table and index once
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("packet", sa.LargeBinary(), nullable=False),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "session_id",
+            sa.BigInteger(),
+            nullable=True,
+            comment="the session that it was charged in by an operator; null: to nobody",
+        ),
         sa.PrimaryKeyConstraint("digest", name=op.f("pk_orphan_report")),
     )
     with op.batch_alter_table("orphan_report", schema=None) as batch_op:

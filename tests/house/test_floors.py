@@ -25,6 +25,7 @@ EFFECTS_ALLOWED = {
         "inbox",
         "jobs",
         "lane",
+        "orphans",
         "order_audit",
         "order_inbox",
         "order_rows",
