@@ -25,6 +25,7 @@ from charging.tables import (
     plan_version,
     session,
     session_charge,
+    trace,
     transfer,
     usage_line,
 )
@@ -103,6 +104,19 @@ class OrphanLine(NamedTuple):
     """In which an operator had it charged."""
 
 
+class PacketLine(NamedTuple):
+    """A packet that the history of trails has kept: what was decided about it, step by step."""
+
+    received_at: Instant
+    node: str
+    nas: str
+    kind: str
+    result: str
+    microseconds: int
+    steps: tuple[tuple[int, str], ...]
+    """Microseconds since it came, and words."""
+
+
 class Check(NamedTuple):
     """One thing that must hold between the parts."""
 
@@ -122,6 +136,8 @@ class Bundle:
     commands: list[CommandLine]
     notices: list[NoticeSent]
     orphans: list[OrphanLine]
+    packets: list[PacketLine]
+    """Which ones are kept, and for how long, the server's configuration says."""
     checks: list[Check]
 
 
@@ -150,6 +166,7 @@ def bundle(
         _commands(connection, account_id, ids, since, until),
         _notices(connection, account_id, subscriber_id, since, until),
         _orphans(connection, username, since, until),
+        _packets(connection, username, since, until),
         checks,
     )
 
@@ -270,6 +287,20 @@ def _orphans(connection: Connection, username: str, since: Instant, until: Insta
         .limit(MOST_LINES)
     )
     return [OrphanLine(*row) for row in connection.execute(chosen)]
+
+
+def _packets(connection: Connection, username: str, since: Instant, until: Instant) -> list[PacketLine]:
+    c = trace.c
+    chosen = (
+        select(c.received_at, c.node, c.nas, c.kind, c.result, c.microseconds, c.steps)
+        .where(c.username == username, c.received_at >= since, c.received_at < until)
+        .order_by(c.received_at, c.trace_id)
+        .limit(MOST_LINES)
+    )
+    return [
+        PacketLine._make([*row[:-1], tuple((at, words) for at, words in json.loads(row.steps))])
+        for row in connection.execute(chosen)
+    ]
 
 
 # --- checks --------------------------------------------------------------------------------------------------------

@@ -43,7 +43,8 @@ _CSV: Final = (
 @pass_setup
 def dispute(setup: Setup, subscriber: str, since: Instant, until: Instant, shape: str, as_json: bool) -> None:
     """Show what happened to a subscriber in a time: the reports of NASes, what each was charged and by which price lines, the
-    buckets drawn, the ledger's transfers, what NASes were told, and the notices.
+    buckets drawn, the ledger's transfers, what NASes were told, the notices, and what was decided about each packet that the
+    history of `aaa trace` has kept.
 
     Every record carries the hash of itself and of the one before it, and the end shows which of the parts' sums agree. A
     report that added nothing (a duplicate, a retransmission) has left no line. Exit code 1 where a check does not hold.
@@ -88,11 +89,17 @@ def _sealed(head: Record, made: Bundle) -> Iterator[dict[str, Any]]:
 
 
 _ORDER: Final = {what: place for place, what in enumerate(
-    ("session", "report", "orphan", "transfer", "command", "notice")
+    ("packet", "session", "report", "orphan", "transfer", "command", "notice")
 )}  # fmt: skip
 
 
 def _records(made: Bundle) -> Iterator[dict[str, Any]]:
+    for packet in made.packets:
+        yield {
+            "what": "packet", "at": iso(packet.received_at), "node": packet.node, "nas": packet.nas, "kind": packet.kind,
+            "result": packet.result, "microseconds": packet.microseconds,
+            "steps": [{"microseconds": at, "words": words} for at, words in packet.steps],
+        }  # fmt: skip
     for line in made.sessions:
         yield {"what": "session", "at": iso(line.created_at), **record_of(line)}
     for report in made.reports:
@@ -174,6 +181,9 @@ def _words(record: Record, currency: str) -> str:
             ]
             flags = f" [{record['flags']}]" if record["flags"] else ""
             return f"{record['session_id']} {record['kind']}: {used}{flags}; {'; '.join([*prices, *draws]) or 'free'}"
+        case "packet":
+            last = f": {record['steps'][-1]['words']}" if record["steps"] else ""
+            return f"{record['kind']} at {record['nas']}, {record['result']}{last}"
         case "orphan":
             charged = f"charged in {record['session_id']}" if record["session_id"] else "not charged"
             return f"of nobody's session, {charged}: {record['reason']}, packet {record['packet_sha256'][:12]}"

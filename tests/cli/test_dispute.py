@@ -52,6 +52,14 @@ def anna(shop: Aaa, log_in: Callable[[str], Admitted]) -> Aaa:
             ),
             {"packet": b"=SUM(1)", "at": FIRST + 5 * DAY_MS},
         )
+        connection.execute(
+            text(
+                "INSERT INTO trace (node, received_at, nas, username, kind, result, microseconds, steps) VALUES "
+                "('one', :at, 'bras-1', 'anna', 'login', 'reject', 1004000, :steps), "
+                "('one', :at, 'bras-1', 'bob', 'login', 'reject', 1004000, :steps)"
+            ),
+            {"at": FIRST + 6 * DAY_MS, "steps": '[[20, "the shared secret is right"], [3250, "PAP: wrong"]]'},
+        )
     engine.dispose()
     return shop
 
@@ -61,7 +69,7 @@ def test_everything_is_there_in_the_order_of_time(anna: Aaa) -> None:
     whats = [record["what"] for record in made["records"]]
     assert whats[:3] == ["bundle", "transfer", "session"]
     # The duplicate interim has added nothing, and left no line.
-    assert sorted(whats[3:]) == sorted(["report", "report", "notice", "transfer", "transfer", "orphan"])
+    assert sorted(whats[3:]) == sorted(["report", "report", "notice", "transfer", "transfer", "orphan", "packet"])
     assert [r["at"] for r in made["records"][1:]] == sorted(r["at"] for r in made["records"][1:])
     first, last = [record for record in made["records"] if record["what"] == "report"]
     assert [(d["bucket"], d["unit"], d["amount"]) for d in first["draws"]] == [("data", "octets", 30_000_000_000)]
@@ -69,6 +77,14 @@ def test_everything_is_there_in_the_order_of_time(anna: Aaa) -> None:
     posted = sum(r["amount"] for r in made["records"] if r["what"] == "transfer" and r["kind"] == "usage")
     assert posted == 45_000_000_000
     assert [check["holds"] for check in made["checks"]] == [True] * 4
+
+
+def test_the_packets_that_the_history_has_are_there(anna: Aaa) -> None:
+    (packet,) = [record for record in anna.json("dispute", "anna", *TIME)["records"] if record["what"] == "packet"]
+    assert (packet["kind"], packet["result"], packet["steps"][1]) == (
+        "login", "reject", {"microseconds": 3250, "words": "PAP: wrong"},
+    )  # fmt: skip
+    assert "packet    login at bras-1, reject: PAP: wrong" in anna.ok("dispute", "anna", *TIME)
 
 
 def test_the_hashes_are_a_chain_that_anybody_can_follow(anna: Aaa) -> None:
