@@ -406,6 +406,16 @@ class Book:
         self.changed_account = True  # a transfer between two counter-accounts changes no bucket
         return self.account.ledger_seq
 
+    def carry(self, entry: Entry, kind: str, reference: str, session_id: int, now: Instant, actor: str) -> None:
+        """A transfer about a closed session, between whatever it names."""
+        for name, amount in ((entry.debit, -entry.amount), (entry.credit, entry.amount)):
+            bucket_id = bucket_named(name)
+            if bucket_id is not None:
+                self.buckets[bucket_id].balance += amount
+                self.changed_buckets.add(bucket_id)
+        self._append(entry, kind, reference, now, actor, session_id=session_id)
+        self.changed_account = True
+
     def post(self, session: Session, now: Instant) -> None:
         """Write what a session has accrued since the last time into the ledger, one transfer per bucket."""
         plan = self.plans(session.plan_version_id)

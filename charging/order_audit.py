@@ -40,6 +40,7 @@ def orders(connection: Connection) -> Found:
                    CAST(sum(CASE WHEN t.debit LIKE 'bucket:%' THEN -t.amount ELSE t.amount END) AS BIGINT) AS total
             FROM transfer AS t
             WHERE t.kind IN ({names}) AND NOT (t.kind = 'transfer' AND t.debit LIKE 'account:%')
+              AND NOT (t.kind = 'reversal' AND t.reference LIKE 'rerate:%')
             GROUP BY t.account_id, t.reference, t.kind)
         SELECT o.name, o.currency, o.reference, o.kind, o.unit, o.amount, b.unit, b.total
         FROM ordered AS o LEFT JOIN booked AS b

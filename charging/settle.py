@@ -27,6 +27,7 @@ from charging.enforcement import command_acked, command_failed, review
 from charging.order import Order, Reach, Redeem, Remit, carry_out
 from charging.payment import Applied, Grant, NotApplied, TopUp, grant, top_up
 from charging.plan import Instant, Plan, from_json
+from charging.rerating import Rerate, Rerated, rerate
 from charging.session import Report, Session
 from charging.shelf import Shelf
 from charging.terms import Agreed, Terms, agree
@@ -105,8 +106,8 @@ class Settled(NamedTuple):
     """The books that the batch worked on; after the commit they may go on a shelf."""
 
 
-Item = Report | Login | TopUp | Grant | Order | Terms | Close | Cut | Review | CommandAcked | CommandFailed
-Outcome = Recorded | Orphan | Admitted | Refused | Applied | NotApplied | Agreed | Done
+Item = Report | Login | TopUp | Grant | Order | Terms | Close | Cut | Review | Rerate | CommandAcked | CommandFailed
+Outcome = Recorded | Orphan | Admitted | Refused | Applied | NotApplied | Agreed | Rerated | Done
 
 
 class Plans:
@@ -218,7 +219,7 @@ def _open(
         to,
         [s.plan_version_id for account_id in unread if account_id in books for s in books[account_id].sessions.values()]
         + [s.plan_version_id for s in closed]
-        + [item.plan_version_id for item in items if isinstance(item, Login | Grant)],
+        + [item.plan_version_id for item in items if isinstance(item, Login | Grant | Rerate)],
     )
     beginning = {i.account_id for i in items if isinstance(i, Login) and plans(i.plan_version_id).counts}
     counting = [book for book in books.values() if not book.knows_tallies and _counts(book, plans, beginning)]
@@ -347,6 +348,8 @@ def _decide(work: _Work, item: Item, now: Instant) -> Outcome:
             return Done(_cut(book, item, now))
         case Review():
             return Done(_review(book, item, now))
+        case Rerate():
+            return rerate(book, item, now)
         case CommandAcked():
             session = book.sessions.get(item.session_id)
             return Done(0 if session is None else command_acked(book, session, item.version, now))
@@ -380,12 +383,12 @@ def _pay(work: _Work, book: Book, item: TopUp | Grant | Order | Terms, now: Inst
 
 
 def _no_account(
-    item: Login | TopUp | Grant | Order | Terms | Close | Cut | Review | CommandAcked | CommandFailed,
+    item: Login | TopUp | Grant | Order | Terms | Close | Cut | Review | Rerate | CommandAcked | CommandFailed,
 ) -> Outcome:
     match item:
         case Login():
             return Refused("no-account")
-        case TopUp() | Grant() | Order() | Terms():
+        case TopUp() | Grant() | Order() | Terms() | Rerate():
             return NotApplied("no-account")
         case _:
             return Done(0)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from charging import rating
 from charging.book import Account, Book
-from charging.buckets import Usage, cover, is_purse, read_rated, write_rated
+from charging.buckets import Bucket, Coverage, Usage, cover, is_purse, read_rated, write_rated
 from charging.money import MAX_AMOUNT
 from charging.payment import Grant, grant, money_bucket
 from charging.plan import Instant, Plan
@@ -55,7 +55,7 @@ def shadow(plan: Plan, uses: Iterable[Used]) -> Bill:
     ids = count(_PURSE + 1)
     book = Book(Account(1, plan.currency, "prepaid", 0, "active", 0, 0, ""), lambda: next(ids), lambda _: plan)
     sessions: dict[int, Session] = {}
-    charged = would = periods = 0
+    before = would = periods = 0
     granted_until: Instant | None = 0
     for use in uses:
         if not book.buckets:
@@ -65,14 +65,14 @@ def shadow(plan: Plan, uses: Iterable[Used]) -> Bill:
             periods += 1
         session = sessions.get(use.session_id)
         if session is None:
-            session = sessions[use.session_id] = book.sessions[use.session_id] = _session(use)
-        charged += use.micros
-        would += _charge(book, session, plan, use)
+            session = sessions[use.session_id] = book.sessions[use.session_id] = session_of(use, 1)
+        before += use.micros
+        would += charged(book, session, plan, use).money
     drawn = {
         unit: sum(b.granted - b.balance for b in book.buckets.values() if b.unit == unit and not is_purse(b))
         for unit in ("octets", "seconds")
     }
-    return Bill(charged, would, drawn["octets"], drawn["seconds"], periods)
+    return Bill(before, would, drawn["octets"], drawn["seconds"], periods)
 
 
 def _grant(book: Book, at: Instant) -> Instant | None:
@@ -83,12 +83,15 @@ def _grant(book: Book, at: Instant) -> Instant | None:
     return None if None in ends else max(end for end in ends if end is not None)
 
 
-def _charge(book: Book, session: Session, plan: Plan, use: Used) -> int:
+def charged(book: Book, session: Session, plan: Plan, use: Used) -> Coverage:
+    """Charge what one report added, on a book of paper: what it draws is gone from the buckets, what a tier gives back is the
+    caller's to give."""
     rated = read_rated(session.rated)
     # A bucket that has ended is not drawn any more.
     book.turn_page()
+    credit = book.account.credit_limit_micros
     if book.is_plain(plan):
-        found = cover(plan, use.usage, book.usable_buckets(use.event_at), lambda bucket: bucket.balance, rated, 0)
+        found = cover(plan, use.usage, book.usable_buckets(use.event_at), _balance, rated, credit)
     else:
         span = (use.begun_at, use.event_at)
         found, counts, _ = rating.charge(book, session, plan, use.usage, span, rated, use.event_at)
@@ -97,13 +100,18 @@ def _charge(book: Book, session: Session, plan: Plan, use: Used) -> int:
     for bucket, amount in found.draws:
         bucket.balance -= amount
     session.rated = write_rated({**rated, **found.rated})
-    return found.money
+    return found
 
 
-def _session(use: Used) -> Session:
+def _balance(bucket: Bucket) -> int:
+    return bucket.balance
+
+
+def session_of(use: Used, subscriber_id: int) -> Session:
+    """A session on paper that begins with this use."""
     at, place = use.begun_at, use.place
     return Session(
-        account_id=1, session_id=use.session_id, subscriber_id=1, plan_version_id=1, nas_id=1, nas_address="",
+        account_id=1, session_id=use.session_id, subscriber_id=subscriber_id, plan_version_id=1, nas_id=1, nas_address="",
         root_id=use.session_id, device_key="", session_key=None, acct_session_id=None, created_at=at, closed_at=None,
         close_reason=None, state="open", started_at=at, last_report_at=at, last_event_at=at, stale_at=at,
         interval_seconds=60, wanted="full", posted_at=at, nas_group=place.nas_group,

@@ -31,6 +31,7 @@ NOUNS: Final = {
     "transfer": "Move money or an allowance between accounts.",
     "refund": "Pay money out.",
     "adjust": "Correct a balance by hand.",
+    "rerate": "Charge a time again under a corrected plan.",
     "reverse": "Take back a transfer, or what a session was charged.",
     "balance": "What an account has left.",
     "session": "Sessions: who is on line; disconnect.",

@@ -29,6 +29,7 @@ EFFECTS_ALLOWED = {
         "order_audit",
         "order_inbox",
         "order_rows",
+        "rerating_rows",
         "leasing",
         "pools",
         "notices/files",

@@ -20,6 +20,7 @@ from charging.ledger import Transfer
 from charging.money import Rounding, parse_price
 from charging.payment import Applied, Grant, NotApplied, TopUp, money_bucket
 from charging.plan import Allowance, Duration, Exhausted, Plan, Profile, Rate, digest, to_json
+from charging.rerating import Rerated
 from charging.session import Report, Session, device_key
 from charging.settle import Close, CommandAcked, CommandFailed, Cut, Done, Item, Outcome, Plans
 from charging.terms import Agreed
@@ -576,7 +577,7 @@ class Play:
                 return f"refused {outcome.reason}"
             case Orphan():
                 return f"orphan {outcome.reason}"
-            case Applied() | Agreed() | Done():
+            case Applied() | Agreed() | Rerated() | Done():
                 return ""
             case Recorded():
                 used = outcome.used
