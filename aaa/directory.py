@@ -383,7 +383,9 @@ class _Row(NamedTuple):
 
 _SUBSCRIBERS: Final = subscriber.join(plan, plan.c.name == subscriber.c.plan_name)
 _COLUMNS: Final = tuple(
-    "plan.plan_version_id" if name == "plan_version_id" else f"subscriber.{name}" for name in _Row._fields
+    # The version that his period was sold under goes before the plan's newest.
+    "coalesce(subscriber.plan_version_id, plan.plan_version_id)" if name == "plan_version_id" else f"subscriber.{name}"
+    for name in _Row._fields
 )
 
 

@@ -22,13 +22,14 @@ from aaa.reply_attributes import Texts
 from aaa.standing import EnforcementClass, Observation, Standing, refused, standing
 from charging import catalogue, pools
 from charging.addresses import KINDS, Addresses
+from charging.arrangement import Arrangement, Leave, What
 from charging.catalogue import NewAccount, Status, in_parts
 from charging.conditions import Conditions, from_text
 from charging.notices.contact import UNKNOWN, Contact
-from charging.payment import Grant
+from charging.payment import Grant, NotApplied
 from charging.plan import Instant
-from charging.settle import Cut
-from charging.tables import account, nas, nas_observation, session, subscriber
+from charging.settle import CatchUp, Cut
+from charging.tables import account, nas, nas_observation, session, subscriber, subscription
 from charging.transaction import settle_in
 
 #: Any word list of an attacker begins with these.
@@ -351,6 +352,17 @@ class SubscriberLine(NamedTuple):
     conditions: Conditions
     stations_learned: tuple[str, ...]
     own_addresses: Addresses
+    period: PeriodLine | None
+    """None: the plan is not sold by periods."""
+
+
+class PeriodLine(NamedTuple):
+    """Where a subscriber is in the periods of his plan."""
+
+    state: str
+    number: int
+    end_at: Instant
+    next_plan_name: str | None
 
 
 def obstacles(connection: Connection, newcomers: Sequence[Newcomer]) -> list[tuple[int, str]]:
@@ -406,7 +418,7 @@ def enrol(
     grants = [
         grant_of(each.username, ids[each.username], accounts[each.account_name], plans[each.plan_name], actor)
         for each in newcomers
-        if plans[each.plan_name].plan.allowances
+        if (sold := plans[each.plan_name].plan).allowances or sold.period is not None
     ]
     if grants:
         settle_in(connection, grants, now)
@@ -468,6 +480,20 @@ def change_totp(connection: Connection, keys: KeyRing | None, found: SubscriberL
     change_subscriber(connection, found.subscriber_id, {"totp_sealed": sealed, "totp_step": None})
 
 
+def arrange(connection: Connection, found: SubscriberLine, what: What, now: Instant, actor: str) -> None:
+    """Another plan for a subscriber, a pause, a renewal. RegistryError where it can not be."""
+    reference = f"subscriber:{found.username}:{type(what).__name__.lower()}:{now}"
+    item = Arrangement(found.account_id, found.subscriber_id, what, reference, actor)
+    outcome = settle_in(connection, [item], now).outcomes[0]
+    if isinstance(outcome, NotApplied):
+        raise RegistryError(outcome.reason)
+
+
+def look_again(connection: Connection, account_id: int, now: Instant) -> None:
+    """Begin the periods of an account that nothing keeps from beginning any more."""
+    settle_in(connection, [CatchUp(account_id)], now)
+
+
 def clear_password(connection: Connection, keys: KeyRing, found: SubscriberLine) -> bytes:
     """The reversible password of a subscriber who has one."""
     chosen = select(subscriber.c.password_sealed).where(subscriber.c.subscriber_id == found.subscriber_id)
@@ -487,13 +513,16 @@ def cut(connection: Connection, account_id: int, subscriber_id: int | None, now:
     return int(getattr(done, "sessions", 0))
 
 
-def remove_subscriber(connection: Connection, found: SubscriberLine) -> None:
-    """Forget a subscriber; the account, its money and the ledger stay. RegistryError while there are live sessions."""
+def remove_subscriber(connection: Connection, found: SubscriberLine, now: Instant, actor: str) -> None:
+    """Forget a subscriber; the account, its money and the ledger stay, what is left of his period expires. RegistryError
+    while there are live sessions."""
     if found.live_sessions:
         raise RegistryError(
             f"subscriber {found.username!r} has {found.live_sessions} live sessions; "
             f"first run: aaa subscriber suspend {found.username}"
         )
+    leaving = Arrangement(found.account_id, found.subscriber_id, Leave(), f"subscriber:{found.username}", actor)
+    settle_in(connection, [leaving], now)
     pools.free_own(connection, found.subscriber_id)
     connection.execute(delete(subscriber).where(subscriber.c.subscriber_id == found.subscriber_id))
 
@@ -531,24 +560,28 @@ def _subscriber_lines() -> Select[Any]:
         session.c.subscriber_id == subscriber.c.subscriber_id,
         session.c.closed_at.is_(None),
     )
-    c = subscriber.c
+    c, p = subscriber.c, subscription
     return select(
         c.subscriber_id, c.account_id, c.username, account.c.name.label("account_name"), c.plan_name, c.status,
         _KEPT.label("password_kept"), c.totp_sealed.is_not(None).label("has_totp"), c.max_sessions, c.expires_at,
         c.email, c.phone, c.language, c.created_at,
         live.scalar_subquery().label("live_sessions"), c.reply_attributes, c.conditions, c.stations_learned,
-        *(c[f"own_{kind}"] for kind in KINDS),
-    ).join_from(subscriber, account, account.c.account_id == c.account_id)  # fmt: skip
+        *(c[f"own_{kind}"] for kind in KINDS), *(p.c[name].label(f"period_{name}") for name in PeriodLine._fields),
+    ).join_from(subscriber, account, account.c.account_id == c.account_id).outerjoin(
+        p, (p.c.account_id == c.account_id) & (p.c.subscriber_id == c.subscriber_id) & (p.c.state != "ended")
+    )  # fmt: skip
 
 
 def _subscriber_line(row: Row[Any]) -> SubscriberLine:
     read = row._asdict()
     learned = read.pop("stations_learned")
+    of_period = [read.pop(f"period_{name}") for name in PeriodLine._fields]
     return SubscriberLine(
         reply_attributes=reply_attributes.from_text(read.pop("reply_attributes")),
         conditions=from_text(read.pop("conditions")),
         stations_learned=() if learned is None else tuple(json.loads(learned)),
         own_addresses=Addresses(*(read.pop(f"own_{kind}") for kind in KINDS)),
+        period=None if of_period[0] is None else PeriodLine(*of_period),
         **read,
     )
 

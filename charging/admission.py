@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from charging.addresses import NO_ADDRESSES, Addresses, Leases
@@ -10,6 +10,7 @@ from charging.book import Book, Opening
 from charging.enforcement import CAPPED, EXHAUSTED, at_maximum, come_to_cap, ended, profile_of, reserve
 from charging.level import capped_seconds
 from charging.plan import Instant, Plan, Profile
+from charging.renewal import first_use
 from charging.session import PROVISIONAL_MS, Means, Session, Wanted
 from charging.slices import ALL, paid_seconds, paid_until
 from charging.zone import realm_of
@@ -75,6 +76,8 @@ class Refused(NamedTuple):
 def admit(book: Book, login: Login, now: Instant, leases: Leases | None = None) -> Admitted | Refused:
     """Open a provisional session with its first hold and its addresses, or say why not. `leases`: what the pools have."""
     leases = Leases() if leases is None else leases
+    if book.subscriptions:
+        login = _under_contract(book, login, now)
     plan = book.plans(login.plan_version_id)
     if book.account.status != "active":
         return Refused("suspended")
@@ -116,6 +119,16 @@ def admit(book: Book, login: Login, now: Instant, leases: Leases | None = None) 
         )
     book.told_at_login(session, now)
     return _admitted(book, session, plan, login, addresses, now)
+
+
+def _under_contract(book: Book, login: Login, now: Instant) -> Login:
+    """A login to a plan that is sold by periods: the first one may begin now, and its version is the period's."""
+    if book.account.status == "active":
+        first_use(book, login.subscriber_id, now)
+    subscription = book.subscriptions.get(login.subscriber_id)
+    if subscription is None or subscription.state == "ended":
+        return login
+    return replace(login, plan_version_id=subscription.plan_version_id)
 
 
 def _admitted(book: Book, session: Session, plan: Plan, login: Login, addresses: Addresses, now: Instant) -> Admitted:
@@ -248,6 +261,10 @@ def _time_limit(book: Book, session: Session, profile: Profile, expires_at: Inst
         capped = capped_seconds(book.counted, session.subscriber_id, plan, now)
         if capped is not None:
             limits.append(capped)
+    subscription = book.subscriptions.get(session.subscriber_id)
+    if subscription is not None and session.means == "time" and subscription.due_at is not None:
+        # Nobody can tell this NAS when a period is over and not paid.
+        limits.append(max(1, (max(subscription.due_at, subscription.end_at) - now) // 1000))
     if expires_at is not None:
         limits.append(max(1, (expires_at - now) // 1000))
     return min(limits, default=None)

@@ -191,6 +191,74 @@ def chains(connection: Connection, accounts: Range) -> Iterator[Finding]:
         waiting = next(ledgers, None)
 
 
+def ends(connection: Connection, accounts: Range) -> Iterator[Finding]:
+    """What was left of a bucket when its time was over went to `expired`: it is empty."""
+    rows = _rows(
+        connection,
+        "SELECT account_id, bucket_id, name, unit, balance, held FROM bucket "
+        "WHERE account_id BETWEEN :first AND :last AND closed_at IS NOT NULL AND (balance <> 0 OR held <> 0) "
+        "ORDER BY account_id, bucket_id",
+        accounts,
+    )
+    for account_id, bucket_id, name, unit, balance, held in rows:
+        yield (
+            account_id,
+            f"bucket {bucket_id} ({name}): its time is over, but it has {balance} {unit}, {held} of it held",
+        )
+
+
+def periods(connection: Connection, accounts: Range) -> Iterator[Finding]:
+    """Each period that was sold is in the ledger with its price, once, and no other price of one is there."""
+    rows = _rows(
+        connection,
+        """
+        WITH sold AS (
+            SELECT account_id, reference, CAST(sum(price_micros) AS BIGINT) AS price FROM subscription_period
+            WHERE account_id BETWEEN :first AND :last AND price_micros <> 0 GROUP BY account_id, reference),
+        booked AS (
+            SELECT account_id, reference, CAST(sum(amount) AS BIGINT) AS total FROM transfer
+            WHERE account_id BETWEEN :first AND :last AND kind = 'renewal' GROUP BY account_id, reference)
+        SELECT s.account_id, s.reference, s.price, coalesce(b.total, 0) FROM sold AS s
+        LEFT JOIN booked AS b ON b.account_id = s.account_id AND b.reference = s.reference
+        WHERE s.price <> coalesce(b.total, 0)
+        UNION ALL
+        SELECT b.account_id, b.reference, 0, b.total FROM booked AS b
+        LEFT JOIN sold AS s ON s.account_id = b.account_id AND s.reference = b.reference
+        WHERE s.reference IS NULL""",
+        accounts,
+    )
+    for account_id, reference, price, total in rows:
+        yield account_id, f"period {reference}: its price is {price} micros, the ledger has {total}"
+
+
+def subscriptions(connection: Connection, accounts: Range) -> Iterator[Finding]:
+    """Whoever has a period that is paid is in the newest one that was sold to him, and logs in under its version."""
+    rows = _rows(
+        connection,
+        """
+        SELECT s.account_id, s.subscriber_id, s.state, s.plan_version_id, s.number, p.plan_version_id, p.number,
+               u.plan_version_id
+        FROM subscription AS s
+        LEFT JOIN subscription_period AS p ON p.account_id = s.account_id AND p.subscriber_id = s.subscriber_id
+         AND p.start_at = (SELECT max(q.start_at) FROM subscription_period AS q
+                           WHERE q.account_id = s.account_id AND q.subscriber_id = s.subscriber_id)
+        LEFT JOIN subscriber AS u ON u.subscriber_id = s.subscriber_id
+        WHERE s.account_id BETWEEN :first AND :last AND s.state IN ('active', 'grace', 'paused')
+          AND (p.number IS NULL OR p.number <> s.number OR p.plan_version_id <> s.plan_version_id
+               OR u.plan_version_id IS NULL OR u.plan_version_id <> s.plan_version_id)
+        ORDER BY s.account_id, s.subscriber_id""",
+        accounts,
+    )
+    for account_id, subscriber_id, state, version, number, sold_version, sold_number, login_version in rows:
+        yield (
+            account_id,
+            (
+                f"subscriber {subscriber_id} is {state} in period {number} of version {version}; sold was period "
+                f"{sold_number} of version {sold_version}, and logins have version {login_version}"
+            ),
+        )
+
+
 # --- holds -----------------------------------------------------------------------------------------------------------
 
 
@@ -445,6 +513,9 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     balances,
     buckets_of_transfers,
     postings,
+    ends,
+    periods,
+    subscriptions,
     holds,
     cover_of_holds,
     closed_sessions,

@@ -12,12 +12,25 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from charging.buckets import SHORTFALL, Bucket, Coverage, Rated, Usage, cover, is_purse, read_rated, usable, write_rated
+from charging.buckets import (
+    NEVER,
+    SHORTFALL,
+    Bucket,
+    Coverage,
+    Rated,
+    Usage,
+    cover,
+    is_purse,
+    read_rated,
+    usable,
+    write_rated,
+)
 from charging.ledger import Entry, Transfer, bucket_name, bucket_named, chained
 from charging.money import MAX_AMOUNT
 from charging.notices.kinds import Facts, NoticeKind
 from charging.plan import Instant, Plan, Unit
 from charging.session import Session, Wanted
+from charging.subscription import SERVED, Contract, Line, PaidPeriod, Subscription
 
 CommandAction = Literal["profile", "disconnect"]
 
@@ -200,6 +213,8 @@ class Book:
     sessions: dict[int, Session] = field(default_factory=dict)
     charges: dict[tuple[int, int, str], Charge] = field(default_factory=dict)
     tallies: dict[tuple[int, str, int], Tally] = field(default_factory=dict)
+    subscriptions: dict[int, Subscription] = field(default_factory=dict)
+    """By subscriber: those whose plan is sold by periods."""
     knows_tallies: bool = False
     """They were read from the database, or there were none; most accounts never need them."""
 
@@ -224,6 +239,13 @@ class Book:
     requests: list[Request] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
+    revised_buckets: set[int] = field(default_factory=set)
+    """Whose end has changed, or come."""
+    changed_subscriptions: set[int] = field(default_factory=set)
+    new_subscriptions: set[int] = field(default_factory=set)
+    paid_periods: list[PaidPeriod] = field(default_factory=list)
+    contracts: list[Contract] = field(default_factory=list)
+    """Whose plan, or whose version of it, is another one now."""
     ended: list[int] = field(default_factory=list)
     """Sessions that were closed: what their NAS was to be told is of no use any more."""
     withdrawn: list[int] = field(default_factory=list)
@@ -232,7 +254,14 @@ class Book:
     """New sessions of a login that has addresses of a pool, which may have been given back meanwhile."""
     settled_states: dict[int, tuple[object, ...]] = field(default_factory=dict)
     """Per session: what the database has of the fields that few reports change."""
+    newest: dict[str, int] = field(default_factory=dict)
+    """Plan name → its newest version; read where a period may begin."""
+    lines: dict[int, Line] | None = None
+    """Subscribers; read where a period may begin."""
+    openings: dict[int, Opening] = field(default_factory=dict)
+    """Of sessions that may have to go on under another version; read where a period may begin."""
     _usable: list[Bucket] | None = None
+    _due_at: Instant | None = None
     _scoped: bool | None = None
     _rated: tuple[str, dict[int, Rated]] = ("", {})
 
@@ -242,6 +271,7 @@ class Book:
             self.account.version += 1
             self.changed_account = self.changed_terms = False
         self._usable = None
+        self.lines = None
         closed = [s.session_id for s in self.sessions.values() if s.closed_at is not None]
         for session_id in closed:
             del self.sessions[session_id]
@@ -252,7 +282,8 @@ class Book:
             self.changed_buckets, self.changed_sessions, self.changed_charges, self.new_buckets, self.new_sessions,
             self.new_charges, self.bindings, self.usage_lines, self.transfers, self.commands, self.notices,
             self.ended, self.withdrawn, self.resumed, self.changed_tallies, self.new_tallies, self.requests, self.answers,
-            self.observations,
+            self.observations, self.revised_buckets, self.changed_subscriptions, self.new_subscriptions,
+            self.paid_periods, self.contracts, self.newest, self.openings,
         ):  # fmt: skip
             if changes:
                 changes.clear()
@@ -262,7 +293,38 @@ class Book:
         """Is there anything to write?"""
         return bool(
             self.changed_sessions or self.changed_buckets or self.commands or self.changed_account or self.observations
-        )
+            or self.changed_subscriptions or self.new_subscriptions or self.contracts
+        )  # fmt: skip
+
+    @property
+    def due_at(self) -> Instant:
+        """When the next bucket or period ends, or something else of a subscription is due."""
+        if self._due_at is None:
+            ends = [b.expires_at for b in self.buckets.values() if b.expires_at is not None and b.closed_at is None]
+            ends += [s.due_at for s in self.subscriptions.values() if s.due_at is not None]
+            self._due_at = min(ends, default=NEVER)
+        return self._due_at
+
+    def serves(self, subscriber_id: int) -> bool:
+        """May this subscriber use what the account has?"""
+        found = self.subscriptions.get(subscriber_id)
+        return found is None or found.state in SERVED
+
+    def revise_bucket(self, bucket: Bucket) -> None:
+        """Its end has changed, or come."""
+        self.revised_buckets.add(bucket.bucket_id)
+        self.changed_buckets.add(bucket.bucket_id)
+        self._usable = self._due_at = None
+
+    def revise_subscription(self, subscription: Subscription) -> None:
+        """It has changed, or is new."""
+        known = subscription.subscriber_id in self.subscriptions
+        self.subscriptions[subscription.subscriber_id] = subscription
+        if known and subscription.subscriber_id not in self.new_subscriptions:
+            self.changed_subscriptions.add(subscription.subscriber_id)
+        else:
+            self.new_subscriptions.add(subscription.subscriber_id)
+        self._due_at = None
 
     def live_sessions(self) -> list[Session]:
         """Those that are not closed, oldest first."""
@@ -313,11 +375,17 @@ class Book:
             self.changed_tallies.add(key)
         tally.amount = min(tally.amount + amount, MAX_AMOUNT)
 
+    def fresh_bucket_id(self) -> int:
+        """An id that no bucket of the account has: catching up makes many in one millisecond."""
+        while (bucket_id := self.new_id()) in self.buckets:
+            pass
+        return bucket_id
+
     def add_bucket(self, bucket: Bucket) -> Bucket:
         """Take a new bucket into the book; its balance comes by `move`."""
         self.buckets[bucket.bucket_id] = bucket
         self.new_buckets.add(bucket.bucket_id)
-        self._usable = None
+        self._usable = self._due_at = None
         self._scoped = None
         return bucket
 
@@ -385,14 +453,17 @@ class Book:
         return given
 
     def move(
-        self, bucket: Bucket, counter_account: str, amount: int, kind: str, reference: str, now: Instant, actor: str
-    ) -> None:
-        """A transfer between a counter-account and a bucket: into the bucket where `amount` > 0, else out of it."""
+        self, bucket: Bucket, counter_account: str, amount: int, kind: str, reference: str, now: Instant, actor: str,
+        *, effective_at: Instant | None = None,
+    ) -> None:  # fmt: skip
+        """A transfer between a counter-account and a bucket: into the bucket where `amount` > 0, else out of it.
+        `effective_at`: when it was due, where that was earlier than now."""
         bucket.balance += amount
         self.changed_buckets.add(bucket.bucket_id)
         name = bucket_name(bucket.bucket_id)
         debit, credit = (counter_account, name) if amount > 0 else (name, counter_account)
-        self._append(Entry(debit, credit, bucket.unit, abs(amount)), kind, reference, now, actor)
+        entry = Entry(debit, credit, bucket.unit, abs(amount))
+        self._append(entry, kind, reference, now, actor, effective_at=effective_at)
 
     def move_back(self, entry: Entry, kind: str, reference: str, now: Instant, actor: str) -> int:
         """The opposite of an earlier transfer, in exactly the buckets that it drew and filled; its number."""
@@ -402,6 +473,9 @@ class Book:
                 bucket = self.buckets[bucket_id]
                 bucket.balance += amount
                 self.changed_buckets.add(bucket_id)
+                if bucket.closed_at is not None:
+                    bucket.closed_at = None  # what comes back to a bucket whose time is over expires once more
+                    self.revise_bucket(bucket)
         self._append(Entry(entry.credit, entry.debit, entry.unit, entry.amount), kind, reference, now, actor)
         self.changed_account = True  # a transfer between two counter-accounts changes no bucket
         return self.account.ledger_seq
@@ -440,11 +514,13 @@ class Book:
         session.posted_at = now
 
     def _append(
-        self, entry: Entry, kind: str, reference: str, now: Instant, actor: str, *, session_id: int | None = None
-    ) -> None:
+        self, entry: Entry, kind: str, reference: str, now: Instant, actor: str, *, session_id: int | None = None,
+        effective_at: Instant | None = None,
+    ) -> None:  # fmt: skip
         account = self.account
         account.ledger_seq += 1
-        fields = (account.account_id, account.ledger_seq, *entry, kind, reference, session_id, now, now, actor)
+        effective_at = now if effective_at is None else effective_at
+        fields = (account.account_id, account.ledger_seq, *entry, kind, reference, session_id, effective_at, now, actor)
         account.ledger_hash = chained(account.ledger_hash, fields)
         self.transfers.append(Transfer(*fields, account.ledger_hash))
 

@@ -32,6 +32,7 @@ from charging.ledger import Transfer
 from charging.plan import Instant, Plan
 from charging.rating import LATEST_COUNT_MS
 from charging.session import Session
+from charging.subscription import Contract, PaidPeriod, Subscription
 
 
 class Conflict(Exception):
@@ -48,6 +49,10 @@ _ACCOUNT_STATE: Final = ("voucher_failures", "voucher_failed_at", "auto_request_
 _ACCOUNT_TERMS: Final = ("kind", "credit_limit_micros", "auto_below_micros", "auto_amount_micros")
 _BUCKET_KEY: Final = ("account_id", "bucket_id")
 _BUCKET_REWRITTEN: Final = ("balance", "held", "marks_passed")
+#: What changes when a bucket's end comes, or another one is set.
+_BUCKET_REVISED: Final = ("expires_at", "closed_at")
+SUBSCRIPTION: Final = tuple(f.name for f in fields(Subscription))
+_SUBSCRIPTION_KEY: Final = ("account_id", "subscriber_id")
 _SESSION_KEY: Final = ("account_id", "session_id")
 #: What every report rewrites.
 _SESSION_METER: Final = (
@@ -78,6 +83,8 @@ _TALLY_KEY: Final = ("account_id", "subscriber_id", "name", "period_at")
 
 _bucket_update = attrgetter(*_BUCKET_KEY, *_BUCKET_REWRITTEN)
 _bucket_row = attrgetter(*BUCKET)
+_bucket_revision = attrgetter(*_BUCKET_KEY, *_BUCKET_REVISED)
+_subscription_row = attrgetter(*SUBSCRIPTION)
 _session_meter = attrgetter(*_SESSION_KEY, *_SESSION_METER)
 _session_state = attrgetter(*_SESSION_STATE)
 _session_row = attrgetter(*SESSION)
@@ -90,7 +97,6 @@ _tally_update = attrgetter(*_TALLY_KEY, "amount")
 def read_books(
     to: Sets,
     account_ids: list[int],
-    now: Instant,
     plans: Callable[[int], Plan],
     new_id: Callable[[], int],
     *,
@@ -104,12 +110,10 @@ def read_books(
         # The account goes first: what is read after it can only be newer, and then its version gives it away.
         which = "account_id {any}" + (to.in_turn if waiting else "")
         accounts = to.select(tables.account, ACCOUNT, which, account_ids)
-        buckets = to.select(
-            tables.bucket, BUCKET, "account_id {any} AND (expires_at IS NULL OR expires_at > {one} OR held > 0)",
-            account_ids, now,
-        )  # fmt: skip
+        buckets = to.select(tables.bucket, BUCKET, "account_id {any} AND closed_at IS NULL", account_ids)
         sessions = to.select(tables.session, SESSION, "account_id {any} AND closed_at IS NULL", account_ids)
         charges = to.select(tables.session_charge, CHARGE, "account_id {any} AND live", account_ids)
+        subscriptions = to.select(tables.subscription, SUBSCRIPTION, "account_id {any}", account_ids)
     books = {row[0]: Book(Account(*row), new_id, plans) for row in accounts.fetchall()}
     for row in buckets.fetchall():
         books[row[0]].buckets[row[1]] = Bucket(*row)
@@ -117,6 +121,8 @@ def read_books(
         add_session(books[row[0]], row)
     for row in charges.fetchall():
         books[row[0]].charges[row[1], row[2], row[3]] = Charge(*row)
+    for row in subscriptions.fetchall():
+        books[row[0]].subscriptions[row[1]] = Subscription(*row)
     return books
 
 
@@ -170,6 +176,7 @@ def write_books(to: Sets, books: list[Book], now: Instant) -> None:
         _write_buckets(to, books)
         _write_charges(to, books)
         _write_tallies(to, books)
+        _write_subscriptions(to, books)
         answers = [answer for b in books for answer in b.answers]
         if answers:
             key, columns = Answer._fields[:2], Answer._fields[2:]
@@ -252,6 +259,10 @@ def _write_buckets(to: Sets, books: list[Book]) -> None:
         to.insert(tables.bucket, BUCKET, new)
     if changed:
         to.update(tables.bucket, _BUCKET_KEY, _BUCKET_REWRITTEN, changed)
+    revised = [_bucket_revision(b.buckets[i]) for b in books if b.revised_buckets
+               for i in sorted(b.revised_buckets - b.new_buckets)]  # fmt: skip
+    if revised:
+        to.update(tables.bucket, _BUCKET_KEY, _BUCKET_REVISED, revised)
 
 
 def _write_charges(to: Sets, books: list[Book]) -> None:
@@ -270,6 +281,25 @@ def _write_tallies(to: Sets, books: list[Book]) -> None:
         to.insert(tables.tally, TALLY, new)
     if changed:
         to.update(tables.tally, _TALLY_KEY, ("amount",), changed)
+
+
+def _write_subscriptions(to: Sets, books: list[Book]) -> None:
+    with_some = [b for b in books if b.new_subscriptions or b.changed_subscriptions or b.contracts]
+    if not with_some:
+        return
+    new = [_subscription_row(b.subscriptions[i]) for b in with_some for i in sorted(b.new_subscriptions)]
+    changed = [_subscription_row(b.subscriptions[i]) for b in with_some for i in sorted(b.changed_subscriptions)]
+    if new:
+        to.insert(tables.subscription, SUBSCRIPTION, new)
+    if changed:
+        to.update(tables.subscription, _SUBSCRIPTION_KEY, SUBSCRIPTION[len(_SUBSCRIPTION_KEY) :], changed)
+    periods = [period for b in with_some for period in b.paid_periods]
+    if periods:
+        to.insert(tables.subscription_period, PaidPeriod._fields, periods)
+    contracts = {each.subscriber_id: each for b in with_some for each in b.contracts}
+    if contracts:
+        rows = [contracts[subscriber_id] for subscriber_id in sorted(contracts)]
+        to.update(tables.subscriber, Contract._fields[:1], Contract._fields[1:], rows)
 
 
 def _write_commands(to: Sets, books: list[Book], now: Instant) -> None:

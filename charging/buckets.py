@@ -37,6 +37,12 @@ class Bucket:
     created_at: Instant
     scope: str = ""
     """When, where and for whom it may be drawn, as `scope` reads it; empty: always, everywhere, for all of the account."""
+    subscriber_id: int | None = None
+    """Whose period it ends with."""
+    rolled: int = 0
+    """Into how many further periods it went over."""
+    closed_at: Instant | None = None
+    """When its time was over and what was left went to `expired`."""
 
 
 class Usage(NamedTuple):

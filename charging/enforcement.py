@@ -223,7 +223,7 @@ def _reconsider(book: Book, session: Session, reason: str, now: Instant) -> None
     plan = book.plans(session.plan_version_id)
     active = book.account.status == "active"
     if session.wanted == "full":
-        if active and told(session)[:4] != _NOTHING_TOLD:
+        if active and told(session)[:4] != NOTHING_TOLD:
             _extend(book, session, plan, now)
     elif active and reserve(book, session, plan, now):
         session.failed_commands = 0
@@ -257,7 +257,7 @@ def _extend(book: Book, session: Session, plan: Plan, now: Instant) -> None:
             book.command(session, "full", _why(plan, before, after), now)
 
 
-_NOTHING_TOLD: Final = (None, ALL, 0, None)
+NOTHING_TOLD: Final = (None, ALL, 0, None)
 
 
 def free_octets(session: Session, plan: Plan, uncovered: Usage, event_at: Instant) -> int:

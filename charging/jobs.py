@@ -1,5 +1,5 @@
-"""What the server does by itself: pay in what the inbox holds, close sessions that fell silent or whose NAS restarted, and
-give sessions another profile when the hour, the day or the month is another.
+"""What the server does by itself: pay in what the inbox holds, close sessions that fell silent or whose NAS restarted,
+begin and end periods and buckets, and give sessions another profile when the hour, the day or the month is another.
 
 Every job may run on several nodes at once: what it finds it only proposes, and `settle` decides again under the
 account's version. A job that fails leaves everything as it was and is run again at its next turn.
@@ -7,13 +7,13 @@ account's version. A job that fails leaves everything as it was and is run again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Engine, and_, select, tuple_, update
+from sqlalchemy import ColumnElement, Engine, and_, select, text, tuple_, update
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -24,7 +24,7 @@ from charging.batching import QueueFull, Run
 from charging.database import reading
 from charging.payment import Applied, NotApplied
 from charging.plan import Instant
-from charging.settle import Close, Done, Item, Outcome, Review
+from charging.settle import CatchUp, Close, Done, Item, Outcome, Review
 from charging.usage import NAS_RESTART
 from charging.writer import DatabaseUnavailable, Writer
 
@@ -35,6 +35,7 @@ INBOX_EVERY_MS: Final = 100
 RESTARTS_EVERY_MS: Final = 1_000
 REVIEWS_EVERY_MS: Final = 1_000
 STALE_EVERY_MS: Final = 15_000
+DUE_EVERY_MS: Final = 1_000
 #: After a pause of ours the NASes speak first: for as long as the shortest silence that makes a session stale.
 QUIET_MS: Final = 180_000
 #: What a session may miss in a shorter outage does not make it stale.
@@ -52,6 +53,8 @@ MOST_SET_ASIDE: Final = 1_000
 _MILLISECOND: Final = 10**-3
 
 _session = tables.session.c
+_bucket = tables.bucket.c
+_subscription = tables.subscription.c
 _restart = tables.nas_restart.c
 
 #: Rows of an inbox that are left alone for now → until when.
@@ -134,6 +137,29 @@ async def close_restarted(engine: Engine, writer: Writer, run: Run, now: Instant
     return closed
 
 
+async def catch_up(engine: Engine, writer: Writer, run: Run, now: Instant) -> int:
+    """Do what is due of buckets and periods; how many accounts were looked at. An account that is far behind takes several
+    turns at it, with others in between. Who fails is left for the next turn, and stands in nobody's way."""
+    done = 0
+    failed = set[int]()
+    failure: Exception | None = None
+    while True:
+        page = await _in_thread(run, _due, engine, now, failed)
+        for account_id, outcome in zip(page, await _settled(writer, [CatchUp(each) for each in page]), strict=True):
+            if isinstance(outcome, DatabaseUnavailable | QueueFull):
+                raise outcome
+            if isinstance(outcome, Exception):
+                failed.add(account_id)
+                failure = outcome
+            else:
+                done += 1
+        if not page or len(failed) >= MOST_SET_ASIDE:
+            break
+    if failure is not None:
+        raise failure
+    return done
+
+
 def _lost(event_at: Instant, row: Any) -> Close:
     return Close(row.account_id, row.session_id, NAS_RESTART, event_at)
 
@@ -207,6 +233,7 @@ class Jobs:
             _Turn("restarts", RESTARTS_EVERY_MS, lambda: close_restarted(engine, writer, run, now())),
             _Turn("reviews", REVIEWS_EVERY_MS, lambda: review_due(engine, writer, run, now())),
             _Turn("stale", STALE_EVERY_MS, close_silent, at_once=False),
+            _Turn("due", DUE_EVERY_MS, lambda: catch_up(engine, writer, run, now())),
         ]
         for turn in self._turns:
             turn.on_failure, turn.on_recovery = failed, recovered
@@ -308,6 +335,24 @@ def _live(engine: Engine, which: ColumnElement[bool], after: tuple[int, int]) ->
     )
     with reading(engine) as connection:
         return connection.execute(statement).all()
+
+
+def _due(engine: Engine, now: Instant, without: Collection[int]) -> list[int]:
+    """Accounts of which something is due, those that have waited longest first."""
+    ending = select(_bucket.account_id, _bucket.expires_at.label("at")).where(
+        _bucket.closed_at.is_(None), _bucket.expires_at.is_not(None), _bucket.expires_at <= now
+    )
+    due = select(_subscription.account_id, _subscription.due_at.label("at")).where(
+        _subscription.due_at.is_not(None), _subscription.due_at <= now
+    )
+    found: dict[int, Instant] = {}
+    with reading(engine) as connection:
+        for chosen in (ending, due):
+            statement = chosen.order_by(text("at")).limit(MOST_AT_ONCE + len(without))
+            for account_id, at in connection.execute(statement):
+                if account_id not in without:
+                    found[account_id] = min(at, found.get(account_id, at))
+    return sorted(found, key=lambda account_id: (found[account_id], account_id))[:MOST_AT_ONCE]
 
 
 def _restarts(engine: Engine) -> Sequence[Any]:

@@ -18,6 +18,7 @@ from charging.ledger import Entry, bucket_named
 from charging.money import MAX_AMOUNT
 from charging.payment import TOO_MUCH, Applied, Income, NotApplied, bucket_for, paid_bucket, pay_in, reset_marks
 from charging.plan import Instant, Unit
+from charging.renewal import renew_unpaid
 from charging.voucher import Voucher, count_failure, locked, why_not
 
 #: Transfers that no reversal takes back, and what would.
@@ -75,7 +76,14 @@ class Decline:
     reason: str
 
 
-What = Redeem | Remit | Refund | Reverse | Adjust | Decline
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Begin the next period of those that are not paid: one subscriber's, or with None all of the account's."""
+
+    username: str | None
+
+
+What = Redeem | Remit | Refund | Reverse | Adjust | Decline | Renew
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +146,8 @@ def carry_out(books: Mapping[int, Book], order: Order, reach: Reach, now: Instan
                 return NotApplied(f"request_id: the account has no open top-up request {order.what.request_id}")
             declined(book, order.what.reason, now)
             return _balance(book, "money", now)
+        case Renew():
+            return renew_unpaid(book, order.what.username, order.reference, order.actor, now)
 
 
 def _redeem(book: Book, order: Order, what: Redeem, reach: Reach, now: Instant) -> Applied | NotApplied:

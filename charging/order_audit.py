@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 
 from charging.inbox import amount_of
 
-#: What each kind of order is called in the ledger. A decline moves nothing.
+#: What each kind of order is called in the ledger. A decline moves nothing, and a renewal as many times as there are periods.
 LEDGER_KINDS: Final = {
     "redeem": "voucher",
     "transfer": "transfer",
@@ -34,7 +34,7 @@ def orders(connection: Connection) -> Found:
             SELECT a.account_id, a.name, a.currency, o.source || ':' || o.external_ref AS reference,
                    CASE o.kind {kinds} END AS kind, o.unit, o.amount
             FROM billing_order AS o JOIN account AS a ON a.name = o.account
-            WHERE o.status = 'applied' AND o.kind <> 'decline'),
+            WHERE o.status = 'applied' AND o.kind NOT IN ('decline', 'renew')),
         booked AS (
             SELECT t.account_id, t.reference, t.kind, min(t.unit) AS unit,
                    CAST(sum(CASE WHEN t.debit LIKE 'bucket:%' THEN -t.amount ELSE t.amount END) AS BIGINT) AS total

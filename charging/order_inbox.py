@@ -11,10 +11,10 @@ from sqlalchemy import Connection, String, delete, insert, select, text, tuple_,
 from charging import foreign, tables
 from charging.foreign import Answer, BadRowError, cut, quoted
 from charging.inbox import Owner, amount_of, minute, owned, owners_of
-from charging.order import Adjust, Decline, Order, Redeem, Refund, Remit, Reverse, What
+from charging.order import Adjust, Decline, Order, Redeem, Refund, Remit, Renew, Reverse, What
 from charging.voucher import fingerprint, read_code
 
-Kind = Literal["redeem", "transfer", "refund", "reverse", "adjust", "decline"]
+Kind = Literal["redeem", "transfer", "refund", "reverse", "adjust", "decline", "renew"]
 
 #: The longest that each text of a row may be, in characters.
 MOST_CHARACTERS: Final = {
@@ -27,13 +27,14 @@ MOST_CHARACTERS: Final = {
     "currency": 16,
     "to_account": 255,
     "code": 64,
+    "subscriber": 255,
     "reason": 1000,
 }
 INBOX: Final = foreign.Inbox(
     tables.billing_order,
     "order_id",
     tuple(MOST_CHARACTERS.items()),
-    frozenset({"amount", "currency", "to_account", "code", "reason"}),
+    frozenset({"amount", "currency", "to_account", "code", "subscriber", "reason"}),
     ("bucket_id", "transfer_seq", "session_id", "request_id"),
     wiped=("code",),
 )
@@ -54,6 +55,7 @@ class _Row(NamedTuple):
     currency: str | None
     to_account: str | None
     code: str | None
+    subscriber: str | None
     reason: str | None
     bucket_id: int | None
     transfer_seq: int | None
@@ -180,13 +182,26 @@ def _decline(row: _Row, _owner: Owner, _owners: Mapping[str, Owner]) -> Decline:
     return Decline(row.request_id, row.reason or "")
 
 
+def _renew(row: _Row, _owner: Owner, _owners: Mapping[str, Owner]) -> Renew:
+    return Renew(row.subscriber)
+
+
 def _given(name: str, value: str | None) -> str:
     if value is None or not value.strip():
         raise BadRowError(f"{name}: is empty")
     return value
 
 
-_CONTENT: Final = ("amount", "to_account", "code", "bucket_id", "transfer_seq", "session_id", "request_id")
+_CONTENT: Final = (
+    "amount",
+    "to_account",
+    "code",
+    "bucket_id",
+    "transfer_seq",
+    "session_id",
+    "request_id",
+    "subscriber",
+)
 _Reader = Callable[[_Row, Owner, Mapping[str, Owner]], What]
 _KINDS: Final[dict[str, tuple[frozenset[str], _Reader]]] = {
     "redeem": (frozenset({"code"}), _redeem),
@@ -195,6 +210,7 @@ _KINDS: Final[dict[str, tuple[frozenset[str], _Reader]]] = {
     "reverse": (frozenset({"transfer_seq", "session_id"}), _reverse),
     "adjust": (frozenset({"amount", "bucket_id"}), _adjust),
     "decline": (frozenset({"request_id"}), _decline),
+    "renew": (frozenset({"subscriber"}), _renew),
 }
 
 

@@ -100,10 +100,15 @@ def grant(book: Book, item: Grant, now: Instant) -> Applied:
     """Fill a bucket for each of the plan's allowances."""
     plan = book.plans(item.plan_version_id)
     for allowance in plan.allowances:
-        bucket = book.add_bucket(_allowance_bucket(book, plan, allowance, item.subscriber_id, now))
+        bucket = grant_allowance(book, plan, allowance, item.subscriber_id, now)
         book.move(bucket, f"grant:{plan.name}", allowance.amount, "grant", item.reference, now, item.actor)
     reconsider(book, "grant", now)
     return Applied(0)
+
+
+def grant_allowance(book: Book, plan: Plan, allowance: Allowance, subscriber_id: int | None, now: Instant) -> Bucket:
+    """The new bucket of an allowance, still empty."""
+    return book.add_bucket(_allowance_bucket(book, plan, allowance, subscriber_id, now))
 
 
 def money_bucket(account_id: int, bucket_id: int, now: Instant) -> Bucket:
@@ -160,7 +165,7 @@ def _empty(account_id: int, bucket_id: int, name: str, unit: Unit, now: Instant)
 
 def _allowance_bucket(book: Book, plan: Plan, allowance: Allowance, subscriber_id: int | None, now: Instant) -> Bucket:
     left = (allowance.amount * (100 - percent) // 100 for percent in sorted(plan.thresholds_percent))
-    bucket = _empty(book.account.account_id, book.new_id(), allowance.name, allowance.unit, now)
+    bucket = _empty(book.account.account_id, book.fresh_bucket_id(), allowance.name, allowance.unit, now)
     bucket.direction = allowance.direction
     bucket.granted = allowance.amount
     bucket.low_water_marks = " ".join(str(mark) for mark in left)

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from charging.conditions import NO_CONDITIONS, Conditions, from_plain
 from charging.money import UP_TO_MICROS, Rounding
+from charging.period import Every
 from charging.window import NEVER, Calendar, Period, Window
 from charging.zone import Place, Zone
 
@@ -27,6 +28,9 @@ RatedUnit = Literal["octets", "seconds", "session"]
 TierMode = Literal["graduated", "volume", "package", "flat"]
 Accumulation = Literal["session", "day", "week", "month"]
 Beyond = Literal["free", "disconnect"]
+Renewal = Literal["automatic", "manual"]
+Begins = Literal["at-once", "first-use"]
+Proration = Literal["time", "unused", "none"]
 
 DEFAULT_INTERIM_INTERVAL_SECONDS: Final = 300
 
@@ -92,6 +96,47 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
+class RollOver:
+    """What of an allowance goes over into the next period."""
+
+    maximum: int | None = None
+    """At most so much of it, the youngest first; None: all."""
+    minimum: int = 0
+    """Less than this is not carried over."""
+    periods: int = 1
+    """How often the same octets, seconds or micros go over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """Another price for some periods: the first ones, or those that begin in a time."""
+
+    price_micros: int
+    periods: int | None = None
+    valid_from: Instant | None = None
+    valid_until: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodTerms:
+    """What is sold period by period."""
+
+    every: Every
+    price_micros: int = 0
+    """Taken from the account's money when a period begins."""
+    renewal: Renewal = "automatic"
+    begins: Begins = "at-once"
+    """When the first period begins: with the plan, or with the first login."""
+    grace_seconds: int = 0
+    """How long a period that is not paid for goes on with what is left of the one before."""
+    remind_seconds: int = 0
+    """How long before its end a notice says so; 0: none does."""
+    proration: Proration = "time"
+    """What of a period that is left for another plan is given back, and what of the new plan's is paid."""
+    promotions: tuple[Promotion, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Allowance:
     """What a subscriber gets with the plan: a bucket of octets, seconds or micros that is drawn before money."""
 
@@ -113,6 +158,13 @@ class Allowance:
     """What one subscriber of the account draws at most, in `member_cap_per`."""
     member_cap_per: Period | None = field(default=None, metadata=LATER)
     """None: in all the bucket's time."""
+    periods: int | None = field(default=None, metadata=LATER)
+    """It is granted in so many periods from the first; None: in each."""
+    valid_from: Instant | None = field(default=None, metadata=LATER)
+    """It is granted in periods that begin from here on,"""
+    valid_until: Instant | None = field(default=None, metadata=LATER)
+    """and before this."""
+    roll_over: RollOver | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +376,8 @@ class Plan:
     """Of several that are open, the first one's profile holds."""
     caps: tuple[Cap, ...] = field(default=(), metadata=LATER)
     fair_use: FairUse | None = field(default=None, metadata=LATER)
+    period: PeriodTerms | None = field(default=None, metadata=LATER)
+    """None: it is granted once and lasts."""
 
     # Facts that follow from the fields above, computed once because every report asks for them.
     charged_units: frozenset[Unit] = field(init=False, repr=False, compare=False)
@@ -515,6 +569,7 @@ def from_json(text: str) -> Plan:
             profile_windows=tuple(_profile_window(item) for item in read.pop("profile_windows", ())),
             caps=tuple(_cap(item) for item in read.pop("caps", ())),
             fair_use=_fair_use(read.pop("fair_use", None)),
+            period=_period(read.pop("period", None)),
             **read,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -541,9 +596,21 @@ def _profile(read: dict[str, Any]) -> Profile:
 
 
 def _allowance(read: dict[str, Any]) -> Allowance:
-    validity = read.pop("validity", None)
+    validity, rolls = read.pop("validity", None), read.pop("roll_over", None)
     names: dict[str, Any] = {key: tuple(read.pop(key, ())) for key in ("windows", "zones")}
-    return Allowance(validity=None if validity is None else Duration(**validity), **names, **read)
+    return Allowance(
+        validity=None if validity is None else Duration(**validity),
+        roll_over=None if rolls is None else RollOver(**rolls),
+        **names,
+        **read,
+    )
+
+
+def _period(read: dict[str, Any] | None) -> PeriodTerms | None:
+    if read is None:
+        return None
+    promotions = tuple(Promotion(**item) for item in read.pop("promotions", ()))
+    return PeriodTerms(Every(**read.pop("every")), promotions=promotions, **read)
 
 
 def _rate(read: dict[str, Any]) -> Rate:

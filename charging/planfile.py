@@ -17,11 +17,13 @@ from charging import amounts
 from charging.conditions import NO_CONDITIONS, Conditions, hours
 from charging.money import EXPONENTS, MAX_AMOUNT, PRICE_DECIMALS, Rounding, RoundingMode, exponent, parse_money
 from charging.money import parse_price as parse_price_text
+from charging.period import Every, PeriodUnit
 from charging.plan import (
     DEFAULT_INTERIM_INTERVAL_SECONDS,
     Accumulation,
     Action,
     Allowance,
+    Begins,
     Beyond,
     Cap,
     Direction,
@@ -29,11 +31,16 @@ from charging.plan import (
     Exhausted,
     FairUse,
     Instant,
+    PeriodTerms,
     Plan,
     Profile,
     ProfileWindow,
+    Promotion,
+    Proration,
     Rate,
     RatedUnit,
+    Renewal,
+    RollOver,
     SpeedStep,
     Tier,
     TierMode,
@@ -64,6 +71,11 @@ MAX_ENTRIES: Final = 200
 """In a list of a window or a zone."""
 _WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MAX_STATIONS: Final = 100
+MAX_PERIODS: Final = 1_000
+_EVERY: Final[Mapping[str, tuple[PeriodUnit, int]]] = {
+    "hour": ("hour", 1), "day": ("day", 1), "week": ("day", 7), "month": ("month", 1), "year": ("month", 12),
+}  # fmt: skip
+MAX_EVERY: Final[Mapping[PeriodUnit, int]] = {"hour": 8_784, "day": 3_660, "month": 120}
 
 
 class PlanFileError(TomlFileError):
@@ -222,7 +234,14 @@ def _plan(name: str, table: Table, sale: _Sale) -> Plan:
         profile_windows=profile_windows,
         caps=_caps(table, currency, profile, profile_named),
         fair_use=_fair_use(table, profile, profile_named),
+        period=_period_terms(table, sale),
     )
+    if plan.period is None:
+        for number, allowance in enumerate(allowances):
+            if allowance.roll_over or allowance.periods or allowance.valid_from or allowance.valid_until:
+                table.fault(
+                    "allowance", f"[{number}] goes by periods, and the plan has none; write [plan.{name}.period] too"
+                )
     table.finish()
     return plan
 
@@ -287,6 +306,58 @@ def _fair_use(plan: Table, usual: Profile | None, profile_named: Callable[[objec
     return FairUse(tuple(steps), per, direction) if steps else None
 
 
+def _period_terms(plan: Table, sale: _Sale) -> PeriodTerms | None:
+    table = plan.table("period")
+    if table is None:
+        return None
+    every = table.take("every", _every, None, required='every = "1 month"')
+    price = _price(sale.currency)
+    terms = PeriodTerms(
+        every=every or Every(1, "month"),
+        price_micros=table.take("price", price, 0),
+        renewal=table.take("renewal", _renewal, "automatic"),
+        begins=table.take("begins", _begins, "at-once"),
+        grace_seconds=table.take("grace", _timeout, 0),
+        remind_seconds=table.take("remind", _timeout, 0),
+        proration=table.take("proration", _proration, "time"),
+        promotions=tuple(_promotion(each, sale) for each in table.array("promotion")),
+    )
+    table.finish()
+    return terms
+
+
+def _promotion(table: Table, sale: _Sale) -> Promotion:
+    price = table.take("price", _price(sale.currency), 0, required='price = "9.99"')
+    periods = table.take("periods", _integer_between(1, MAX_PERIODS), None)
+    first, until = _from_until(table, sale)
+    if not table.values.keys() & {"periods", "from", "until"}:
+        table.fault(None, "holds for ever; write periods = 3, or from and until, or change the price itself")
+    table.finish()
+    return Promotion(price, periods, first, until)
+
+
+def _from_until(table: Table, sale: _Sale) -> tuple[Instant | None, Instant | None]:
+    """The first moment of the day `from`, and the first after the day `until`."""
+    first, last = table.take("from", _date, None), table.take("until", _date, None)
+    if first is not None and last is not None and last < first:
+        table.fault("until", f"is before {first}, the first day; write a later one")
+    after = None if last is None else last + timedelta(days=1)
+    return _day_begins(first, sale.time_zone), _day_begins(after, sale.time_zone)
+
+
+def _roll_over(allowance: Table, unit: Unit | None, currency: str) -> RollOver | None:
+    table = allowance.table("roll_over")
+    if table is None:
+        return None
+    amount = _amount(unit, currency)
+    least, most = table.take("min", amount, 0), table.take("max", amount, None)
+    if most is not None and most < least:
+        table.fault("max", "is less than min; write a larger one")
+    periods = table.take("periods", _integer_between(1, MAX_PERIODS), 1)
+    table.finish()
+    return RollOver(most, least, periods)
+
+
 def _login_conditions(plan: Table) -> Conditions:
     table = plan.table("conditions")
     if table is None:
@@ -314,6 +385,7 @@ def _allowances(plan: Table, sale: _Sale) -> tuple[Allowance, ...]:
         if name:
             names.add(name)
         unit: Unit | None = table.take("unit", _unit, None, required='unit = "octets", "seconds" or "money"')
+        granted_from, granted_until = _from_until(table, sale)
         allowance = Allowance(
             name=name,
             unit=unit or "octets",
@@ -329,6 +401,10 @@ def _allowances(plan: Table, sale: _Sale) -> tuple[Allowance, ...]:
             shared=table.take("shared", _boolean, default=True),
             member_cap=table.take("member_cap", _amount(unit, currency), None),
             member_cap_per=table.take("member_cap_per", _period, None),
+            periods=table.take("periods", _integer_between(1, MAX_PERIODS), None),
+            valid_from=granted_from,
+            valid_until=granted_until,
+            roll_over=_roll_over(table, unit, currency),
         )
         if "member_cap_per" in table.values and "member_cap" not in table.values:
             example = _EXAMPLES[unit or "octets"]
@@ -409,9 +485,7 @@ def _rate(table: Table, sale: _Sale) -> Rate | None:
         table.fault("at_maximum", 'there is no maximum; write maximum = "5.00" too')
     if maximum is not None and maximum < minimum:
         table.fault("maximum", "is less than the minimum; write a larger one")
-    first, last = table.take("from", _date, None), table.take("until", _date, None)
-    if first is not None and last is not None and last < first:
-        table.fault("until", f"is before {first}, the first day; write a later one")
+    valid_from, valid_until = _from_until(table, sale)
     discount = table.take("discount", _discount, 0)
     windows = table.take("windows", sale.windows_named, ())
     zones = table.take("zones", sale.zones_named, ())
@@ -421,8 +495,7 @@ def _rate(table: Table, sale: _Sale) -> Rate | None:
     try:
         return Rate(
             unit, direction, price, per, step, fee, name, first_step, tiers, mode, accumulate, free, minimum, maximum,
-            beyond, discount, windows, zones, service_classes, _day_begins(first, sale.time_zone),
-            _day_begins(None if last is None else last + timedelta(days=1), sale.time_zone),
+            beyond, discount, windows, zones, service_classes, valid_from, valid_until,
         )  # fmt: skip
     except ValueError:  # tiers out of order: their faults are known
         return None
@@ -609,6 +682,30 @@ def _accumulation(value: object) -> Accumulation:
 
 def _period(value: object) -> Period:
     return _one_of(value, get_args(Period), "period")  # type: ignore[return-value]  # one of its own
+
+
+def _every(value: object) -> Every:
+    text = _string(value, '"1 month"').strip()
+    match = re.fullmatch(r"(?:([0-9]{1,5}) *)?(hour|day|week|month|year)s?", text)
+    if match is None:
+        raise BadValueError(f"{text!r} is no period; write for example 1 month, 30 days, 1 week, 1 day or 1 hour")
+    unit, times = _EVERY[match[2]]
+    count = int(match[1] or "1") * times
+    if not 1 <= count <= MAX_EVERY[unit]:
+        raise BadValueError(f"{text!r}: a period is 1 to {MAX_EVERY[unit]} {unit}s")
+    return Every(count, unit)
+
+
+def _renewal(value: object) -> Renewal:
+    return _one_of(value, get_args(Renewal), "renewal")  # type: ignore[return-value]  # one of its own
+
+
+def _begins(value: object) -> Begins:
+    return _one_of(value, get_args(Begins), "beginning")  # type: ignore[return-value]  # one of its own
+
+
+def _proration(value: object) -> Proration:
+    return _one_of(value, get_args(Proration), "proration")  # type: ignore[return-value]  # one of its own
 
 
 def _beyond(value: object) -> Beyond:

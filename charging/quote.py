@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Final, Literal, NamedTuple
 
@@ -12,8 +12,10 @@ from charging.book import Account, Book, Counter
 from charging.buckets import Rated, Usage
 from charging.money import MAX_AMOUNT
 from charging.payment import Grant, grant, money_bucket
+from charging.period import period_of as period_after
 from charging.plan import Instant, Plan, Rate
 from charging.session import Session
+from charging.subscription import grants, price_of
 from charging.window import period_of
 from charging.zone import NOWHERE, Place
 
@@ -32,6 +34,8 @@ class Use:
     place: Place = NOWHERE
     counted: Mapping[str, int] = field(default_factory=dict)
     """Per name of a price line: what it had counted before in this period, in whole steps."""
+    period: int = 0
+    """With the price of the plan's n-th period; 0: without."""
 
 
 class Item(NamedTuple):
@@ -39,7 +43,7 @@ class Item(NamedTuple):
 
     begin: Instant
     until: Instant
-    kind: Literal["allowance", "rate", "unpaid"]
+    kind: Literal["period", "allowance", "rate", "unpaid"]
     name: str
     unit: str
     amount: int
@@ -64,6 +68,10 @@ def quote(plan: Plan, use: Use, *, allowances: bool = True) -> Quote:
     parts = rating.pieces(plan, tab.scopes, Usage(use.up, use.down, use.seconds), (use.begin, end))
     items: list[Item] = []
     micros = 0
+    if plan.period is not None and use.period:
+        micros = price_of(plan.period, use.period, use.begin)
+        until = period_after(use.begin, plan.period.every, plan.time_zone, use.begin).end
+        items.append(Item(use.begin, until, "period", f"period {use.period}", "period", 1, micros))
     for piece, until in zip(parts, [*(part.begin for part in parts[1:]), end], strict=True):
         before = tab.rated
         found = tab.take(piece.usage, piece.begin)
@@ -114,7 +122,10 @@ def _imagined(plan: Plan, use: Use, micros: int, *, allowances: bool) -> tuple[B
     purse = book.add_bucket(money_bucket(1, _PURSE, use.begin))
     purse.balance = micros
     if allowances:
+        kept = tuple(each for each in plan.allowances if grants(each, use.period or 1, use.begin))
+        granted, book.plans = plan, lambda _: replace(granted, allowances=kept)
         grant(book, Grant(1, 1, "quote", "quote", _SUBSCRIBER), use.begin)
+        book.plans = lambda _: plan
     for rate in plan.rates:
         if rate.accumulate != "session" and use.counted.get(rate.name):
             period = period_of(rate.accumulate, use.begin, plan.time_zone)

@@ -43,7 +43,10 @@ TABLES: Final[dict[str, Rights]] = {
     "nas": Rights(server=("SELECT", "UPDATE (require_message_authenticator, revised_at)"), operator=OWNS),
     "plan": Rights(server=READS, operator=WRITES),
     "plan_version": Rights(server=READS, operator=APPENDS),
-    "subscriber": Rights(server=("SELECT", "UPDATE (totp_step, expires_at, stations_learned)"), operator=OWNS),
+    "subscriber": Rights(
+        server=("SELECT", "UPDATE (totp_step, expires_at, stations_learned)", "UPDATE (plan_name, plan_version_id)"),
+        operator=OWNS,
+    ),
     "account": Rights(
         server=(
             "SELECT",
@@ -53,6 +56,8 @@ TABLES: Final[dict[str, Rights]] = {
         operator=WRITES,
     ),
     "bucket": Rights(server=WRITES, operator=WRITES),
+    "subscription": Rights(server=WRITES, operator=WRITES),
+    "subscription_period": Rights(server=APPENDS, operator=APPENDS),
     "session": Rights(server=WRITES, operator=WRITES),
     "session_charge": Rights(server=WRITES, operator=WRITES),
     "tally": Rights(server=WRITES, operator=WRITES),
@@ -75,7 +80,7 @@ TABLES: Final[dict[str, Rights]] = {
         billing=(
             "SELECT",
             "INSERT (source, external_ref, kind, account, unit, amount, currency, to_account, code, reason)",
-            "INSERT (bucket_id, transfer_seq, session_id, request_id)",
+            "INSERT (bucket_id, transfer_seq, session_id, request_id, subscriber)",
         ),
     ),
     "voucher_batch": Rights(server=READS, operator=APPENDS),

@@ -19,17 +19,20 @@ from sqlalchemy import Connection
 from charging import extension, leasing, order_rows, tables
 from charging.addresses import Leases
 from charging.admission import Admitted, Login, Refused, admit, pools_of
+from charging.arrangement import Arrangement, Change, arrange
 from charging.auto_top_up import ask_where_low
-from charging.book import Account, Book
+from charging.book import Account, Book, Opening
 from charging.bookkeeping import SESSION, Conflict, add_closed, read_books, read_tallies, write_books
 from charging.bulk import Sets, sets
 from charging.enforcement import command_acked, command_failed, review
 from charging.order import Order, Reach, Redeem, Remit, carry_out
 from charging.payment import Applied, Grant, NotApplied, TopUp, grant, top_up
 from charging.plan import Instant, Plan, from_json
+from charging.renewal import catch_up, pay_unpaid, subscribe
 from charging.rerating import Rerate, Rerated, rerate
 from charging.session import Report, Session
 from charging.shelf import Shelf
+from charging.subscription import Line
 from charging.terms import Agreed, Terms, agree
 from charging.usage import NAS_RESTART, Orphan, Recorded, close, report
 
@@ -65,6 +68,13 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
+class CatchUp:
+    """Do what is due of an account's buckets and periods; any other item of the account has the same effect."""
+
+    account_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class CommandAcked:
     """A NAS acknowledged a command."""
 
@@ -92,7 +102,7 @@ class Review:
 
 
 class Done(NamedTuple):
-    """Close, Cut, Review, CommandAcked, CommandFailed: how many sessions it concerned."""
+    """Close, Cut, Review, CommandAcked, CommandFailed: how many sessions it concerned; CatchUp: none."""
 
     sessions: int
 
@@ -106,8 +116,15 @@ class Settled(NamedTuple):
     """The books that the batch worked on; after the commit they may go on a shelf."""
 
 
-Item = Report | Login | TopUp | Grant | Order | Terms | Close | Cut | Review | Rerate | CommandAcked | CommandFailed
+Item = (
+    Report | Login | TopUp | Grant | Order | Terms | Arrangement | Close | Cut | Review | Rerate | CatchUp
+    | CommandAcked | CommandFailed
+)  # fmt: skip
 Outcome = Recorded | Orphan | Admitted | Refused | Applied | NotApplied | Agreed | Rerated | Done
+
+
+#: What brings no money, and begins no period.
+_LEAVES_MONEY: Final = (Report, Close, Cut, Review, CommandAcked, CommandFailed)
 
 
 class Plans:
@@ -148,7 +165,12 @@ def settle(
     """
     to = sets(connection)
     work = _open(to, items, now, plans, ids(now, chance), Shelf() if shelf is None else shelf)
+    for book in work.moving:
+        catch_up(book, now)
     outcomes = [_decide(work, item, now) for item in items]
+    for book in work.moving:
+        if book.subscriptions:
+            pay_unpaid(book, now)
     books = list(work.books.values())
     if work.leases is not None:
         leasing.write_taken(to, work.leases)
@@ -190,6 +212,8 @@ class _Work(NamedTuple):
     """Whose service a payment of this batch extends."""
     leases: Leases | None = None
     """What this transaction's logins can choose from."""
+    moving: Sequence[Book] = ()
+    """Those of which something is due, or whose money or plans may change."""
 
 
 def _open(
@@ -213,14 +237,16 @@ def _open(
         # Where two nodes have the same accounts at work, who comes second would lose what he decided, again and again.
         # And who has two accounts at work in one item takes all locks in the order of their ids before anything else.
         waiting = bool(others) or shelf.distrusts(now)
-        books.update(read_books(to, unread, now, plans, new_id, waiting=waiting))
+        books.update(read_books(to, unread, plans, new_id, waiting=waiting))
     closed = _open_closed(to, items, books, owners)
     plans.read(
         to,
         [s.plan_version_id for account_id in unread if account_id in books for s in books[account_id].sessions.values()]
         + [s.plan_version_id for s in closed]
-        + [item.plan_version_id for item in items if isinstance(item, Login | Grant | Rerate)],
+        + [item.plan_version_id for item in items if isinstance(item, Login | Grant | Rerate)]
+        + [s.plan_version_id for i in unread if i in books for s in books[i].subscriptions.values()],
     )
+    moving = _moving(to, items, books, now, plans)
     beginning = {i.account_id for i in items if isinstance(i, Login) and plans(i.plan_version_id).counts}
     counting = [book for book in books.values() if not book.knows_tallies and _counts(book, plans, beginning)]
     if counting:
@@ -242,7 +268,65 @@ def _open(
     reach = order_rows.reach_of(to, orders, books) if orders else None
     paying = [a for item in items if (a := _payer(item)) is not None] if top_ups or orders else []
     lines = extension.lines_of(to, paying, partial(plans.read, to), plans) if paying else ()
-    return _Work(books, owners, pending, from_shelf, reach, lines, leases)
+    return _Work(books, owners, pending, from_shelf, reach, lines, leases, moving)
+
+
+def _moving(to: Sets, items: Sequence[Item], books: dict[int, Book], now: Instant, plans: Plans) -> list[Book]:
+    """The books in which a period may begin or end, with what that needs to know: the newest versions of their plans, the
+    subscribers, and who their live sessions are."""
+    moving = {book.account.account_id for book in books.values() if book.due_at <= now}
+    moving |= {
+        account_id
+        for item in items
+        if not isinstance(item, _LEAVES_MONEY)
+        for account_id in _accounts_of(item)
+        if account_id in books and _may_begin_period(item, books[account_id])
+    }
+    found = [books[account_id] for account_id in sorted(moving) if account_id in books]
+    periodic = [book for book in found if book.subscriptions]
+    changing = [
+        i for i in items if isinstance(i, Arrangement) or (isinstance(i, Grant) and plans(i.plan_version_id).period)
+    ]
+    plans.read(
+        to, [i.what.plan_version_id for i in changing if isinstance(i, Arrangement) and isinstance(i.what, Change)]
+    )
+    involved = sorted(
+        {b.account.account_id for b in periodic} | {i.account_id for i in changing if i.account_id in books}
+    )
+    if not involved:
+        return found
+    names = {s.next_plan_name or s.plan_name for book in periodic for s in book.subscriptions.values()}
+    newest = dict(to.select(tables.plan, ("name", "plan_version_id"), "name {any}", sorted(names) or [""]).fetchall())
+    plans.read(to, newest.values())
+    for account_id in involved:
+        books[account_id].newest, books[account_id].lines = newest, {}
+    columns = ("account_id", "subscriber_id", *Line._fields)
+    for account_id, subscriber_id, *line in to.select(
+        tables.subscriber, columns, "account_id {any}", involved
+    ).fetchall():
+        lines = books[account_id].lines
+        assert lines is not None
+        lines[subscriber_id] = Line(*line)
+    which = "account_id {any} AND closed_at IS NULL"
+    sessions = ("account_id", "session_id", *Opening._fields)
+    for account_id, session_id, *opening in to.select(tables.session, sessions, which, involved).fetchall():
+        books[account_id].openings[session_id] = Opening(*opening)
+    return found
+
+
+def _accounts_of(item: Item) -> tuple[int, ...]:
+    """The accounts of anything but a report."""
+    assert not isinstance(item, Report)
+    if isinstance(item, Order) and isinstance(item.what, Remit):
+        return item.account_id, item.what.to_account_id
+    return (item.account_id,)
+
+
+def _may_begin_period(item: Item, book: Book) -> bool:
+    if isinstance(item, Login):
+        subscription = book.subscriptions.get(item.subscriber_id)
+        return subscription is not None and subscription.state == "waiting"
+    return bool(book.subscriptions) or isinstance(item, Arrangement | Grant)
 
 
 def _payer(item: Item) -> int | None:
@@ -342,6 +426,10 @@ def _decide(work: _Work, item: Item, now: Instant) -> Outcome:
             return admit(book, item, now, work.leases)
         case TopUp() | Grant() | Order() | Terms():
             return _pay(work, book, item, now)
+        case Arrangement():
+            return arrange(book, item, now)
+        case CatchUp():
+            return Done(0)
         case Close():
             return Done(_give_up(book, item, now))
         case Cut():
@@ -364,7 +452,8 @@ def _decide(work: _Work, item: Item, now: Instant) -> Outcome:
 def _pay(work: _Work, book: Book, item: TopUp | Grant | Order | Terms, now: Instant) -> Applied | NotApplied | Agreed:
     """What comes in or is put right; a row of an inbox once."""
     if isinstance(item, Grant):
-        return grant(book, item, now)
+        sold_by_periods = book.plans(item.plan_version_id).period is not None and item.subscriber_id is not None
+        return subscribe(book, item, now) if sold_by_periods else grant(book, item, now)
     if isinstance(item, Terms):
         return agree(book, item, now)
     if isinstance(item, TopUp):
@@ -383,12 +472,24 @@ def _pay(work: _Work, book: Book, item: TopUp | Grant | Order | Terms, now: Inst
 
 
 def _no_account(
-    item: Login | TopUp | Grant | Order | Terms | Close | Cut | Review | Rerate | CommandAcked | CommandFailed,
+    item: Login
+    | TopUp
+    | Grant
+    | Order
+    | Terms
+    | Arrangement
+    | Close
+    | Cut
+    | Review
+    | Rerate
+    | CatchUp
+    | CommandAcked
+    | CommandFailed,
 ) -> Outcome:
     match item:
         case Login():
             return Refused("no-account")
-        case TopUp() | Grant() | Order() | Terms() | Rerate():
+        case TopUp() | Grant() | Order() | Terms() | Arrangement() | Rerate():
             return NotApplied("no-account")
         case _:
             return Done(0)

@@ -83,6 +83,8 @@ def hold_next(book: Book, session: Session, plan: Plan, now: Instant, starved: l
     enough, other sessions of the account are given equal parts; the commands for them are written, and those for whom
     nothing is left are added to `starved`.
     """
+    if book.subscriptions and not book.serves(session.subscriber_id):
+        return 0
     if not plan.charged_units:
         return ALL
     if session.means == "volume" and plan.charged_directions == _TOTAL:

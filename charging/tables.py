@@ -135,6 +135,7 @@ subscriber = Table(
     Column("account_id", BigInteger, ForeignKey("account.account_id"), nullable=False, index=True),
     Column("username", Text, nullable=False, unique=True),
     Column("plan_name", Text, ForeignKey("plan.name"), nullable=False),
+    Column("plan_version_id", BigInteger, comment="the version that the period runs under; null: the plan's newest"),
     Column("status", Text, nullable=False, server_default="active"),
     Column("expires_at", BigInteger),
     Column("max_sessions", Integer, comment="null: as the plan says"),
@@ -212,10 +213,73 @@ bucket = Table(
     Column("expires_at", BigInteger),
     Column("created_at", BigInteger, nullable=False),
     Column("scope", Text, nullable=False, server_default="", comment="JSON: when, where and who may draw; empty: any"),
+    Column("subscriber_id", BigInteger, comment="whose period it ends with; null: nobody's"),
+    Column("rolled", Integer, nullable=False, server_default="0", comment="into how many further periods it went over"),
+    Column(
+        "closed_at", BigInteger, comment="when its time was over and what was left went to `expired`; null: not yet"
+    ),
     CheckConstraint("unit IN ('octets', 'seconds', 'money')", name="unit"),
     CheckConstraint("direction IN ('total', 'down', 'up')", name="direction"),
     CheckConstraint("held >= 0", name="held"),
     postgresql_with=_REWRITTEN,
+)
+# No report changes what these cover: a book is read without what is over, and the job finds what ends.
+Index(
+    "ix_bucket_open",
+    bucket.c.account_id,
+    bucket.c.bucket_id,
+    postgresql_where=text("closed_at IS NULL"),
+    sqlite_where=text("closed_at IS NULL"),
+)
+Index(
+    "ix_bucket_ending",
+    bucket.c.expires_at,
+    postgresql_where=text("closed_at IS NULL AND expires_at IS NOT NULL"),
+    sqlite_where=text("closed_at IS NULL AND expires_at IS NOT NULL"),
+)
+
+subscription = Table(
+    "subscription",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("subscriber_id", BigInteger, primary_key=True),
+    Column("plan_name", Text, nullable=False),
+    Column("plan_version_id", BigInteger, nullable=False, comment="what the period that runs was sold under"),
+    Column("next_plan_name", Text, comment="what the next period is of; null: the same plan"),
+    Column("state", Text, nullable=False, comment="waiting, active, grace, lapsed, paused or ended"),
+    Column("anchor_at", BigInteger, nullable=False, comment="what the periods' ends are counted from"),
+    Column("number", Integer, nullable=False, comment="how many periods of this plan were paid"),
+    Column("start_at", BigInteger, nullable=False),
+    Column("end_at", BigInteger, nullable=False, comment="of the period that runs, or ran last"),
+    Column("price_micros", BigInteger, nullable=False, comment="what that period cost"),
+    Column("reminded", Boolean, nullable=False, comment="of that end"),
+    Column("paused_at", BigInteger),
+    Column(
+        "due_at", BigInteger, comment="when it must be looked at next; null: when money comes in, or somebody says so"
+    ),
+    CheckConstraint("state IN ('waiting', 'active', 'grace', 'lapsed', 'paused', 'ended')", name="state"),
+)
+Index(
+    "ix_subscription_due",
+    subscription.c.due_at,
+    postgresql_where=text("due_at IS NOT NULL"),
+    sqlite_where=text("due_at IS NOT NULL"),
+)
+
+# Written once for each: the key is what makes a renewal happen once, whoever is at work.
+subscription_period = Table(
+    "subscription_period",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True),
+    Column("subscriber_id", BigInteger, primary_key=True),
+    Column("start_at", BigInteger, primary_key=True),
+    Column("end_at", BigInteger, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("plan_version_id", BigInteger, nullable=False),
+    Column("price_micros", BigInteger, nullable=False),
+    Column("reference", Text, nullable=False, comment="of its transfers in the ledger"),
+    Column("recorded_at", BigInteger, nullable=False),
+    CheckConstraint("price_micros >= 0", name="price"),
 )
 
 session = Table(
@@ -524,7 +588,7 @@ billing_order = Table(
     Column("order_id", _RowId, Identity(), primary_key=True),
     Column("source", Text, nullable=False, comment="the billing system that writes"),
     Column("external_ref", Text, nullable=False, comment="its own number for this order"),
-    Column("kind", Text, nullable=False, comment="redeem, transfer, refund, reverse, adjust or decline"),
+    Column("kind", Text, nullable=False, comment="redeem, transfer, refund, reverse, adjust, decline or renew"),
     Column("account", Text, nullable=False, comment="the account's name"),
     Column("unit", Text, nullable=False, server_default="money", comment="transfer, adjust: money, octets or seconds"),
     Column("amount", Text, comment="transfer, refund: 10.00, 5GB, 2h; adjust: -10.00 too"),
@@ -535,6 +599,7 @@ billing_order = Table(
     Column("transfer_seq", BigInteger, comment="reverse: this transfer of the account's ledger"),
     Column("session_id", BigInteger, comment="reverse: all that this session was charged"),
     Column("request_id", BigInteger, comment="decline: the top-up request that is not paid"),
+    Column("subscriber", Text, comment="renew: whose period, by user name; null: all of the account's"),
     Column("reason", Text),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.current_timestamp()),
     Column("status", Text, nullable=False, server_default="pending"),

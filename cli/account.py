@@ -17,6 +17,8 @@ from charging.terms import Terms
 from charging.transaction import run, settle_in
 from cli.clock import now
 from cli.config import Setup, pass_setup
+from cli.ordering import place, reference_option, source_option
+from cli.ordering import show as show_order
 from cli.output import Column, Record, day, iso, json_option, print_record, print_records
 
 DEFAULT_LIMIT: Final = 1000
@@ -217,12 +219,28 @@ def suspend(setup: Setup, name: str, as_json: bool) -> None:
 def resume(setup: Setup, name: str, as_json: bool) -> None:
     """Let the subscribers of a suspended account log in again."""
 
+    at = now()
+
     def work(connection: Connection) -> AccountLine:
         found = catalogue.account_named(connection, name)
         catalogue.set_account_status(connection, found.account_id, "active")
+        registry.look_again(connection, found.account_id, at)
         return catalogue.account_named(connection, name)
 
     print_record(_record(run(setup.engine(), work)), _DETAILS, as_json=as_json)
+
+
+@account.command(epilog="Example: aaa account renew smith --subscriber alice --reference counter-17")
+@click.argument("name")
+@click.option("--subscriber", metavar="U", help="Only this one's; otherwise all that are over and not paid.")
+@reference_option
+@source_option
+@json_option
+@pass_setup
+def renew(setup: Setup, /, *, name: str, subscriber: str | None, reference: str, source: str, as_json: bool) -> None:
+    """Begin the next period of plans that are not renewed by themselves, or whose money did not suffice."""
+    record = place(setup, "renew", name, source=source, reference=reference, subscriber=subscriber)
+    show_order(record, lambda moved: f"renewed: {moved}" if moved else "renewed", as_json=as_json)
 
 
 def _record(line: AccountLine) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from cli.plan import moment, plan_named
 @click.option(
     "--allowances/--no-allowances", default=True, help="With all that the plan includes, or nothing left of it."
 )
+@click.option("--period", type=click.IntRange(1), metavar="N", help="With the price of the plan's N-th period.")
 @click.option("--money", metavar="AMOUNT", help="How far so much money goes, instead of what a use costs.")
 @click.option("--file", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A plan file.")
 @json_option
@@ -56,7 +57,9 @@ def rate(setup: Setup, /, plan: str, file: Path | None, as_json: bool, **options
             raise click.UsageError(f"--money: {error}") from error
         _print_reach(sold, micros, quote.reach(sold, use, micros, allowances=options["allowances"]), as_json=as_json)
         return
-    if not (use.down or use.up or use.seconds):
+    if use.period and sold.period is None:
+        raise click.UsageError(f"--period: plan {sold.name!r} is not sold by periods")
+    if not (use.down or use.up or use.seconds or use.period):
         raise click.UsageError("what was used? write --octets 3GB, --seconds 1h, or both; or --money 10.00")
     _print_quote(sold, quote.quote(sold, use, allowances=options["allowances"]), as_json=as_json)
 
@@ -79,6 +82,7 @@ def _use(plan: Plan, options: dict[str, Any]) -> Use:
         seconds=options["seconds"],
         place=place,
         counted=dict(_counted(plan, each) for each in options["counted"]),
+        period=options["period"] or 0,
     )
 
 
@@ -123,7 +127,7 @@ def _print_quote(plan: Plan, found: Quote, *, as_json: bool) -> None:
             "begin": item.begin,
             "what": _what(item),
             "used": _amount(item, plan.currency),
-            "charged": format_money(item.micros, plan.currency) if item.kind == "rate" else "",
+            "charged": format_money(item.micros, plan.currency) if item.kind in {"rate", "period"} else "",
         }
         for item in found.items
     ]
@@ -132,8 +136,8 @@ def _print_quote(plan: Plan, found: Quote, *, as_json: bool) -> None:
 
 
 def _amount(item: Item, currency: str) -> str:
-    if item.unit == "session":
-        return "1 session"
+    if item.unit in {"session", "period"}:
+        return f"1 {item.unit}"
     return amount_text(item.unit, item.amount, currency)
 
 

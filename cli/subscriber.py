@@ -21,11 +21,12 @@ from aaa.messages import station
 from aaa.passwords import Credential, Kept, allowed_methods, hash_password, hash_secret, nt_hash, totp
 from aaa.registry import Newcomer, RegistryError, SubscriberLine
 from charging import catalogue
+from charging.arrangement import Change, Pause, Resume, When
 from charging.catalogue import Status
 from charging.database import reading
 from charging.notices.contact import Contact
 from charging.plan import Instant
-from charging.transaction import run, settle_in
+from charging.transaction import run
 from cli.clock import now
 from cli.conditions import condition_texts
 from cli.config import Setup, pass_setup
@@ -69,6 +70,9 @@ _DETAILS: Final = (
     Column("e-mail", "email"),
     Column("phone", "phone"),
     Column("language", lambda record: record["language"] or "as configured"),
+    Column("period", lambda record: record["period_state"]),
+    Column("period ends (UTC)", lambda record: None if (end := record["period_ends_at"]) is None else end[:16]),
+    Column("next plan", "next_plan"),
     Column("created", lambda record: day(record["created_at"])),
 )
 
@@ -208,7 +212,10 @@ def show(setup: Setup, username: str, as_json: bool) -> None:
 @subscriber.command("set", epilog="Example: aaa subscriber set alice --plan prepaid-100")
 @click.argument("username")
 @click.option("--plan", "plan_name", metavar="P", help="Another plan; its allowances are granted.")
-@click.option("--no-grant", is_flag=True, help="With --plan: without its allowances.")
+@click.option("--no-grant", is_flag=True, help="With --plan, where it has no periods: without its allowances.")
+@click.option(
+    "--at", "when", type=click.Choice(get_args(When)), help="With --plan: at once, or from the next period on. [now]"
+)
 @click.option("--password", metavar="P", help="Another password; --password-stdin shows it to nobody.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 @click.option("--allow-chap/--no-allow-chap", default=None, help="Keep the password encrypted, for CHAP, or hashed.")
@@ -233,6 +240,7 @@ def set_(
     username: str,
     plan_name: str | None,
     no_grant: bool,
+    when: When | None,
     password: str | None,
     password_stdin: bool,
     allow_chap: bool | None,
@@ -246,10 +254,14 @@ def set_(
     as_json: bool,
     **entitlement: Any,
 ) -> None:
-    """Change a subscriber. Live sessions go on with the plan that they began with."""
+    """Change a subscriber.
+
+    Live sessions go on with the plan that they began with; where a plan is sold by periods they have the new one at once,
+    what the old one cost is given back in part, and the new one is charged.
+    """
     context = click.get_current_context()
-    if no_grant and plan_name is None:
-        raise click.UsageError("--no-grant goes with --plan", context)
+    if plan_name is None and (no_grant or when is not None):
+        raise click.UsageError(f"{'--no-grant' if no_grant else '--at'} goes with --plan", context)
     chosen = _password_of(password, from_stdin=password_stdin)
     keep = _kept(keep, allow_chap=allow_chap)
     values: dict[str, Any] = _changed_contact(email, phone, language)
@@ -271,13 +283,11 @@ def set_(
     code_secret = secrets.token_bytes(totp.SECRET_OCTETS) if one_time_code == "new" else None
     kept = keep or found.password_kept
     keys = setup.key_ring() if (keeping is not None and kept in _SEALED) or code_secret is not None else None
-    if plan_name is not None:
-        if plan.plan.currency != currency:
-            raise RegistryError(
-                f"account {found.account_name!r} is in {currency}, plan {plan_name!r} in {plan.plan.currency}; "
-                "choose another plan"
-            )
-        values["plan_name"] = plan_name
+    if plan_name is not None and plan.plan.currency != currency:
+        raise RegistryError(
+            f"account {found.account_name!r} is in {currency}, plan {plan_name!r} in {plan.plan.currency}; "
+            "choose another plan"
+        )
     if expires is not None:
         values["expires_at"] = None if expires == "never" else _expiry(expires, plan.plan.time_zone, at)
 
@@ -289,9 +299,9 @@ def set_(
             registry.change_password(connection, keys, line, keeping)
         if one_time_code is not None:
             registry.change_totp(connection, keys, line, code_secret)
-        if plan_name not in {None, line.plan_name} and not no_grant and plan.plan.allowances:
-            granted = registry.grant_of(username, line.subscriber_id, line.account_id, plan, setup.actor)
-            settle_in(connection, [granted], at)
+        if plan_name is not None and (plan_name != line.plan_name or line.period is not None or when is not None):
+            change = Change(plan.plan_version_id, when or "now", not no_grant)
+            registry.arrange(connection, line, change, at, setup.actor)
         return registry.subscriber_named(connection, username)
 
     record = _record(run(engine, work))
@@ -319,16 +329,43 @@ def suspend(setup: Setup, username: str, as_json: bool) -> None:
     print_record(record, (*_DETAILS, Column("disconnecting", "disconnecting")), as_json=as_json)
 
 
+@subscriber.command(epilog="Example: aaa subscriber pause alice --until 2027-01-31")
+@click.argument("username")
+@click.option("--until", metavar="DAY", help="The last day of the pause; without it, until: aaa subscriber resume.")
+@json_option
+@pass_setup
+def pause(setup: Setup, username: str, until: str | None, as_json: bool) -> None:
+    """Stop the clock of a period that is paid: nobody is served, and everything ends as much later."""
+    engine, at = setup.engine(), now()
+    with reading(engine) as connection:
+        found = registry.subscriber_named(connection, username)
+        zone = catalogue.current_plan(connection, found.plan_name).plan.time_zone
+    until_at = None if until is None else _expiry(until, zone, at, "--until")
+
+    def work(connection: Connection) -> SubscriberLine:
+        line = registry.subscriber_named(connection, username)
+        registry.arrange(connection, line, Pause(until_at), at, setup.actor)
+        return registry.subscriber_named(connection, username)
+
+    print_record(_record(run(engine, work)), _DETAILS, as_json=as_json)
+
+
 @subscriber.command(epilog="Example: aaa subscriber resume alice")
 @click.argument("username")
 @json_option
 @pass_setup
 def resume(setup: Setup, username: str, as_json: bool) -> None:
-    """Let a suspended subscriber log in again."""
+    """Let a subscriber who is suspended or paused log in again."""
+
+    at = now()
 
     def work(connection: Connection) -> SubscriberLine:
         found = registry.subscriber_named(connection, username)
         registry.change_subscriber(connection, found.subscriber_id, {"status": "active"})
+        if found.period is not None and found.period.state == "paused":
+            registry.arrange(connection, found, Resume(), at, setup.actor)
+        else:
+            registry.look_again(connection, found.account_id, at)
         return registry.subscriber_named(connection, username)
 
     print_record(_record(run(setup.engine(), work)), _DETAILS, as_json=as_json)
@@ -340,8 +377,10 @@ def resume(setup: Setup, username: str, as_json: bool) -> None:
 def remove(setup: Setup, username: str) -> None:
     """Remove a subscriber who has no live sessions. The account, its money and its ledger stay."""
 
+    at = now()
+
     def work(connection: Connection) -> None:
-        registry.remove_subscriber(connection, registry.subscriber_named(connection, username))
+        registry.remove_subscriber(connection, registry.subscriber_named(connection, username), at, setup.actor)
 
     run(setup.engine(), work)
     click.echo(f"removed subscriber {username}")
@@ -549,11 +588,11 @@ def _max_sessions(text: str) -> int | None:
     return int(text)
 
 
-def _expiry(text: str, time_zone: str, at: Instant) -> Instant:
+def _expiry(text: str, time_zone: str, at: Instant, option: str = "--expires") -> Instant:
     try:
         return enrolment.expiry(text, time_zone, at)
     except ValueError as error:
-        raise RegistryError(f"--expires: {error}") from None
+        raise RegistryError(f"{option}: {error}") from None
 
 
 def _methods(line: SubscriberLine) -> list[str]:
@@ -581,5 +620,9 @@ def _record(line: SubscriberLine) -> dict[str, Any]:
         "own_addresses": [address for address in line.own_addresses if address is not None],
         "conditions": condition_texts(line.conditions),
         "devices_learned": list(line.stations_learned),
+        "period_state": None if line.period is None else line.period.state,
+        "period_number": None if line.period is None else line.period.number,
+        "period_ends_at": None if line.period is None else iso(line.period.end_at),
+        "next_plan": None if line.period is None else line.period.next_plan_name,
         "created_at": iso(line.created_at),
     }

@@ -97,7 +97,7 @@ def upgrade() -> None:  # noqa: PLR0915  every table and index once
         ),
         sa.Column("source", sa.Text(), nullable=False, comment="the billing system that writes"),
         sa.Column("external_ref", sa.Text(), nullable=False, comment="its own number for this order"),
-        sa.Column("kind", sa.Text(), nullable=False, comment="redeem, transfer, refund, reverse, adjust or decline"),
+        sa.Column("kind", sa.Text(), nullable=False, comment="redeem, transfer, refund, reverse, adjust, decline or renew"),
         sa.Column("account", sa.Text(), nullable=False, comment="the account's name"),
         sa.Column(
             "unit",
@@ -120,6 +120,12 @@ def upgrade() -> None:  # noqa: PLR0915  every table and index once
         ),
         sa.Column("session_id", sa.BigInteger(), nullable=True, comment="reverse: all that this session was charged"),
         sa.Column("request_id", sa.BigInteger(), nullable=True, comment="decline: the top-up request that is not paid"),
+        sa.Column(
+            "subscriber",
+            sa.Text(),
+            nullable=True,
+            comment="renew: whose period, by user name; null: all of the account's",
+        ),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column(
             "created_at", sa.DateTime(timezone=True), server_default=sa.text("(CURRENT_TIMESTAMP)"), nullable=False
@@ -265,11 +271,41 @@ def upgrade() -> None:  # noqa: PLR0915  every table and index once
             nullable=False,
             comment="JSON: when, where and who may draw; empty: any",
         ),
+        sa.Column("subscriber_id", sa.BigInteger(), nullable=True, comment="whose period it ends with; null: nobody's"),
+        sa.Column(
+            "rolled",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="into how many further periods it went over",
+        ),
+        sa.Column(
+            "closed_at",
+            sa.BigInteger(),
+            nullable=True,
+            comment="when its time was over and what was left went to `expired`; null: not yet",
+        ),
         sa.CheckConstraint("direction IN ('total', 'down', 'up')", name=op.f("ck_bucket_direction")),
         sa.CheckConstraint("unit IN ('octets', 'seconds', 'money')", name=op.f("ck_bucket_unit")),
         sa.CheckConstraint("held >= 0", name=op.f("ck_bucket_held")),
         sa.PrimaryKeyConstraint("account_id", "bucket_id", name=op.f("pk_bucket")),
         postgresql_with={"fillfactor": "70"},
+    )
+    op.create_index(
+        "ix_bucket_open",
+        "bucket",
+        ["account_id", "bucket_id"],
+        unique=False,
+        postgresql_where=sa.text("closed_at IS NULL"),
+        sqlite_where=sa.text("closed_at IS NULL"),
+    )
+    op.create_index(
+        "ix_bucket_ending",
+        "bucket",
+        ["expires_at"],
+        unique=False,
+        postgresql_where=sa.text("closed_at IS NULL AND expires_at IS NOT NULL"),
+        sqlite_where=sa.text("closed_at IS NULL AND expires_at IS NOT NULL"),
     )
     op.create_table(
         "command",
@@ -804,6 +840,12 @@ def upgrade() -> None:  # noqa: PLR0915  every table and index once
         sa.Column("account_id", sa.BigInteger(), nullable=False),
         sa.Column("username", sa.Text(), nullable=False),
         sa.Column("plan_name", sa.Text(), nullable=False),
+        sa.Column(
+            "plan_version_id",
+            sa.BigInteger(),
+            nullable=True,
+            comment="the version that the period runs under; null: the plan's newest",
+        ),
         sa.Column("status", sa.Text(), server_default="active", nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=True),
         sa.Column("max_sessions", sa.Integer(), nullable=True, comment="null: as the plan says"),
@@ -864,6 +906,7 @@ def upgrade() -> None:  # noqa: PLR0915  every table and index once
 def _make_the_rest() -> None:
     _make_pools()
     _make_trace()
+    _make_subscriptions()
     dialect = op.get_bind().dialect.name
     _make_views(dialect)
     _forbid_changes(dialect)
@@ -942,6 +985,61 @@ def _make_trace() -> None:
     )
 
 
+def _make_subscriptions() -> None:
+    op.create_table(
+        "subscription",
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("subscriber_id", sa.BigInteger(), nullable=False),
+        sa.Column("plan_name", sa.Text(), nullable=False),
+        sa.Column(
+            "plan_version_id", sa.BigInteger(), nullable=False, comment="what the period that runs was sold under"
+        ),
+        sa.Column(
+            "next_plan_name", sa.Text(), nullable=True, comment="what the next period is of; null: the same plan"
+        ),
+        sa.Column("state", sa.Text(), nullable=False, comment="waiting, active, grace, lapsed, paused or ended"),
+        sa.Column("anchor_at", sa.BigInteger(), nullable=False, comment="what the periods' ends are counted from"),
+        sa.Column("number", sa.Integer(), nullable=False, comment="how many periods of this plan were paid"),
+        sa.Column("start_at", sa.BigInteger(), nullable=False),
+        sa.Column("end_at", sa.BigInteger(), nullable=False, comment="of the period that runs, or ran last"),
+        sa.Column("price_micros", sa.BigInteger(), nullable=False, comment="what that period cost"),
+        sa.Column("reminded", sa.Boolean(), nullable=False, comment="of that end"),
+        sa.Column("paused_at", sa.BigInteger(), nullable=True),
+        sa.Column(
+            "due_at",
+            sa.BigInteger(),
+            nullable=True,
+            comment="when it must be looked at next; null: when money comes in, or somebody says so",
+        ),
+        sa.CheckConstraint(
+            "state IN ('waiting', 'active', 'grace', 'lapsed', 'paused', 'ended')", name=op.f("ck_subscription_state")
+        ),
+        sa.PrimaryKeyConstraint("account_id", "subscriber_id", name=op.f("pk_subscription")),
+    )
+    op.create_index(
+        "ix_subscription_due",
+        "subscription",
+        ["due_at"],
+        unique=False,
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.create_table(
+        "subscription_period",
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("subscriber_id", sa.BigInteger(), nullable=False),
+        sa.Column("start_at", sa.BigInteger(), nullable=False),
+        sa.Column("end_at", sa.BigInteger(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("plan_version_id", sa.BigInteger(), nullable=False),
+        sa.Column("price_micros", sa.BigInteger(), nullable=False),
+        sa.Column("reference", sa.Text(), nullable=False, comment="of its transfers in the ledger"),
+        sa.Column("recorded_at", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("price_micros >= 0", name=op.f("ck_subscription_period_price")),
+        sa.PrimaryKeyConstraint("account_id", "subscriber_id", "start_at", name=op.f("pk_subscription_period")),
+    )
+
+
 _VIEWS = {
     "billing_account": """
         SELECT a.name AS account, a.kind, a.status, a.currency, a.credit_limit_micros,
@@ -1015,7 +1113,7 @@ _VIEWS = {
 }
 
 # The ledger and the usage lines are written once.
-_WRITTEN_ONCE = ("transfer", "usage_line", "plan_version", "reversal")
+_WRITTEN_ONCE = ("transfer", "usage_line", "plan_version", "reversal", "subscription_period")
 
 
 def _make_views(dialect: str) -> None:

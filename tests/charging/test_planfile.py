@@ -222,6 +222,13 @@ TABLES = {
     "## `[plan.NAME]`": ("plan.x", "[plan.x]"),
     "### `[plan.NAME.conditions]`": ("plan.x.conditions", "[plan.x.conditions]"),
     "## `[[plan.NAME.allowance]]`": ("plan.x.allowance[0]", "[[plan.x.allowance]]"),
+    "### `[plan.NAME.allowance.roll_over]`": (
+        "plan.x.allowance[0].roll_over", "[[plan.x.allowance]]\n[plan.x.allowance.roll_over]",
+    ),
+    "## `[plan.NAME.period]`": ("plan.x.period", "[plan.x.period]"),
+    "### `[[plan.NAME.period.promotion]]`": (
+        "plan.x.period.promotion[0]", "[plan.x.period]\n[[plan.x.period.promotion]]",
+    ),
     "## `[[plan.NAME.rate]]`": ("plan.x.rate[0]", "[[plan.x.rate]]"),
     "### `[[plan.NAME.rate.tier]]`": ("plan.x.rate[0].tier[0]", "[[plan.x.rate]]\n[[plan.x.rate.tier]]"),
     "## `[[plan.NAME.profile_window]]`": ("plan.x.profile_window[0]", "[[plan.x.profile_window]]"),
@@ -234,7 +241,7 @@ TABLES = {
     "## `[window.NAME]`": ("window.w", "[window.w]"),
     "## `[zone.NAME]`": ("zone.z", "[zone.z]"),
     "## `[plan.NAME.exhausted]`": ("plan.x.exhausted", "[plan.x.exhausted]"),
-}
+}  # fmt: skip
 
 
 def _documented(heading: str) -> set[str]:

@@ -20,6 +20,7 @@ from charging.ledger import Transfer
 from charging.money import Rounding, parse_price
 from charging.payment import Applied, Grant, NotApplied, TopUp, money_bucket
 from charging.plan import Allowance, Duration, Exhausted, Plan, Profile, Rate, digest, to_json
+from charging.renewal import catch_up
 from charging.rerating import Rerated
 from charging.session import Report, Session, device_key
 from charging.settle import Close, CommandAcked, CommandFailed, Cut, Done, Item, Outcome, Plans
@@ -293,6 +294,8 @@ class Memory:
         return top_up_id
 
     def settle(self, item: Item, now: int) -> tuple[Outcome, Happened]:
+        for book in self.books.values():
+            catch_up(book, now)
         outcome = settling._decide(settling._Work(self.books, self.owners, self.pending), item, now)
         happened = Happened([], [])
         for account_id, book in self.books.items():
