@@ -426,8 +426,12 @@ def enrol(
 
 def grant_of(username: str, subscriber_id: int, account_id: int, version: catalogue.PlanVersion, actor: str) -> Grant:
     """The allowances of a plan's version, for a subscriber."""
-    reference = f"subscriber:{username}:{version.plan.name}:{version.number}"
-    return Grant(account_id, version.plan_version_id, reference, actor, subscriber_id)
+    return Grant(account_id, version.plan_version_id, granted_as(username, version), actor, subscriber_id)
+
+
+def granted_as(username: str, version: catalogue.PlanVersion) -> str:
+    """The ledger's reference of what a plan's version brings a subscriber, once."""
+    return f"subscriber:{username}:{version.plan.name}:{version.number}"
 
 
 def _subscriber_values(each: Newcomer, account_id: int, keys: KeyRing | None, now: Instant) -> dict[str, Any]:
@@ -480,9 +484,11 @@ def change_totp(connection: Connection, keys: KeyRing | None, found: SubscriberL
     change_subscriber(connection, found.subscriber_id, {"totp_sealed": sealed, "totp_step": None})
 
 
-def arrange(connection: Connection, found: SubscriberLine, what: What, now: Instant, actor: str) -> None:
-    """Another plan for a subscriber, a pause, a renewal. RegistryError where it can not be."""
-    reference = f"subscriber:{found.username}:{type(what).__name__.lower()}:{now}"
+def arrange(
+    connection: Connection, found: SubscriberLine, what: What, now: Instant, actor: str, *, reference: str | None = None
+) -> None:
+    """Another plan for a subscriber, or a pause. RegistryError where it can not be."""
+    reference = reference or f"subscriber:{found.username}:{type(what).__name__.lower()}:{now}"
     item = Arrangement(found.account_id, found.subscriber_id, what, reference, actor)
     outcome = settle_in(connection, [item], now).outcomes[0]
     if isinstance(outcome, NotApplied):

@@ -301,7 +301,8 @@ def set_(
             registry.change_totp(connection, keys, line, code_secret)
         if plan_name is not None and (plan_name != line.plan_name or line.period is not None or when is not None):
             change = Change(plan.plan_version_id, when or "now", not no_grant)
-            registry.arrange(connection, line, change, at, setup.actor)
+            once = None if plan.plan.period is not None else registry.granted_as(username, plan)
+            registry.arrange(connection, line, change, at, setup.actor, reference=once)
         return registry.subscriber_named(connection, username)
 
     record = _record(run(engine, work))

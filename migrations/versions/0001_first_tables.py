@@ -1103,6 +1103,21 @@ _VIEWS = {
         SELECT r.request_id, a.name AS account, a.currency, r.amount, r.amount_micros, r.balance_micros, r.status,
                r.answer, {r.created_at} AS created_at, {r.answered_at} AS answered_at
         FROM top_up_request AS r JOIN account AS a ON a.account_id = r.account_id""",
+    "billing_subscription": """
+        SELECT a.name AS account, u.username, s.plan_name AS plan, p.number AS plan_version, s.next_plan_name AS next_plan,
+               s.state, s.number AS period_number, s.price_micros, {s.start_at} AS start_at, {s.end_at} AS end_at,
+               {s.paused_at} AS paused_at, {s.due_at} AS due_at
+        FROM subscription AS s JOIN account AS a ON a.account_id = s.account_id
+        JOIN subscriber AS u ON u.subscriber_id = s.subscriber_id
+        JOIN plan_version AS p ON p.plan_version_id = s.plan_version_id
+        WHERE s.state <> 'ended'""",
+    "billing_period": """
+        SELECT a.name AS account, u.username, v.plan_name AS plan, v.number AS plan_version, p.number AS period_number,
+               {p.start_at} AS start_at, {p.end_at} AS end_at, a.currency, p.price_micros, p.reference,
+               {p.recorded_at} AS recorded_at
+        FROM subscription_period AS p JOIN account AS a ON a.account_id = p.account_id
+        JOIN plan_version AS v ON v.plan_version_id = p.plan_version_id
+        LEFT JOIN subscriber AS u ON u.subscriber_id = p.subscriber_id""",
     "billing_command": """
         SELECT a.name AS account, s.username, c.session_id, c.command_id, n.name AS nas, s.nas_address, c.action,
                c.version, c.reason, c.state, c.attempts, c.packets, c.answers, c.answer, {c.created_at} AS created_at,

@@ -59,6 +59,10 @@ def test_a_subscriber_begins_with_an_account_a_password_and_the_allowances(
         "own_addresses": [],
         "conditions": [],
         "devices_learned": [],
+        "period_state": None,
+        "period_number": None,
+        "period_ends_at": None,
+        "next_plan": None,
         "created_at": added["created_at"],
     }
     (row,) = rows(tables.subscriber)

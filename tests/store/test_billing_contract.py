@@ -29,6 +29,8 @@ NAMES = (
     "billing_voucher",
     "billing_top_up_request",
     "billing_command",
+    "billing_subscription",
+    "billing_period",
 )
 BLOCKS = re.findall(r"```sql\n(.*?)```", DOCUMENT, re.DOTALL)
 # Those of orders are test_order_contract's.
