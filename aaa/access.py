@@ -14,6 +14,7 @@ from aaa.wire import Attribute
 from charging.addresses import NO_ADDRESSES, Addresses
 from charging.admission import Admitted
 from charging.plan import Instant
+from charging.session import Means
 
 #: RADIUS has 32 bits for a time; what does not fit is no limit.
 _LONGEST_SECONDS: Final = 2**31 - 1
@@ -88,10 +89,17 @@ def unproven(subscriber: Subscriber | None, verdict: Verdict) -> Rejection | Non
     return None
 
 
-def accept(admitted: Admitted, dialect: Dialect, token: bytes, own: tuple[Attribute, ...] = ()) -> list[Attribute]:
+def accept(
+    admitted: Admitted,
+    dialect: Dialect,
+    token: bytes,
+    own: tuple[Attribute, ...] = (),
+    *,
+    means: Means = "profile",
+) -> list[Attribute]:
     """The attributes of an Access-Accept: the session's token, its limits, its addresses, the profile in the NAS's own
     words, and what the plan and the subscriber say beside it (`own`). Who is slow because nothing is paid does not
-    become fast by an attribute of his own."""
+    become fast by an attribute of his own. `means`: what the NAS can be made to do."""
     limits = [seconds for seconds in (admitted.time_limit_seconds,) if seconds is not None]
     # Where the NAS can not move a Session-Timeout later, one for the balance's sake would outlive a top-up.
     if admitted.paid_seconds is not None and dialect.session_timeout_extendable:
@@ -100,7 +108,8 @@ def accept(admitted: Admitted, dialect: Dialect, token: bytes, own: tuple[Attrib
         limits.append(admitted.cap_seconds)
     attributes: list[Attribute] = [("Class", token)]
     if limits and min(limits) <= _LONGEST_SECONDS:
-        attributes.append(("Session-Timeout", min(limits)))
+        least = 0 if means == "time" else dialect.least_session_timeout_seconds
+        attributes.append(("Session-Timeout", max(min(limits), least)))
     attributes.append(("Acct-Interim-Interval", admitted.interim_interval_seconds))
     own_wins = admitted.wanted == "full" and not admitted.paced
     words = profile_words(dialect, admitted.profile, own, own_wins=own_wins)

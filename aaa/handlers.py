@@ -501,7 +501,7 @@ def _accept(attempt: Attempt, admitted: Admitted, subscriber: Subscriber, proof:
     services, nas = attempt.services, attempt.nas
     class_token = token(admitted.account_id, admitted.session_id, services.token_keys[0])
     own = _own_attributes(attempt, subscriber)
-    attributes = access.accept(admitted, dialect(nas.dialect), class_token, own) + proof
+    attributes = access.accept(admitted, dialect(nas.dialect), class_token, own, means=nas.means) + proof
     narration.acceptance(
         attempt.datagram.trail, attributes, own, access.address_words(admitted.addresses), admitted.profile.name
     )
@@ -600,23 +600,28 @@ async def _admit_by_eap(attempt: Attempt, method: Eap, eap: EapLogins) -> bytes 
             return await _reject(attempt, why, [("EAP-Message", failure)])
         conversation = known
         turn = conversation.receive(method.message)
-    refusal: str | None = None
+    refusal, detail = None, ""
     while isinstance(turn, Check):
         try:
             checked = await _check(attempt, turn)
         except BaseException:
             conversation.postpone(turn)
             raise
-        refusal = refusal or checked.refusal
-        if attempt.datagram.trail is not None:
-            attempt.datagram.trail.say("inside of EAP: {}", checked.detail or "the password is right")
+        if checked.refusal is not None:
+            refusal, detail = checked.refusal, checked.detail
+        narration.inside(attempt.datagram.trail, checked)
         turn = conversation.checked(checked)
     if turn is None:
         return None
     if isinstance(turn, Say):
-        # That a password was wrong is heard no sooner in a tunnel than outside.
-        if refusal is not None and not await _wait(attempt):
-            return None
+        if refusal is not None:
+            # Here and not at the end: many go when they hear of it, and there is no end.
+            attempt.services.log.info(
+                "eap-refused", nas=attempt.nas.name, username=attempt.request.username, reason=refusal, detail=detail,
+            )  # fmt: skip
+            # That a password was wrong is heard no sooner in a tunnel than outside.
+            if not await _wait(attempt):
+                return None
         if attempt.datagram.trail is not None:
             attempt.datagram.trail.say("EAP goes on: {} octets to the client", len(turn.octets))
         challenge: list[Attribute] = [("EAP-Message", turn.octets), ("State", state or b"")]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from aaa.accounting import Restart
+from aaa.eap import Checked
 from aaa.messages import AccessRequest, port_type_name
 from aaa.passwords import Verdict, name_of
 from aaa.subscriber import Subscriber
@@ -100,6 +101,17 @@ def refusal(trail: Trail | None, reason: str, detail: str | None) -> None:
     """Why not."""
     if trail is not None:
         trail.say("Access-Reject: {}{}", reason, f", {detail}" if detail else "")
+
+
+def inside(trail: Trail | None, checked: Checked) -> None:
+    """What came of a password inside of EAP."""
+    if trail is None:
+        return
+    if checked.refusal is None:
+        trail.say("inside of EAP: the password is right")
+    else:
+        trail.say("inside of EAP: {}, {}", checked.refusal, checked.detail)
+        trail.refused = True
 
 
 def report(trail: Trail | None, said: Report | Restart, outcome: object) -> None:

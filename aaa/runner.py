@@ -192,7 +192,8 @@ def _timeout(speaks: Dialect, claimed: Claimed, now: Instant) -> tuple[Attribute
     seconds = min((each for each in limits if each is not None), default=LONGEST_SECONDS)
     if speaks.session_timeout_counts_from_now and seconds != LONGEST_SECONDS:
         seconds -= (now - (at_nas.started_at or at_nas.created_at)) // 1000
-    return (("Session-Timeout", max(1, min(seconds, LONGEST_SECONDS))),)
+    least = 1 if at_nas.means == "time" else max(1, speaks.least_session_timeout_seconds)
+    return (("Session-Timeout", max(least, min(seconds, LONGEST_SECONDS))),)
 
 
 def _instead(said: tuple[Attribute, ...], words: tuple[Attribute, ...]) -> tuple[Attribute, ...]:

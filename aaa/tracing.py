@@ -89,7 +89,8 @@ class Tracing:
     def end(self, trail: Trail, answer: bytes | None) -> None:
         """The packet has its answer; the trail is kept where somebody may want to read it."""
         trail.end(answer)
-        wanted = trail.proven and (self._mode == "all" or (self._mode == "refused" and trail.result not in _UNREFUSED))
+        refused = trail.refused or trail.result not in _UNREFUSED
+        wanted = trail.proven and (self._mode == "all" or (self._mode == "refused" and refused))
         if not wanted and not any(
             (each.username is None or each.username == trail.username) and each.nas in {None, trail.nas}
             for each in self._watches

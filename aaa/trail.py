@@ -36,6 +36,7 @@ class Trail:
         "nas",
         "proven",
         "received_at",
+        "refused",
         "result",
         "username",
     )
@@ -47,6 +48,8 @@ class Trail:
         self.username = ""
         self.proven = False
         """Its sender has shown that he is the NAS, and it is no repetition."""
+        self.refused = False
+        """Something was refused, whatever the answer is: the client may go before it hears the last word."""
         self.result: Result = "silence"
         self.microseconds = 0
         self._clock = clock

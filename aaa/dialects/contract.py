@@ -68,6 +68,9 @@ class Dialect:
     counters_reversed: bool = False
     session_timeout_extendable: bool = True
     """A Session-Timeout in the Accept can be moved later; where not, one for the balance's sake would outlive a top-up."""
+    least_session_timeout_seconds: int = 0
+    """No shorter Session-Timeout is said, but this one: its clients would log in again at once, over and over. Where
+    nothing else can end a session, what is right is said all the same."""
     one_in_flight: bool = False
     """A second request for a session while one is unanswered is lost."""
     proof_of_ack: bool = True

@@ -31,6 +31,7 @@ Words = Mapping[str, str | None]
 """What stands for the words in braces; None: this profile does not say it."""
 
 MOST_ABOUT_CHARACTERS: Final = 200
+MOST_LEAST_SECONDS: Final = 86_400
 FLAGS: Final = (
     "redirect_by_coa", "coa_replaces_all", "message_authenticator", "event_timestamp", "counters_reversed",
     "session_timeout_extendable", "one_in_flight", "proof_of_ack", "rates_by_name", "volume_by_coa",
@@ -58,6 +59,7 @@ _SUBJECTS: Final[Mapping[str, Subject]] = {
     "redirect_by_coa": "redirect",
     "lasting": "redirect",
     "session_timeout_extendable": "session-timeout",
+    "least_session_timeout_seconds": "session-timeout",
     "counters_reversed": "counters",
 }
 """Which claims of the base a key makes void."""
@@ -91,6 +93,9 @@ def _dialect(name: str, table: Table, shipped: Mapping[str, Dialect]) -> Dialect
         identification=identification,
         reduced_identification=table.take("reduced_identification", _identification, smaller),
         coa_port=table.take("coa_port", _port, base.coa_port),
+        least_session_timeout_seconds=table.take(
+            "least_session_timeout_seconds", _least_seconds, base.least_session_timeout_seconds
+        ),
         lasting=table.take("lasting", _attribute_names, base.lasting),
         unlimited=_fixed(table, base.unlimited),
     )
@@ -277,6 +282,12 @@ def _attribute_names(value: object) -> frozenset[str]:
 def _port(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 65535:
         raise BadValueError(f"{value!r} is not a port; write a number from 0 (none) to 65535, without quotes")
+    return value
+
+
+def _least_seconds(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_LEAST_SECONDS:
+        raise BadValueError(f"{value!r}: write seconds from 0 to {MOST_LEAST_SECONDS}, without quotes")
     return value
 
 

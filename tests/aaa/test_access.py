@@ -13,6 +13,7 @@ from aaa.passwords import Credential, Verdict
 from aaa.subscriber import Subscriber
 from charging.admission import Admitted
 from charging.plan import Profile
+from charging.session import Means
 
 NOW = 1_772_366_400_000
 ALICE = Subscriber(1, 2, "alice", 3, "active", None, None, Credential(None, b"secret"))
@@ -73,6 +74,18 @@ def test_session_timeout(limits: dict[str, Any], extendable: bool, expected: int
     nas = replace(dialect("generic"), session_timeout_extendable=extendable)
     said = dict(accept(ADMITTED._replace(**limits), nas, b"token"))
     assert said.get("Session-Timeout") == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "means", "expected"),
+    [(30, "disconnect", 1800), (1799, "profile", 1800), (1801, "disconnect", 1801), (30, "time", 30)],
+)
+def test_no_shorter_session_timeout_than_a_nas_can_bear_but_where_it_is_all_there_is(
+    seconds: int, means: Means, expected: int
+) -> None:
+    nas = replace(dialect("generic"), least_session_timeout_seconds=1800)
+    said = dict(accept(ADMITTED._replace(cap_seconds=seconds), nas, b"token", means=means))
+    assert said["Session-Timeout"] == expected
 
 
 @pytest.mark.parametrize("name", names())

@@ -14,6 +14,7 @@ from aaa.wire import Attribute, Code
 from charging import tables
 from tests.aaa.conftest import PASSWORD, Floor, Outage, Sent
 from tests.aaa.test_eap_conversation import response
+from tests.aaa.test_tracing import history, traced, words
 
 
 def with_eap(floor: Floor, *methods: str, **most: int) -> Floor:
@@ -86,11 +87,31 @@ def test_a_refusal_of_charging_says_nothing_beside_eap(sqlite_floor: Floor) -> N
     assert sent.value("Reply-Message") is None
 
 
-def test_a_failure_inside_is_heard_no_sooner_than_a_reject(sqlite_floor: Floor) -> None:
-    challenge = hello(with_eap(sqlite_floor, "mschapv2"))
+def wrong_inside(floor: Floor) -> Sent:
+    """The answer that nobody who knows alice's password would give to an EAP-MSCHAPv2 challenge."""
+    challenge = hello(floor)
     request = octets(challenge)
     data = b"\x02" + request[6:7] + b"\x00\x3b\x31" + bytes(49) + b"alice"
-    sent = say(sqlite_floor, response(request[1], packet.MSCHAPV2, data), ("State", octets(challenge, "State")))
+    return say(floor, response(request[1], packet.MSCHAPV2, data), ("State", octets(challenge, "State")))
+
+
+def test_whoever_goes_when_he_hears_of_the_failure_has_been_refused_all_the_same(sqlite_floor: Floor) -> None:
+    tracing = traced(sqlite_floor, "refused")
+    logged: list[Any]
+    with capture_logs() as logged:
+        wrong_inside(with_eap(sqlite_floor, "mschapv2"))
+        sqlite_floor.clock.advance(1)
+    (line,) = [each for each in logged if each["event"] == "eap-refused"]
+    assert (line["username"], line["reason"]) == ("alice", "wrong-password")
+    assert line["detail"] == "MS-CHAPv2 for 'alice', kept: reversible"
+    tracing.turn()
+    (kept,) = history(sqlite_floor)
+    assert (kept.username, kept.result) == ("alice", "challenge")
+    assert "inside of EAP: wrong-password, MS-CHAPv2 for 'alice'" in words(kept)
+
+
+def test_a_failure_inside_is_heard_no_sooner_than_a_reject(sqlite_floor: Floor) -> None:
+    sent = wrong_inside(with_eap(sqlite_floor, "mschapv2"))
     sqlite_floor.clock.advance(0.999)
     assert sent.reply is None
     sqlite_floor.clock.advance(0.001)
