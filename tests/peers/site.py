@@ -18,9 +18,11 @@ NAS: Final = "10.9.0.2"
 
 
 class Site:
-    """`aaa serve` at 10.9.0.1, a cable away from a NAS at 10.9.0.2 that is called `nas`."""
+    """`aaa serve` at 10.9.0.1, a cable away from a NAS at 10.9.0.2 that is called `nas`. `more`: lines for aaa.toml."""
 
-    def __init__(self, folder: Path, database_url: str, network: Network, *, dialect: str, plans: str) -> None:
+    def __init__(
+        self, folder: Path, database_url: str, network: Network, *more: str, dialect: str, plans: str
+    ) -> None:
         self.folder = folder
         self.aaa = Aaa(database_url, folder)
         self.certificates = folder / "certificates"
@@ -30,7 +32,8 @@ class Site:
         network.cable((self.machine, "a0", f"{SERVER}/24"), (self.nas, "n0", f"{NAS}/24"))
         said = self.aaa("certificate", "init", "radius.example.net", "--folder", str(self.certificates))
         config = folder / "aaa.toml"
-        config.write_text("\n".join(line for line in said.splitlines() if line.startswith("eap_")), encoding="utf-8")
+        lines = [line for line in said.splitlines() if line.startswith("eap_")]
+        config.write_text("\n".join([*lines, *more]) + "\n", encoding="utf-8")
         self.aaa.options[:0] = ["--config", str(config)]
         self.aaa("nas", "add", "nas", "--address", NAS, "--dialect", dialect, "--secret-stdin", stdin=SECRET)
         plan_file = folder / "plans.toml"
