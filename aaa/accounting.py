@@ -104,12 +104,13 @@ def report_of(
         # Nobody waits for 2^32 kB: such a counter does not wrap.
         gigawords = nas.counter_unit != "octets" or nas.counter_bits == 64
     calling, called = get(CALLING_STATION_ID), get(CALLED_STATION_ID)
-    username = text(get(USER_NAME, b""))
+    nas_username = text(get(USER_NAME, b""))
+    username = realms.name(nas_username) if realms else nas_username
     return Report(
         _KINDS.get(status, "other"),
         nas.nas_id,
         source,
-        realms.name(username) if realms else username,
+        username,
         get(ACCT_SESSION_ID, b""),
         token,
         up,
@@ -126,6 +127,7 @@ def report_of(
         text(called) if called else "",
         nas.means,
         nas.counters_delta,
+        None if nas_username == username else nas_username,
     )
 
 

@@ -59,7 +59,7 @@ _COMMAND: Final = (
     *_LEASED, "session_id", "lease_node", "lease_until", "action", "version", "reason", "packets", "answers",
 )  # fmt: skip
 _SESSION: Final = tuple(f.name for f in fields(Session))
-_IDENTITY: Final = ("username", "framed_address", "calling_station", "nas_port_id")
+_IDENTITY: Final = ("username", "nas_username", "framed_address", "calling_station", "nas_port_id")
 _RELEASED: Final = ("lease_until", "packets", "answers")
 _FINISHED: Final = (*_RELEASED, "state", "answer", "sent_at", "finished_at")
 #: No NAS has this address; a set of addresses is never empty, so that databases know what kind it is.
@@ -234,11 +234,11 @@ def _take(to: Sets, picked: Sequence[Candidate], node: str, now: Instant, plans:
 def _claimed(row: tuple[Any, ...], of: tuple[Any, ...], texts: Mapping[int, str], plans: Plans) -> Claimed:
     account_id, command_id, lease_epoch, _, _, lease_until, action, version, reason, packets, answers = row
     at_nas = Session(*of[: len(_SESSION)])
-    username, framed_address, calling_station, nas_port_id = of[len(_SESSION) :]
+    username, nas_username, framed_address, calling_station, nas_port_id = of[len(_SESSION) :]
     plan = plans(at_nas.plan_version_id)
     return Claimed(
         account_id, command_id, at_nas.nas_id, action, version, reason, lease_epoch, lease_until, at_nas,
-        Identity(username, at_nas.acct_session_id, framed_address, calling_station, nas_port_id), plan,
+        Identity(nas_username or username, at_nas.acct_session_id, framed_address, calling_station, nas_port_id), plan,
         layered(plan.attributes, reply_attributes.from_text(texts.get(at_nas.subscriber_id))), packets, answers,
     )  # fmt: skip
 

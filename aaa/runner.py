@@ -169,6 +169,13 @@ def order_of(claimed: Claimed, speaks: str, now: Instant) -> Order | None:
     return Order(Code.COA_REQUEST, (*before, _instead(last, _limits(understands, claimed, now))))
 
 
+def _has_none(answer: Answer, speaks: Dialect) -> bool:
+    """Does a NAK say that there is no such session?"""
+    if answer.error_cause is None:
+        return answer.kind == "nak" and speaks.bare_nak_is_gone
+    return answer.error_cause == SESSION_CONTEXT_NOT_FOUND
+
+
 def _limits(speaks: Dialect, claimed: Claimed, now: Instant) -> tuple[Attribute, ...]:
     """What a CoA says beside the profile: how far the NAS lets the session go, for how long, and how often it reports."""
     at_nas, plan = claimed.session, claimed.plan
@@ -407,7 +414,7 @@ class Runner:
         packets, answers = sum(each.packets for each in met), tuple(map(str, met))
         if answer is None:
             return Result(claimed, "released", None, None, self._now(), packets, answers)
-        gone = answer.error_cause == SESSION_CONTEXT_NOT_FOUND and order.code == Code.DISCONNECT_REQUEST
+        gone = order.code == Code.DISCONNECT_REQUEST and _has_none(answer, dialect(nas.dialect))
         state: State = "acked" if answer.kind == "ack" or gone else "failed"
         return Result(claimed, state, str(answer), now, self._now(), packets, answers)
 

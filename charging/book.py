@@ -190,6 +190,7 @@ class Binding(NamedTuple):
     calling_station: str | None
     framed_address: str | None
     called_station: str
+    nas_username: str | None
 
 
 class Opening(NamedTuple):
@@ -199,6 +200,7 @@ class Opening(NamedTuple):
     nas_port_id: str | None
     calling_station: str | None
     framed_address: str | None
+    nas_username: str | None = None
 
 
 @dataclass(slots=True)

@@ -74,6 +74,7 @@ _SESSION_BOUND: Final = (
     "calling_station",
     "framed_address",
     "called_station",
+    "nas_username",
 )
 _CHARGE_KEY: Final = ("account_id", "session_id", "bucket_id", "unit")
 _CHARGE_REWRITTEN: Final = ("accrued", "posted", "held", "held_until", "live")

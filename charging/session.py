@@ -69,6 +69,8 @@ class Report(NamedTuple):
     """What this NAS can be made to do, as it is known now."""
     delta: bool = False
     """Its octets are those since the report before; seconds are the session's as ever."""
+    nas_username: str | None = None
+    """What the NAS calls the user, where that is not `username`."""
 
     @property
     def session_key(self) -> str:

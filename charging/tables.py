@@ -304,6 +304,7 @@ session = Table(
     ),
     Column("session_key", Text, comment="NAS, user, Acct-Session-Id, port: finds later reports that have no Class"),
     Column("acct_session_id", LargeBinary, comment="byte for byte, as CoA must repeat it"),
+    Column("nas_username", Text, comment="what its NAS calls the user, as CoA must; null: it has not reported"),
     Column("calling_station", Text),
     Column("nas_port_id", Text),
     Column("framed_address", Text),

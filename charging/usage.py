@@ -416,6 +416,7 @@ def _bind(book: Book, session: Session, report: Report) -> None:
             report.calling_station,
             report.framed_address,
             session.called_station,
+            report.nas_username or report.username or None,
         )
     )
 
@@ -461,7 +462,10 @@ def _successor(book: Book, session: Session, report: Report, now: Instant) -> Se
     )
     if successor.leased:
         book.resumed.append(successor)
-    opening = Opening(report.username, report.nas_port_id, report.calling_station, report.framed_address)
+    opening = Opening(
+        report.username, report.nas_port_id, report.calling_station, report.framed_address,
+        report.nas_username or report.username or None,
+    )  # fmt: skip
     book.add_session(successor, opening)
     if session.wanted != "cut" and session.acked_version < session.wanted_version:
         # The order went with the session that it was about, and the NAS has never heard it.

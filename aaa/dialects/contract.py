@@ -88,6 +88,8 @@ class Dialect:
     """What takes a volume limit back."""
     interval_by_coa: bool = False
     """A CoA with Acct-Interim-Interval has it report more often."""
+    bare_nak_is_gone: bool = False
+    """It gives no Error-Cause, and a Disconnect is refused for one reason only: it has no such session."""
     session_timeout_counts_from_now: bool = False
     """A Session-Timeout in a CoA is what is still to go; else it counts from the session's start."""
     wishes_unknown: bool = False

@@ -27,6 +27,7 @@ STRONGSWAN: Final = Dialect(
     identification=("User-Name",),
     reduced_identification=("User-Name",),
     redirect_by_coa=False,
+    bare_nak_is_gone=True,
     session_timeout_counts_from_now=True,
     # The gateway takes its `over_time` off and the device its own, 24 minutes each by default; the rest must be above 0.
     least_session_timeout_seconds=3_600,
@@ -69,6 +70,7 @@ STRONGSWAN: Final = Dialect(
             "code",
             _LAB,
         ),
+        Claim("quirk", "no Error-Cause; it refuses a Disconnect when it has no tunnel of that user", "tested", _TEST),
         Claim("quirk", "re-authentication: the old session's Stop and the new one's Start overlap", "measured", _LAB),
         Claim("quirk", "no Accounting-On or -Off; the Stop after a Disconnect says User-Request", "measured", _LAB),
     ),

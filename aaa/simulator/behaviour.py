@@ -106,6 +106,8 @@ class Manners:
     """Silence for an Event-Timestamp further away than this."""
     timestamp_needed: bool = False
     """Silence without an Event-Timestamp."""
+    error_causes: bool = True
+    """Whether it says why it does not know a session, or what it does not understand."""
     answers_by_identifier: bool = False
     """What comes from the same port under the same identifier is the same request to it, whatever it says."""
 
@@ -145,6 +147,7 @@ MANNERS: Final[dict[str, Manners]] = {
         "nak",
         coa_changes_profile=False,
         ignored=_BY_ANYTHING - {"User-Name"},
+        error_causes=False,
         answers_by_identifier=True,
     ),
     "cisco-isg": Manners(frozenset({"Acct-Session-Id"}), frozenset({"Acct-Session-Id"}), "nak"),

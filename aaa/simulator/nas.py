@@ -37,6 +37,7 @@ COA_PORT: Final = -1
 """The local port on which a NAS takes orders; the ports from 0 on are those it asks from."""
 DEFAULT_DEMAND_BPS: Final = 100_000_000
 MOST_ANSWERS_KEPT: Final = 256
+REFUSED: Final = "Resources-Unavailable"
 
 _REPLIES: Final = frozenset({Code.ACCESS_ACCEPT, Code.ACCESS_REJECT, Code.ACCESS_CHALLENGE, Code.ACCOUNTING_RESPONSE})
 _ORDERS: Final = frozenset({Code.COA_REQUEST, Code.DISCONNECT_REQUEST})
@@ -551,7 +552,7 @@ class SimulatedNas:
         if obedience == "ignore":
             self._keep_answer(key, None)
         elif obedience == "nak":
-            self._answer(packet, source, now, "Resources-Unavailable")
+            self._answer(packet, source, now, REFUSED)
         elif not (self._manners.one_in_flight and any(session.number in self._answering for session in found)):
             self._keep_answer(key, None)
             numbers = {session.number for session in found}
@@ -629,10 +630,12 @@ class SimulatedNas:
     def _answer(self, packet: Packet, source: Address, now: Instant, cause: str | None) -> None:
         """ACK, or NAK with an Error-Cause; kept for retransmissions. (ACK and NAK follow their request's code.)"""
         code = Code(packet.code + (1 if cause is None else 2))
+        # What a test has it refuse has its cause whatever its manners: the real thing refuses nothing that it knows.
+        said = self._manners.error_causes or cause == REFUSED
         answer = reply(
             code,
             packet,
-            [] if cause is None else [("Error-Cause", cause)],
+            [("Error-Cause", cause)] if cause is not None and said else [],
             self.secret,
             message_authenticator=message_authenticator(packet, self.secret) is not None,
         )

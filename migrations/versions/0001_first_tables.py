@@ -626,6 +626,12 @@ def upgrade() -> None:  # noqa: PLR0915  every table and index once
             comment="NAS, user, Acct-Session-Id, port: finds later reports that have no Class",
         ),
         sa.Column("acct_session_id", sa.LargeBinary(), nullable=True, comment="byte for byte, as CoA must repeat it"),
+        sa.Column(
+            "nas_username",
+            sa.Text(),
+            nullable=True,
+            comment="what its NAS calls the user, as CoA must; null: it has not reported",
+        ),
         sa.Column("calling_station", sa.Text(), nullable=True),
         sa.Column("nas_port_id", sa.Text(), nullable=True),
         sa.Column("framed_address", sa.Text(), nullable=True),

@@ -114,4 +114,5 @@ def test_a_login_and_its_reports_under_a_realm_are_the_subscribers(sqlite_floor:
     floor.report(1, PHONE, username="alice@example.net")
     (session,) = floor.rows(tables.session)
     assert (session.username, session.state) == ("alice", "open")
+    assert session.nas_username == "alice@example.net", "that is how its NAS must be told"
     assert not floor.rows(tables.orphan_report)

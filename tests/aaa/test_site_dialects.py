@@ -138,7 +138,10 @@ FAULTS = [
     (HEAD + "coa_prot = 1700", "3: dialect.ours.coa_prot: unknown key; did you mean 'coa_port'?"),
     (HEAD + "coa_port = 65536", "3: dialect.ours.coa_port: 65536 is not a port"),
     (HEAD + 'coa_port = "1700"', "3: dialect.ours.coa_port: '1700' is not a port"),
-    (HEAD + "least_session_timeout_seconds = -1", "3: dialect.ours.least_session_timeout_seconds: -1: write seconds from 0 to 86400"),
+    (
+        HEAD + "least_session_timeout_seconds = -1",
+        "3: dialect.ours.least_session_timeout_seconds: -1: write seconds from 0 to 86400",
+    ),
     (
         HEAD + 'capability = "speed"',
         "3: dialect.ours.capability: 'speed' is unknown; write one of rate, disconnect, reauthenticate",

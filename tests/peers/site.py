@@ -20,9 +20,7 @@ NAS: Final = "10.9.0.2"
 class Site:
     """`aaa serve` at 10.9.0.1, a cable away from a NAS at 10.9.0.2 that is called `nas`. `more`: lines for aaa.toml."""
 
-    def __init__(
-        self, folder: Path, database_url: str, network: Network, *more: str, dialect: str, plans: str
-    ) -> None:
+    def __init__(self, folder: Path, database_url: str, network: Network, *more: str, dialect: str, plans: str) -> None:
         self.folder = folder
         self.aaa = Aaa(database_url, folder)
         self.certificates = folder / "certificates"

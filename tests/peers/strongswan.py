@@ -187,9 +187,7 @@ class Charon:
     def control(self, *command: str, within: float = 10) -> str:
         """What `swanctl` says; Failed where it fails."""
         names = [f"{name}={value}" for name, value in self._environment.items()]
-        return self.machine.run(
-            "env", *names, CONTROL, *command, "--uri", f"unix://{self.folder}/vici", within=within
-        )
+        return self.machine.run("env", *names, CONTROL, *command, "--uri", f"unix://{self.folder}/vici", within=within)
 
     @property
     def tunnels(self) -> int:

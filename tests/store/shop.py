@@ -145,9 +145,11 @@ class Shop:
         return outcome.session_id
 
     def report(
-        self, account_id: int, session_id: int, kind: Kind, *, up: int = 0, down: int = 0, seconds: int = 0
-    ) -> Outcome:
-        return self.settle(self.report_item(account_id, session_id, kind, up=up, down=down, seconds=seconds))[0]
+        self, account_id: int, session_id: int, kind: Kind, *, up: int = 0, down: int = 0, seconds: int = 0,
+        username: str = "anna",
+    ) -> Outcome:  # fmt: skip
+        item = self.report_item(account_id, session_id, kind, up=up, down=down, seconds=seconds)
+        return self.settle(item._replace(username=username))[0]
 
     def report_item(
         self, account_id: int, session_id: int, kind: Kind, *, up: int = 0, down: int = 0, seconds: int = 0

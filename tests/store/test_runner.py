@@ -84,7 +84,7 @@ class World:
         subscriber_id = self.shop.subscriber(account_id, name) if self.has_plan_row else 0
         self.shop.pay(name, "1.00")
         session_id = self.shop.login(account_id, subscriber_id, name, self.plan_version_id)
-        self.shop.report(account_id, session_id, "start")
+        self.shop.report(account_id, session_id, "start", username=name)
         if address != "192.0.2.1":
             self.set_session(session_id, nas_address=address)
         return account_id, session_id
@@ -269,6 +269,30 @@ def test_answers(
     assert [sent.code for sent in world.network.sent] == packets
     assert [(command.state, command.answer) for command in world.commands()] == states
     assert world.session(session_id).close_reason == closed
+
+
+@pytest.mark.parametrize(("name", "said"), [("strongswan", ("acked", "gone")), ("generic", ("failed", None))])
+def test_a_nak_that_gives_no_cause_is_the_end_where_there_is_but_one(
+    world: World, name: str, said: tuple[str, str | None]
+) -> None:
+    account_id, session_id = world.online()
+    world.nases.by_id[1] = replace(GENERIC_NAS, dialect=name)
+    world.network.advance(60)
+    world.cut(account_id, session_id)
+    world.network.nases[ADDRESS] = lambda sent: reply(sent.datagram, SECRET, bare_nak=True)
+    world.runner.start()
+    world.settle_down(1)
+    assert (world.commands()[0].state, world.session(session_id).close_reason) == said
+
+
+def test_a_nas_is_told_the_name_that_it_uses_itself(world: World) -> None:
+    world.exhausted()
+    with world.shop.engine.begin() as connection:
+        connection.execute(update(tables.session).values(nas_username="anna@example.net"))
+    world.network.nases[ADDRESS] = answering(SECRET, None)
+    world.runner.wake()
+    world.settle_down()
+    assert ("User-Name", "anna@example.net") in world.network.sent[0].attributes
 
 
 def test_the_second_try_names_the_session_by_less(world: World) -> None:
