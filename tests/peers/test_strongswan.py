@@ -11,12 +11,12 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from charging import planfile
-from tests.conftest import postgres_database
+from tests.databases import Databases
+from tests.outside import ROOT
 from tests.peers import strongswan
-from tests.peers.machines import Network, needs
+from tests.peers.machines import Network
 from tests.peers.site import Site
 from tests.peers.strongswan import INSIDE_HOST, Device, Gateway, Octets
-from tests.stories.conftest import ROOT
 from tests.stories.plain_sql import plain_sql, top_up
 
 PASSWORD: Final = "correct-horse-battery-staple"
@@ -44,10 +44,7 @@ WITHIN_SECONDS: Final = 30
 #: strongSwan reads its counters a moment before it takes the tunnel down.
 MOMENT_SECONDS: Final = 0.5
 
-pytestmark = [
-    needs(strongswan.DAEMON, strongswan.CONTROL, package=strongswan.PACKAGES),
-    strongswan.needs_tunnels(),
-]
+pytestmark = strongswan.needs_strongswan()
 
 
 class Lab(NamedTuple):
@@ -102,23 +99,19 @@ class Lab(NamedTuple):
 
 @pytest.fixture(scope="module")
 def lab(
-    tmp_path_factory: pytest.TempPathFactory,
-    postgres_server: str,
-    postgres_template: str,
-    eventually: Callable[..., None],
+    tmp_path_factory: pytest.TempPathFactory, postgres_databases: Databases, eventually: Callable[..., None]
 ) -> Iterator[Lab]:
     """One for all tests here: each has subscribers of its own."""
     folder = tmp_path_factory.mktemp("strongswan")
     more = ('eap_methods = ["peap", "ttls", "tls", "mschapv2", "md5"]', '[realm."example.net"]', "strip = true")
-    for database_url in postgres_database(postgres_server, postgres_template):
-        with Network() as network:
-            with pytest.MonkeyPatch.context() as patch:
-                # strongSwan reports as often as it is told to, and nobody wants to wait here for minutes.
-                patch.setattr(planfile, "MIN_INTERIM_INTERVAL_SECONDS", INTERVAL_SECONDS)
-                site = Site(folder, database_url, network, *more, dialect="strongswan", plans=PLANS)
-            site.serve(eventually)
-            devices = Device(site, network, 1), Device(site, network, 2)
-            yield Lab(site, Gateway(site), devices, database_url)
+    with postgres_databases.one() as database_url, Network() as network:
+        with pytest.MonkeyPatch.context() as patch:
+            # strongSwan reports as often as it is told to, and nobody wants to wait here for minutes.
+            patch.setattr(planfile, "MIN_INTERIM_INTERVAL_SECONDS", INTERVAL_SECONDS)
+            site = Site(folder, database_url, network, *more, dialect="strongswan", plans=PLANS)
+        site.serve(eventually)
+        devices = Device(site, network, 1), Device(site, network, 2)
+        yield Lab(site, Gateway(site), devices, database_url)
 
 
 def passed(lab: Lab, since: Octets) -> Octets:
