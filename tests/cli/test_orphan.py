@@ -44,12 +44,13 @@ def send(shop_with_nas: Aaa) -> Iterator[Send]:
     numbers = itertools.count()
 
     def one(
-        kind: int, username: str, acct_session_id: str, seconds: int, *, down: int = 0, source: str = "192.0.2.1", more: tuple[Attribute, ...] = ()
+        kind: int, username: str, acct_session_id: str, seconds: int, *, down: int = 0, source: str = "192.0.2.1",
+        timed: bool = True,
     ) -> object:  # fmt: skip
         attributes: list[Attribute] = [
             ("Acct-Status-Type", kind), ("User-Name", username), ("Acct-Session-Id", acct_session_id),
-            ("Acct-Session-Time", seconds), ("Acct-Output-Octets", down * MB), ("Acct-Input-Octets", 0),
-            ("Calling-Station-Id", "02-00-00-00-00-01"), ("Event-Timestamp", began // 1000 + seconds), *more,
+            *([("Acct-Session-Time", seconds)] if timed else []), ("Acct-Output-Octets", down * MB),
+            ("Acct-Input-Octets", 0), ("Calling-Station-Id", "02-00-00-00-00-01"), ("Event-Timestamp", began // 1000 + seconds),
         ]  # fmt: skip
         packet = wire.request(
             Code.ACCOUNTING_REQUEST, next(numbers) % 256, attributes, SECRET.encode(), message_authenticator=False
@@ -149,6 +150,13 @@ def test_a_start_of_another_session_under_the_same_id_opens_none(orphaned: Aaa, 
     send(START, "alice", "81000001", 300)
     orphaned.ok("orphan", "charge", "alice")
     assert all(each["state"] == "closed" for each in orphaned.json("session", "list", "--all"))
+
+
+def test_without_a_session_time_what_the_line_can_carry_is_known_by_the_reports_own(orphaned: Aaa, send: Send) -> None:
+    """20 Mbit/s are 150 MB in a minute."""
+    send(START, "alice", "81000003", 0, timed=False)
+    send(INTERIM, "alice", "81000003", 60, down=100, timed=False)
+    assert lines(orphaned.json("orphan", "charge", "alice", "--session", "81000003"))[0][4] == 100 * MB
 
 
 def test_they_are_forgotten(orphaned: Aaa) -> None:
