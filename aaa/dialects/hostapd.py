@@ -9,6 +9,7 @@ from aaa.wire import Attribute
 from charging.plan import Profile
 
 _LAB: Final = "hostapd 2.10, wired driver"
+_TEST: Final = "tests/peers/test_hostapd.py"
 
 
 def _profile(profile: Profile) -> tuple[Attribute, ...]:
@@ -25,9 +26,10 @@ HOSTAPD: Final = Dialect(
     identification=("User-Name", "Acct-Session-Id", "Calling-Station-Id"),
     reduced_identification=("Acct-Session-Id",),
     redirect_by_coa=False,
+    session_timeout_extendable=False,
     claims=(
-        Claim("enforcement", "Disconnect on `radius_das_port`, 3799; a CoA changes no speed", "measured", _LAB),
-        Claim("identification", "Acct-Session-Id (upper case, exact), User-Name, Calling-Station-Id", "measured", _LAB),
+        Claim("enforcement", "Disconnect on `radius_das_port`, 3799; a CoA changes nothing (NAK 401)", "tested", _TEST),
+        Claim("identification", "Acct-Session-Id (upper case, exact), User-Name, Calling-Station-Id", "tested", _TEST),
         Claim(
             "identification",
             "Framed-IP-Address, NAS-Port, Class or Proxy-State in a request: NAK 401",
@@ -37,14 +39,36 @@ HOSTAPD: Final = Dialect(
         Claim("rate", "none", "measured", _LAB),
         Claim("volume", "none", "measured", _LAB),
         Claim("redirect", "a VLAN in the Accept of a new login", "manual", "hostapd.conf, dynamic_vlan"),
-        Claim("session-timeout", "asks the subscriber's device to log in again", "manual", "hostapd.conf, RFC 3580"),
         Claim(
-            "counters",
-            "octets of the whole session, with gigawords; the wired driver sends none at all",
+            "session-timeout",
+            "ends the session by itself, counted from the newest Accept; a CoA can not move it, so a balance is not said by it",
             "measured",
             _LAB,
         ),
-        Claim("interval", "as Acct-Interim-Interval says", "measured", _LAB),
+        Claim(
+            "counters",
+            "octets of the whole session, with gigawords; the wired driver sends none at all, only the time",
+            "tested",
+            _TEST,
+        ),
+        Claim(
+            "interval",
+            "as Acct-Interim-Interval says; where hostapd.conf has `radius_acct_interim_interval`, that instead",
+            "tested",
+            _TEST,
+        ),
+        Claim(
+            "quirk",
+            "asks again for running sessions (`eap_reauth_period`, 1 h): a new Class, the same Acct-Session-Id, its counters go on",
+            "tested",
+            _TEST,
+        ),
+        Claim(
+            "quirk",
+            "after a Disconnect on a wire the device is not told; after a Reject hostapd does not hear it for 5 s",
+            "tested",
+            _TEST,
+        ),
         Claim(
             "quirk",
             "an Event-Timestamp outside `radius_das_time_window` (300 s): silence; we send none",
