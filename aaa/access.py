@@ -54,6 +54,11 @@ _MS_CHAP_ERRORS: Final = {
     "station-not-allowed": mschap.NO_DIALIN_PERMISSION,
     "outside-hours": mschap.RESTRICTED_LOGON_HOURS,
 }
+#: Termination-Action (RFC 2865 section 5.29).
+_RADIUS_REQUEST: Final = 1
+#: How often a NAS authenticates a running session again that was told to do so earlier: it forgets that only when it is told
+#: another time.
+_ASK_AGAIN_SECONDS: Final = 3_600
 # RFC 2548 sections 2.4.4 and 2.4.5. RC4 with 40 bits is not offered.
 _ENCRYPTION_ALLOWED: Final = 1
 _ONLY_128_BIT: Final = 4
@@ -107,9 +112,15 @@ def accept(
     if admitted.cap_seconds is not None:
         limits.append(admitted.cap_seconds)
     attributes: list[Attribute] = [("Class", token)]
+    asks_again = dialect.asks_again_at_timeout and means == "disconnect"
+    if asks_again and admitted.again and not limits:
+        limits.append(_ASK_AGAIN_SECONDS)
     if limits and min(limits) <= _LONGEST_SECONDS:
         least = 0 if means == "time" else dialect.least_session_timeout_seconds
         attributes.append(("Session-Timeout", max(min(limits), least)))
+        if asks_again and admitted.wanted == "full" and min(limits) != admitted.time_limit_seconds:
+            # Only because little is left now. It may have been paid by then, and a Disconnect ends it anyway.
+            attributes.append(("Termination-Action", _RADIUS_REQUEST))
     attributes.append(("Acct-Interim-Interval", admitted.interim_interval_seconds))
     own_wins = admitted.wanted == "full" and not admitted.paced
     words = profile_words(dialect, admitted.profile, own, own_wins=own_wins)

@@ -64,6 +64,8 @@ class Admitted(NamedTuple):
     """Where the NAS counts for us: up and down together, from the session's start."""
     paced: bool = False
     """It is to run at another speed than its plan's own profile has: so that what is left lasts, by fair use, by the hour."""
+    again: bool = False
+    """A session of this device runs already: its NAS may only be asking again."""
 
 
 class Refused(NamedTuple):
@@ -149,6 +151,7 @@ def _admitted(book: Book, session: Session, plan: Plan, login: Login, addresses:
         cap,
         session.limit_octets,
         session.wanted == "full" and (session.pace_permille != ALL or bool(session.profile)),
+        any(_same_device(each, login) for each in book.live_sessions() if each is not session),
     )
 
 
@@ -170,14 +173,17 @@ def _running(book: Book, login: Login) -> Session | None:
     """The session that a NAS asks again about: the device's newest that has reported."""
     if not login.again or not login.device_key:
         return None
-    same = [
-        session
-        for session in book.live_sessions()
-        if session.subscriber_id == login.subscriber_id
-        and session.device_key == login.device_key
-        and session.acct_session_id is not None
-    ]
+    same = [session for session in book.live_sessions() if _same_device(session, login)]
     return max(same, key=lambda session: session.created_at, default=None)
+
+
+def _same_device(session: Session, login: Login) -> bool:
+    """Has the subscriber's device reported this session?"""
+    return (
+        session.subscriber_id == login.subscriber_id
+        and session.device_key == login.device_key != ""
+        and session.acct_session_id is not None
+    )
 
 
 def _still(book: Book, session: Session, login: Login, now: Instant, leases: Leases) -> Admitted | Refused:

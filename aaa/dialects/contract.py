@@ -92,6 +92,9 @@ class Dialect:
     """It gives no Error-Cause, and a Disconnect is refused for one reason only: it has no such session."""
     session_timeout_counts_from_now: bool = False
     """A Session-Timeout in a CoA is what is still to go; else it counts from the session's start."""
+    asks_again_at_timeout: bool = False
+    """With Termination-Action RADIUS-Request (RFC 3580 section 3.17) a Session-Timeout has it authenticate the session again
+    instead of ending it."""
     wishes_unknown: bool = False
     """Nobody knows whether CoA and Disconnect must carry a Message-Authenticator and an Event-Timestamp: both ways are
     tried, and what was answered is remembered."""

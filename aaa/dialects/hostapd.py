@@ -27,6 +27,7 @@ HOSTAPD: Final = Dialect(
     reduced_identification=("Acct-Session-Id",),
     redirect_by_coa=False,
     session_timeout_extendable=False,
+    asks_again_at_timeout=True,
     claims=(
         Claim("enforcement", "Disconnect on `radius_das_port`, 3799; a CoA changes nothing (NAK 401)", "tested", _TEST),
         Claim("identification", "Acct-Session-Id (upper case, exact), User-Name, Calling-Station-Id", "tested", _TEST),
@@ -41,7 +42,7 @@ HOSTAPD: Final = Dialect(
         Claim("redirect", "a VLAN in the Accept of a new login", "manual", "hostapd.conf, dynamic_vlan"),
         Claim(
             "session-timeout",
-            "ends the session by itself, counted from the newest Accept; a CoA can not move it, so a balance is not said by it",
+            "ends the session, or with Termination-Action authenticates it again; counted from the newest Accept; a CoA can not move it",
             "measured",
             _LAB,
         ),

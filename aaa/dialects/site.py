@@ -36,7 +36,7 @@ FLAGS: Final = (
     "redirect_by_coa", "coa_replaces_all", "message_authenticator", "event_timestamp", "counters_reversed",
     "session_timeout_extendable", "one_in_flight", "proof_of_ack", "rates_by_name", "volume_by_coa",
     "quota_counts_from_now", "session_timeout_counts_from_now", "interval_by_coa", "wishes_unknown", "counters_delta",
-    "reports_services",
+    "reports_services", "asks_again_at_timeout",
 )  # fmt: skip
 SESSION_NAMES: Final = ("User-Name", "Acct-Session-Id", "Framed-IP-Address", "Calling-Station-Id", "NAS-Port-Id")
 
@@ -53,6 +53,7 @@ _SUBJECTS: Final[Mapping[str, Subject]] = {
     "rates_by_name": "rate",
     "interval_by_coa": "interval",
     "session_timeout_counts_from_now": "session-timeout",
+    "asks_again_at_timeout": "session-timeout",
     "counters_delta": "counters",
     "reports_services": "counters",
     "redirect": "redirect",

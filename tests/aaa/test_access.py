@@ -88,6 +88,34 @@ def test_no_shorter_session_timeout_than_a_nas_can_bear_but_where_it_is_all_ther
     assert said["Session-Timeout"] == expected
 
 
+@pytest.mark.parametrize(
+    ("limits", "means", "asks_again"),
+    [
+        ({"cap_seconds": 60}, "disconnect", True),
+        ({"cap_seconds": 60, "time_limit_seconds": 90}, "disconnect", True),
+        # who must leave then, whatever is paid; who has nothing left; a NAS that can be told nothing
+        ({"cap_seconds": 60, "time_limit_seconds": 60}, "disconnect", False),
+        ({"cap_seconds": 60, "wanted": "exhausted"}, "disconnect", False),
+        ({"cap_seconds": 60}, "time", False),
+    ],
+)
+def test_a_timeout_for_the_balances_sake_only_asks_again(
+    limits: dict[str, Any], means: Means, asks_again: bool
+) -> None:
+    admitted = ADMITTED._replace(**limits)
+    said = dict(accept(admitted, dialect("hostapd"), b"token", means=means))
+    assert (said["Session-Timeout"], said.get("Termination-Action")) == (60, 1 if asks_again else None)
+    assert "Termination-Action" not in dict(accept(admitted, dialect("generic"), b"token", means=means))
+
+
+def test_what_was_told_to_ask_again_soon_is_told_to_ask_again_later() -> None:
+    again = ADMITTED._replace(again=True)
+    said = dict(accept(again, dialect("hostapd"), b"token", means="disconnect"))
+    assert (said["Session-Timeout"], said["Termination-Action"]) == (3_600, 1)
+    for admitted, name in ((again, "generic"), (ADMITTED, "hostapd")):
+        assert "Session-Timeout" not in dict(accept(admitted, dialect(name), b"token", means="disconnect"))
+
+
 @pytest.mark.parametrize("name", names())
 def test_every_accept_has_its_token_and_its_interval(name: str) -> None:
     said = accept(ADMITTED, dialect(name), b"token")

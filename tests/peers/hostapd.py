@@ -42,11 +42,11 @@ radius_das_client={SERVER} {SECRET}
 radius_das_time_window=300
 """
 
-GATE: Final = f"""\
+GATE: Final = """\
 #!/bin/sh
 case "$2" in
-AP-STA-CONNECTED) bridge fdb replace "$3" dev {PORT} master static ;;
-AP-STA-DISCONNECTED) bridge fdb del "$3" dev {PORT} master ;;
+AP-STA-CONNECTED) bridge fdb replace "$3" dev "$1" master static ;;
+AP-STA-DISCONNECTED) bridge fdb del "$3" dev "$1" master ;;
 esac
 """
 
