@@ -104,7 +104,9 @@ def test_a_running_session_that_is_authenticated_again_is_charged_once(
     Supplicant(switch.device, site.folder, eventually, *tls(site))
     switch.await_open()
     began = switch.answers()[0]
-    eventually(lambda: any(each["close_reason"] == "replaced" for each in site.told("session", "list", "--all")), within=15)
+    eventually(
+        lambda: any(each["close_reason"] == "replaced" for each in site.told("session", "list", "--all")), within=15
+    )
     accepts = site.events("access-accept", method="EAP-TLS")
     assert len({accept["session_id"] for accept in accepts}) == len(accepts) >= 2
     eventually(lambda: site.told("session", "list")[0]["seconds"] >= 1)
