@@ -134,7 +134,7 @@ def test_who_has_used_up_what_he_paid_is_cut_and_stays_out_until_he_pays_again(
     (command,) = site.events("command")
     assert (command["action"], command["reason"], command["answer"]) == ("disconnect", "exhausted", "ack")
     served = switch.answers()[-1] - began
-    assert paid_seconds - 1 < served <= paid_seconds + bound
+    assert paid_seconds - 2 < served <= paid_seconds + bound  # hostapd's seconds are whole ones of its clock
     eventually(lambda: not site.told("session", "list"))
     (session,) = site.told("session", "list", "--all")
     assert (session["amount_micros"], session["close_reason"]) == (500_000, "stop")
