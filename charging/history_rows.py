@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from charging.catalogue import in_parts
 from charging.history import IMPORTED, PastSession
@@ -18,7 +18,8 @@ from charging.tables import account, plan, session, subscriber, usage_line
 def owners(connection: Connection, usernames: Sequence[str]) -> dict[str, tuple[int, int, int]]:
     """(account_id, subscriber_id, id of the plan version that she has now) of those that there are."""
     s = subscriber.c
-    chosen = select(s.username, s.account_id, s.subscriber_id, plan.c.plan_version_id)
+    version = func.coalesce(s.plan_version_id, plan.c.plan_version_id)
+    chosen = select(s.username, s.account_id, s.subscriber_id, version)
     chosen = chosen.join(plan, plan.c.name == s.plan_name)
     return {
         row[0]: (row[1], row[2], row[3])

@@ -15,7 +15,7 @@ from aaa.directory import metered
 from aaa.nas import Nas
 from aaa.registry import RegistryError
 from aaa.wire import Code, Malformed
-from charging import catalogue, orphans
+from charging import catalogue, history_rows, orphans
 from charging.catalogue import AccountLine
 from charging.database import reading
 from charging.orphans import OrphanReport, Owner
@@ -112,8 +112,7 @@ def charge(setup: Setup, username: str, acct_session_id: str | None, nas_name: s
     def work(connection: Connection) -> list[dict[str, Any]]:
         found = registry.subscriber_named(connection, username)
         account = catalogue.account_named(connection, found.account_name)
-        version = catalogue.current_plan(connection, found.plan_name)
-        owner = Owner(account.account_id, found.subscriber_id, version.plan_version_id)
+        owner = Owner(*history_rows.owners(connection, [username])[username])
         return [_charged(connection, each, owner, account, at) for each in sessions]
 
     records = run(setup.engine(), work)
