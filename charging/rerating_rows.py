@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, select
+from sqlalchemy import ColumnElement, Connection, Engine, and_, select
 
 from charging import tables
 from charging.bookkeeping import BUCKET
 from charging.buckets import SHORTFALL, Bucket, Usage, read_rated
 from charging.bulk import sets
 from charging.catalogue import PlanVersion
+from charging.history import IMPORTED
 from charging.ledger import Entry
 from charging.order import Original
 from charging.payment import NotApplied
@@ -39,7 +40,7 @@ def accounts_of(connection: Connection, plan_name: str, since: Instant, until: I
         .distinct()
         .join(session, session.c.account_id == account.c.account_id)
         .join(plan_version, plan_version.c.plan_version_id == session.c.plan_version_id)
-        .where(plan_version.c.plan_name == plan_name, session.c.closed_at >= since, session.c.closed_at < until)
+        .where(plan_version.c.plan_name == plan_name, _ended(since, until))
         .order_by(account.c.account_id)
     )
     return [(row.account_id, row.name) for row in connection.execute(chosen)]
@@ -119,10 +120,16 @@ def _sessions(connection: Connection, account_id: int, plan_name: str, since: In
         select(s.session_id, s.subscriber_id, subscriber.c.username, s.nas_id, s.created_at, v.digest)
         .join(plan_version, v.plan_version_id == s.plan_version_id)
         .outerjoin(subscriber, subscriber.c.subscriber_id == s.subscriber_id)
-        .where(s.account_id == account_id, v.plan_name == plan_name, s.closed_at >= since, s.closed_at < until)
+        .where(s.account_id == account_id, v.plan_name == plan_name, _ended(since, until))
         .order_by(s.session_id)
     )
     return list(connection.execute(chosen))
+
+
+def _ended(since: Instant, until: Instant) -> ColumnElement[bool]:
+    """A session that ended in that time, and that was ours to charge: not one of another server's."""
+    s = session.c
+    return and_(s.closed_at >= since, s.closed_at < until, s.close_reason.not_like(f"{IMPORTED}%"))
 
 
 def _transfers(connection: Connection, account_id: int) -> tuple[dict[int, list[Original]], dict[int, str]]:

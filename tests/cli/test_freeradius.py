@@ -293,6 +293,15 @@ def test_use_of_before_is_rated_under_a_new_plan(here: Aaa, freeradius: str) -> 
     ]  # fmt: skip
 
 
+def test_past_sessions_are_charged_by_no_correction_of_a_plan(here: Aaa, freeradius: str) -> None:
+    here.ok("import", "freeradius", freeradius, *OPTIONS, "--radacct")
+    here.ok("plan", "load", here.file("dear.toml", DEARER.replace("plan.dear", "plan.home-20")))
+    before = here.json("ledger", "show", "alice")
+    told = here.json("rerate", "home-20", "--from", "2026-01-01", "--to", "2026-01-31", "--apply")
+    assert told["bills"] == []
+    assert here.json("ledger", "show", "alice") == before
+
+
 def test_a_meter_that_is_reversed_and_counts_kilobytes(here: Aaa, freeradius: str) -> None:
     here.ok("nas", "add", "old", "--address", "192.0.2.1", "--counters-reversed", "yes", "--counter-unit", "kB")
     here.ok("import", "freeradius", freeradius, *OPTIONS, "--radacct")
