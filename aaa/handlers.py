@@ -693,6 +693,7 @@ def _login(request: AccessRequest, subscriber: Subscriber, expires_at: Instant |
         calling_station=request.calling_station,
         nas_port_id=request.nas_port_id,
         means=nas.means,
+        least_interval_seconds=dialect(nas.dialect).least_interval_seconds,
         again=dialect(nas.dialect).capability == "reauthenticate",
         nas_group=nas.nas_group,
         called_station=request.called_station,

@@ -12,7 +12,7 @@ from charging.level import capped_seconds
 from charging.plan import Instant, Plan, Profile
 from charging.renewal import first_use
 from charging.session import PROVISIONAL_MS, Means, Session, Wanted
-from charging.slices import ALL, paid_seconds, paid_until
+from charging.slices import ALL, LEAST_INTERVAL_SECONDS, as_usual, paid_seconds, paid_until
 from charging.zone import realm_of
 
 
@@ -35,6 +35,8 @@ class Login:
     nas_port_id: str | None = None
     means: Means = "profile"
     """What this NAS can be made to do."""
+    least_interval_seconds: int = LEAST_INTERVAL_SECONDS
+    """How often it can be made to report at most."""
     again: bool = False
     """This NAS asks about running sessions too: one of the same device is answered for, not replaced."""
     nas_group: str = ""
@@ -96,10 +98,11 @@ def admit(book: Book, login: Login, now: Instant, leases: Leases | None = None) 
     session.stale_at = now + PROVISIONAL_MS
     session.last_report_at = session.last_event_at = now
     session.wanted, session.wanted_reason, session.means = "full", "", login.means
-    session.limit_octets, session.pace_permille, session.asked_interval_seconds = None, ALL, 0
+    session.limit_octets = None
+    as_usual(plan, session)
     session.timeout_seconds = session.exhausted_at = session.exhausted_until = session.review_at = None
     session.profile = session.cap = ""
-    if not reserve(book, session, plan, now):
+    if not reserve(book, session, plan, now, login.least_interval_seconds):
         book.release(session)
         capped = come_to_cap(book, session, plan, now) is not None
         if ended(plan, session).action == "disconnect" or (not capped and at_maximum(book, session, plan, now)):

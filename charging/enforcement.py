@@ -13,7 +13,7 @@ from charging.money import MAX_AMOUNT
 from charging.notices.kinds import Facts
 from charging.plan import Exhausted, Instant, Plan, Profile
 from charging.session import Session, possible_octets
-from charging.slices import ALL, Told, hold_next, is_spent_early, paid_seconds, told
+from charging.slices import ALL, Told, as_usual, hold_next, is_spent_early, paid_seconds, told
 from charging.tariff import Position, reach
 from charging.window import NEVER
 
@@ -124,7 +124,7 @@ def _grace_is_over(session: Session, plan: Plan, now: Instant) -> bool:
     return grace is not None and session.exhausted_at is not None and now >= session.exhausted_at + grace * 1000
 
 
-def reserve(book: Book, session: Session, plan: Plan, now: Instant) -> int:
+def reserve(book: Book, session: Session, plan: Plan, now: Instant, shortest_interval_seconds: int = 0) -> int:
     """`hold_next` on the level of service that the session is to have now, and the end of others for whom nothing is left
     then; 0 also at a cap."""
     if plan.varies:
@@ -133,7 +133,7 @@ def reserve(book: Book, session: Session, plan: Plan, now: Instant) -> int:
         level = level_of(book.counted, session.subscriber_id, plan, now)
         session.profile, session.review_at = level.profile, None if level.until >= NEVER else level.until
     starved: list[Session] = []
-    covered = hold_next(book, session, plan, now, starved)
+    covered = hold_next(book, session, plan, now, starved, shortest_interval_seconds)
     for other in starved:
         exhaust(book, other, book.plans(other.plan_version_id), now)
     return covered
@@ -168,7 +168,8 @@ def exhaust(book: Book, session: Session, plan: Plan, now: Instant) -> None:
     """Nothing pays for this session any more: have the plan's exhausted action applied; at a price line's maximum, end it."""
     book.release(session)
     session.exhausted_at = now
-    session.limit_octets, session.pace_permille, session.asked_interval_seconds = None, ALL, 0
+    session.limit_octets = None
+    as_usual(plan, session)
     reached = come_to_cap(book, session, plan, now)
     if reached is not None:
         then = reached.cap.reached
@@ -322,7 +323,7 @@ def check_applied(book: Book, session: Session, plan: Plan, used: Usage, event_a
     if session.wanted == "full":
         # It has something left. From now on it is treated as one that can only be ended.
         session.means = "disconnect"
-        session.pace_permille, session.asked_interval_seconds = ALL, 0
+        as_usual(plan, session)
     else:
         book.command(session, "cut", NOT_APPLIED, now)
 
@@ -356,7 +357,7 @@ def command_failed(book: Book, session: Session, version: int, answer: str, now:
         book.changed_sessions.add(session.session_id)
         if session.wanted_reason in {LANDING, SHARED}:
             session.means = "disconnect"
-            session.pace_permille, session.asked_interval_seconds = ALL, 0
+            as_usual(book.plans(session.plan_version_id), session)
             if answer != NO_ANSWER:
                 book.observe(session, "not-applied", now)
     elif session.wanted == "cut":

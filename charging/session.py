@@ -351,13 +351,18 @@ def _restarted(session: Session, report: Report) -> bool:
     )
 
 
-def interval_seen(session: Session, report: Report) -> int:
+def interval_seen(session: Session, report: Report, usual_seconds: int) -> int:
     """The reporting interval that a NAS really keeps, in seconds: down by degrees, and up at once, but at most to twice
-    what it was: a long silence is an outage more often than a new interval."""
+    what it was: a long silence is an outage more often than a new interval. Where another one than the usual was asked for, it
+    is either of the two at once."""
     seen = (report.event_at - session.last_event_at) // 1000
     known = session.interval_seconds
     if report.kind != "interim" or seen <= 0:
         return known
+    if session.asked_interval_seconds:
+        if seen <= session.asked_interval_seconds * 3 // 2:
+            return seen
+        known = max(known, usual_seconds)
     return min(seen, max(2 * known, MOST_PATIENT_FROM)) if seen > known else (known * 3 + seen) // 4
 
 

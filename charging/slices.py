@@ -5,7 +5,8 @@ Between two reports nobody knows what a session uses. So it holds what its line 
 and what follows from it has reached the NAS: R·(I+L+D). When that no longer fits, it depends on what the NAS can do:
 
 * `volume`: the NAS itself stops at the limit that it was told; the limit moves on before it is reached.
-* `rate`: reports are asked for more often, and the session is slowed down by halves so that what is left lasts.
+* `rate`: reports are asked for more often, and where that is not enough, or it does not do so, the session is slowed down by
+  halves so that what is left lasts.
 * `profile`: it only changes between profiles that it knows; it goes on until nothing is left.
 * `disconnect`: it is ended when at its present speed nothing would be left at its next report, and may come back for what
   is left, with a Session-Timeout that is as long as that lasts at the line's rate.
@@ -65,6 +66,19 @@ def slice_for(plan: Plan, session: Session) -> Usage:
     return slice_of(plan, session.interval_seconds, session.profile if plan.varies else None)
 
 
+def usual_interval(plan: Plan, session: Session) -> int:
+    """How often a session reports where it is not asked to do so more often, as far as is known."""
+    if not session.asked_interval_seconds:
+        return session.interval_seconds
+    return max(session.interval_seconds, plan.profile.interim_interval_seconds)
+
+
+def as_usual(plan: Plan, session: Session) -> None:
+    """Full speed, and reports as often as usual."""
+    session.interval_seconds = usual_interval(plan, session)
+    session.pace_permille, session.asked_interval_seconds = ALL, 0
+
+
 def use_in(plan: Plan, seconds: int, profile: str | None = None) -> Usage:
     """What a line of this plan can carry in that time, with one of its profiles or the fastest."""
     up, down = _line(plan, profile)
@@ -75,13 +89,16 @@ def use_in(plan: Plan, seconds: int, profile: str | None = None) -> Usage:
     )
 
 
-def hold_next(book: Book, session: Session, plan: Plan, now: Instant, starved: list[Session]) -> int:
+def hold_next(
+    book: Book, session: Session, plan: Plan, now: Instant, starved: list[Session], shortest_interval_seconds: int = 0
+) -> int:
     """Reserve the next slice for a session: how much of it is covered, in thousandths; 0 when nothing is left of what the
     plan charges.
 
     What its NAS must be told so that it keeps to that is in the session's fields afterwards (`told`). Where there is not
     enough, other sessions of the account are given equal parts; the commands for them are written, and those for whom
-    nothing is left are added to `starved`.
+    nothing is left are added to `starved`. `shortest_interval_seconds`: of its NAS, at login, when any interval can be said;
+    later it is what the NAS keeps.
     """
     if book.subscriptions and not book.serves(session.subscriber_id):
         return 0
@@ -92,8 +109,9 @@ def hold_next(book: Book, session: Session, plan: Plan, now: Instant, starved: l
     session.limit_octets = None
     if session.means == "time" and (session.started_at is None or session.timeout_seconds is not None):
         return _hold_time(book, session, plan, now)
-    want = slice_for(plan, session)
-    plain = session.pace_permille == ALL and session.timeout_seconds is None
+    usual = usual_interval(plan, session)
+    want = slice_of(plan, usual, session.profile if plan.varies else None)
+    plain = session.pace_permille == ALL and session.timeout_seconds is None and not session.asked_interval_seconds
     if (
         plain
         and plan.charges_total_octets_only
@@ -103,7 +121,14 @@ def hold_next(book: Book, session: Session, plan: Plan, now: Instant, starved: l
         return ALL
     covered = covered_permille(plan, want, _hold(book, session, want, now))
     if covered == ALL:
-        session.pace_permille, session.asked_interval_seconds = ALL, 0
+        as_usual(plan, session)
+    elif 0 < shortest_interval_seconds < min(usual, plan.profile.interim_interval_seconds):
+        session.interval_seconds = session.asked_interval_seconds = shortest_interval_seconds
+    if session.interval_seconds < usual:
+        want = slice_for(plan, session)
+        covered = covered_permille(plan, want, _hold(book, session, want, now))
+    if covered == ALL:
+        session.pace_permille = ALL
         if not plan.charges("seconds"):
             session.timeout_seconds = None
         return ALL
@@ -214,7 +239,7 @@ def _hold_limit(book: Book, session: Session, plan: Plan, now: Instant) -> int:
     if session.limit_octets is None and granted < LEAST_LIMIT_OCTETS:
         return 0
     session.limit_octets = mark + granted
-    session.pace_permille, session.asked_interval_seconds = ALL, 0
+    as_usual(plan, session)
     return min(_permille(granted, one), ALL)
 
 
@@ -312,7 +337,8 @@ def _adapt(session: Session, plan: Plan, covered: int) -> None:
     profile = session.profile if plan.varies else None
     if session.means != "rate" or None in _line(plan, profile):
         return
-    if plan.profile.interim_interval_seconds > LEAST_INTERVAL_SECONDS:
+    usual = plan.profile.interim_interval_seconds
+    if session.started_at is not None and not session.asked_interval_seconds and usual > LEAST_INTERVAL_SECONDS:
         session.asked_interval_seconds = LEAST_INTERVAL_SECONDS
     if covered < session.pace_permille or covered >= 4 * session.pace_permille:
         pace = ALL

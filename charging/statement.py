@@ -417,15 +417,26 @@ def lines_of_bound(connection: Connection, account_id: int, means_of_new: Means 
 def _live_lines(connection: Connection, account_id: int) -> Iterator[tuple[int, Line]]:
     s = session.c
     chosen = (
-        select(s.subscriber_id, s.username, s.session_id, s.interval_seconds, s.rated, s.means, plan_version.c.content)
+        select(
+            s.subscriber_id,
+            s.username,
+            s.session_id,
+            s.interval_seconds,
+            s.asked_interval_seconds,
+            s.rated,
+            s.means,
+            plan_version.c.content,
+        )
         .join(plan_version, plan_version.c.plan_version_id == s.plan_version_id)
         .where(s.account_id == account_id, s.closed_at.is_(None))
         .order_by(s.session_id)
     )
     plans: dict[str, Plan] = {}
-    for subscriber_id, username, session_id, interval_seconds, rated, means, content in connection.execute(chosen):
+    for subscriber_id, username, session_id, interval, asked, rated, means, content in connection.execute(chosen):
         pinned = plans.setdefault(content, from_json(content))
-        yield subscriber_id, Line(username, pinned, interval_seconds, 1, session_id, read_rated(rated), means)
+        # What it was asked for it may not do.
+        seconds = max(interval, pinned.profile.interim_interval_seconds) if asked else interval
+        yield subscriber_id, Line(username, pinned, seconds, 1, session_id, read_rated(rated), means)
 
 
 def plans(connection: Connection, plan_version_ids: Iterable[int]) -> dict[int, Plan]:

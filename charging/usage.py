@@ -12,7 +12,7 @@ from charging.level import count
 from charging.notices.kinds import Facts
 from charging.plan import Instant, Plan
 from charging.session import NEXT_STATE, Report, Session, advance, interval_seen, stale_at
-from charging.slices import ALL
+from charging.slices import ALL, usual_interval
 
 #: Accrued charges of a session that stays open go to the ledger this often.
 POSTING_MS: Final = 3_600_000
@@ -100,11 +100,11 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
         book.post(session, now)
         cover_again(book, now)
         return Recorded(session.account_id, session.session_id, used, micros, flags)
-    session.interval_seconds = interval_seen(session, report)
+    session.interval_seconds = interval_seen(session, report, plan.profile.interim_interval_seconds)
     since_seconds = (report.event_at - session.last_event_at) // 1000
     session.last_report_at = now
     session.last_event_at = max(session.last_event_at, report.event_at)
-    session.stale_at = stale_at(now, session.interval_seconds)
+    session.stale_at = stale_at(now, usual_interval(plan, session))
     session.state = NEXT_STATE[session.state, report.kind]
     if session.started_at is None:
         session.started_at = report.event_at

@@ -90,6 +90,8 @@ class Dialect:
     """A CoA with Acct-Interim-Interval has it report more often."""
     bare_nak_is_gone: bool = False
     """It gives no Error-Cause, and a Disconnect is refused for one reason only: it has no such session."""
+    least_interval_seconds: int = 60
+    """Asked to report more often than this, it does not, or not so often."""
     session_timeout_counts_from_now: bool = False
     """A Session-Timeout in a CoA is what is still to go; else it counts from the session's start."""
     asks_again_at_timeout: bool = False

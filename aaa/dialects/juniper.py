@@ -58,6 +58,7 @@ JUNIPER: Final = Dialect(
     switch=_switch,
     quota=_quota,
     reports_services=True,
+    least_interval_seconds=600,
     claims=(
         Claim("enforcement", "CoA and Disconnect on port 3799", "manual", "Junos OS, Using RADIUS Dynamic Requests"),
         Claim(

@@ -38,6 +38,7 @@ NOKIA: Final = Dialect(
     reduced_identification=("Acct-Session-Id",),
     unlimited=((_OVERRIDE, "i:q:1:pir=-2"), (_OVERRIDE, "e:q:1:pir=-2")),
     lasting=frozenset({"Alc-SLA-Prof-Str"}),
+    least_interval_seconds=300,
     claims=(
         Claim("enforcement", "CoA and Disconnect on port 3799 (`accept-authorization-change`)", "manual", _GUIDE),
         Claim(

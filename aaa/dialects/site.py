@@ -32,6 +32,7 @@ Words = Mapping[str, str | None]
 
 MOST_ABOUT_CHARACTERS: Final = 200
 MOST_LEAST_SECONDS: Final = 86_400
+LONGEST_INTERVAL_SECONDS: Final = 86_400
 FLAGS: Final = (
     "redirect_by_coa", "coa_replaces_all", "message_authenticator", "event_timestamp", "counters_reversed",
     "session_timeout_extendable", "one_in_flight", "proof_of_ack", "rates_by_name", "volume_by_coa",
@@ -52,6 +53,7 @@ _SUBJECTS: Final[Mapping[str, Subject]] = {
     "volume_by_coa": "volume",
     "rates_by_name": "rate",
     "interval_by_coa": "interval",
+    "least_interval_seconds": "interval",
     "session_timeout_counts_from_now": "session-timeout",
     "asks_again_at_timeout": "session-timeout",
     "counters_delta": "counters",
@@ -97,6 +99,7 @@ def _dialect(name: str, table: Table, shipped: Mapping[str, Dialect]) -> Dialect
         least_session_timeout_seconds=table.take(
             "least_session_timeout_seconds", _least_seconds, base.least_session_timeout_seconds
         ),
+        least_interval_seconds=table.take("least_interval_seconds", _interval, base.least_interval_seconds),
         lasting=table.take("lasting", _attribute_names, base.lasting),
         unlimited=_fixed(table, base.unlimited),
     )
@@ -278,6 +281,14 @@ def _attribute_names(value: object) -> frozenset[str]:
     for name in value:
         find(name)
     return frozenset(value)
+
+
+def _interval(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 60 <= value <= LONGEST_INTERVAL_SECONDS:
+        raise BadValueError(
+            f"{value!r} is no interval; write a number of seconds from 60 to {LONGEST_INTERVAL_SECONDS}"
+        )
+    return value
 
 
 def _port(value: object) -> int:

@@ -149,11 +149,17 @@ def test_a_mark_never_falls_and_fits_its_column(  # noqa: PLR0917  one for each 
 
 def test_the_interval_grows_at_once_at_most_to_twice_and_shrinks_by_degrees() -> None:
     session = replace(OPEN, interval_seconds=100, last_event_at=0)
-    assert interval_seen(session, FIRST._replace(event_at=150 * SECOND)) == 150
-    assert interval_seen(session, FIRST._replace(event_at=3_600 * SECOND)) == 200  # an outage, not an interval
-    assert interval_seen(session, FIRST._replace(event_at=20 * SECOND)) == 80
-    assert interval_seen(session, FIRST._replace(event_at=0)) == 100
-    assert interval_seen(session, FIRST._replace(event_at=300 * SECOND, kind="stop")) == 100
+    assert interval_seen(session, FIRST._replace(event_at=150 * SECOND), 100) == 150
+    assert interval_seen(session, FIRST._replace(event_at=3_600 * SECOND), 100) == 200  # an outage, not an interval
+    assert interval_seen(session, FIRST._replace(event_at=20 * SECOND), 100) == 80
+    assert interval_seen(session, FIRST._replace(event_at=0), 100) == 100
+    assert interval_seen(session, FIRST._replace(event_at=300 * SECOND, kind="stop"), 100) == 100
+
+
+@pytest.mark.parametrize(("seen", "known"), [(60, 60), (90, 90), (300, 300), (600, 600), (3_600, 600)])
+def test_where_a_shorter_interval_was_asked_for_it_is_kept_at_once_or_not_at_all(seen: int, known: int) -> None:
+    session = replace(OPEN, interval_seconds=60, asked_interval_seconds=60, last_event_at=0)
+    assert interval_seen(session, FIRST._replace(event_at=seen * SECOND), 300) == known
 
 
 def test_given_up_after_three_intervals_but_not_too_soon() -> None:

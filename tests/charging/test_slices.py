@@ -1,0 +1,125 @@
+"""What a session holds and what its NAS is asked for while the money runs out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from charging.admission import Admitted, Login
+from charging.payment import TopUp
+from charging.plan import Allowance, Exhausted, Plan, Profile, Unit
+from charging.session import Means, Session
+from charging.slices import ALL
+from tests.charging.cases.story import BEGIN, Memory
+from tests.charging.test_book import MB, report_of, stage_of
+
+SLOW = Profile("slow", 256_000, 128_000)
+#: 3.125 MB/s both ways: 1,047 MB until our next word at 300 s, 297 MB at 60 s.
+LINE = Profile("line", 20_000_000, 5_000_000, interim_interval_seconds=300)
+SHORT_SLICE = 3_125_000 * 95
+
+
+def plan(octets: int, line: Profile = LINE, sessions: int | None = None, unit: Unit = "octets") -> Plan:
+    return Plan(
+        "p", "EUR", "UTC", line, allowances=(Allowance("data", unit, "total", octets),), exhausted=Exhausted("throttle", SLOW),
+        max_sessions=sessions,
+    )  # fmt: skip
+
+
+def log_in(
+    stage: Memory, device: str = "d", means: Means = "rate", second: int = 0, subscriber: int = 1, least: int = 60
+) -> Admitted:
+    login = Login(
+        1, subscriber, "alice", 1, None, None, 1, "10.0.0.1", device, device, means=means, least_interval_seconds=least
+    )
+    admitted, _ = stage.settle(login, BEGIN + second * 1000)
+    assert isinstance(admitted, Admitted)
+    return admitted
+
+
+def start(stage: Memory, admitted: Admitted, means: Means = "rate", second: int = 0) -> None:
+    stage.settle(report_of(admitted, "start", second, 0, 0, 0)._replace(means=means), BEGIN + second * 1000)
+
+
+def told_after(stage: Memory, admitted: Admitted, second: int, down: int, means: Means = "rate") -> list[str]:
+    """The reasons of the commands that a report leads to."""
+    report = report_of(admitted, "interim", second, 0, down, second)._replace(means=means)
+    _, happened = stage.settle(report, BEGIN + second * 1000)
+    return [command.reason for command in happened.commands]
+
+
+def pay(stage: Memory, octets: int, second: int) -> None:
+    top_up = TopUp(1, stage.put_top_up(1, "octets", octets), "octets", octets, f"paid-{second}", "test")
+    stage.settle(top_up, BEGIN + second * 1000)
+
+
+def session_of(stage: Memory, admitted: Admitted) -> Session:
+    return stage.books[1].sessions[admitted.session_id]
+
+
+def held(stage: Memory) -> int:
+    return sum(bucket.held for bucket in stage.books[1].buckets.values())
+
+
+# --- more often before slower --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("means", ["rate", "profile", "disconnect"])
+def test_who_logs_in_with_little_is_asked_to_report_more_often_and_is_not_slowed(means: Means) -> None:
+    stage = stage_of(plan(500 * MB))
+    admitted = log_in(stage, means=means)
+    assert (admitted.interim_interval_seconds, admitted.paced, admitted.cap_seconds) == (60, False, None)
+    assert held(stage) == SHORT_SLICE  # the rest is there for others
+
+
+def test_no_nas_is_asked_for_what_it_does_not_do() -> None:
+    stage = stage_of(plan(500 * MB))
+    admitted = log_in(stage, least=600)
+    assert (admitted.interim_interval_seconds >= 300, admitted.paced) == (True, True)
+    stage = stage_of(plan(800 * MB, replace(LINE, interim_interval_seconds=600)))
+    admitted = log_in(stage, least=200)
+    assert (admitted.interim_interval_seconds, admitted.paced) == (200, False)
+
+
+def test_too_little_for_the_shortest_interval_is_made_to_last_by_speed_too() -> None:
+    stage = stage_of(plan(150 * MB))
+    admitted = log_in(stage)
+    assert (admitted.interim_interval_seconds, admitted.paced) == (60, True)
+    assert session_of(stage, admitted).pace_permille == 500
+
+
+def test_who_reports_as_often_as_asked_is_slowed_when_that_no_longer_fits_and_not_before() -> None:
+    stage = stage_of(plan(500 * MB))
+    admitted = log_in(stage)
+    start(stage, admitted)
+    told = {second: told_after(stage, admitted, second, 1_000_000 * second) for second in range(60, 481, 60)}
+    assert [second for second, reasons in told.items() if reasons] == [240, 360, 480]
+    assert session_of(stage, admitted).pace_permille == 62
+
+
+def test_who_does_not_report_as_often_as_asked_is_slowed_at_once() -> None:
+    stage = stage_of(plan(500 * MB))
+    admitted = log_in(stage)
+    start(stage, admitted)
+    assert told_after(stage, admitted, 300, 10 * MB) == ["soft-landing"]
+    session = session_of(stage, admitted)
+    assert (session.interval_seconds, session.pace_permille) == (300, 250)
+
+
+def test_who_does_not_report_as_often_as_asked_is_not_given_up_for_it() -> None:
+    stage = stage_of(plan(500 * MB))
+    admitted = log_in(stage)
+    start(stage, admitted)
+    assert session_of(stage, admitted).stale_at == BEGIN + 900_000
+
+
+def test_with_enough_again_reports_come_as_often_as_usual() -> None:
+    stage = stage_of(plan(500 * MB))
+    admitted = log_in(stage)
+    start(stage, admitted)
+    assert told_after(stage, admitted, 60, MB) == []
+    pay(stage, 5_000 * MB, 61)
+    session = session_of(stage, admitted)
+    assert (session.asked_interval_seconds, session.pace_permille) == (0, ALL)
+    assert session.interval_seconds >= 300
