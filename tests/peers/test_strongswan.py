@@ -210,6 +210,7 @@ def test_what_is_used_up_is_cut_and_stays_out_until_it_is_paid(
             f"{len(devices)} devices, {logins} logins: paid {paid}, used {used}, bound {bound['octets']}, {lab.commands(*users)}"
         )
         assert paid < used <= paid + bound["octets"]
+        assert logins <= 4 * len(devices), "they log in over and over"
         assert sum(each["leaked_octets"] for each in sessions) == used - paid
         seen = passed(lab, before)
         assert_agree(counted(sessions), seen, ends=len(sessions))
