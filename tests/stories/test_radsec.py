@@ -31,6 +31,7 @@ from tests.stories.test_radclient import RADCLIENT, radclient
 from tests.tls import HOST, RADSEC, client_context
 
 RADSECPROXY = shutil.which("radsecproxy")
+FREERADIUS = shutil.which("freeradius")
 PASSWORD: Final = "correct-horse-battery-staple"
 SMALL_PLAN: Final = """
 [plan.small]
@@ -103,7 +104,8 @@ def site(
         aaa(
             "subscriber", "add", name, "--plan", "prepaid-50", "--password-stdin", "--max-sessions", "9", stdin=PASSWORD
         )
-    aaa("subscriber", "add", "carol", "--plan", "small", "--password-stdin", stdin=PASSWORD)
+    for name in ("carol", "dora"):
+        aaa("subscriber", "add", name, "--plan", "small", "--password-stdin", stdin=PASSWORD)
     server = ServerProcess(aaa, folder, *free_udp_ports(2), more=("--radsec-port", "0"))
     server.start()
     try:
@@ -245,6 +247,160 @@ def test_radsecproxy_with_a_wrong_certificate_gets_nowhere(
         )
         assert login(proxy.port, "alice", tries=1) == []
     assert len(site.events("access-accept")) == before
+
+
+# --- FreeRADIUS ----------------------------------------------------------------------------------------------------
+
+FREERADIUS_CONF: Final = """\
+raddbdir = {folder}
+logdir = {folder}
+run_dir = {folder}
+pidfile = {folder}/freeradius.pid
+correct_escapes = true
+proxy_requests = yes
+security {{
+    allow_vulnerable_openssl = yes
+}}
+thread pool {{
+    start_servers = 1
+    max_servers = 2
+    min_spare_servers = 1
+    max_spare_servers = 2
+}}
+modules {{
+    always ok {{
+        rcode = ok
+    }}
+    linelog heard {{
+        filename = {folder}/heard
+        format = "%{{Packet-Type}} %{{User-Name}} %{{Acct-Session-Id}} %{{WISPr-Bandwidth-Max-Down}}"
+    }}
+}}
+client here {{
+    ipaddr = 127.0.0.1
+    secret = {secret}
+}}
+home_server aaa {{
+    type = auth+acct+coa
+    ipaddr = 127.0.0.1
+    port = {port}
+    proto = tcp
+    secret = radsec
+    status_check = none
+    tls {{
+        certificate_file = {certificate}.pem
+        private_key_file = {certificate}.key
+        ca_file = {ca}
+        tls_min_version = "1.2"
+        tls_max_version = "1.3"
+    }}
+    recv_coa {{
+        virtual_server = back
+    }}
+}}
+home_server_pool aaa {{
+    home_server = aaa
+}}
+realm aaa {{
+    auth_pool = aaa
+    acct_pool = aaa
+    nostrip
+}}
+server there {{
+    listen {{
+        type = auth
+        ipaddr = 127.0.0.1
+        port = {auth_port}
+    }}
+    listen {{
+        type = acct
+        ipaddr = 127.0.0.1
+        port = {acct_port}
+    }}
+    authorize {{
+        update control {{
+            Proxy-To-Realm := "aaa"
+        }}
+    }}
+    preacct {{
+        update control {{
+            Proxy-To-Realm := "aaa"
+        }}
+    }}
+}}
+server back {{
+    recv-coa {{
+        heard
+        ok
+    }}
+    send-coa {{
+        ok
+    }}
+}}
+"""
+
+
+class FreeRadius(NamedTuple):
+    """A running FreeRADIUS: its UDP ports, and a line for each command that came to it."""
+
+    auth_port: int
+    acct_port: int
+    heard: Path
+
+    def commands(self) -> list[str]:
+        return self.heard.read_text(encoding="utf-8").splitlines() if self.heard.exists() else []
+
+
+@contextmanager
+def freeradius(site: Site, folder: Path, certificate: str, eventually: Callable[..., None]) -> Iterator[FreeRadius]:
+    """FreeRADIUS with this certificate, as docs/radsec.md sets it up."""
+    assert FREERADIUS is not None
+    auth_port, acct_port = site.ports(2)
+    text = FREERADIUS_CONF.format(
+        folder=folder, secret=SECRET, port=site.port, certificate=site.folder / certificate,
+        ca=site.folder / "ca.pem", auth_port=auth_port, acct_port=acct_port,
+    )  # fmt: skip
+    (folder / "radiusd.conf").write_text(text, encoding="utf-8")
+    log = folder / "freeradius.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [FREERADIUS, "-fxx", "-l", "stdout", "-d", str(folder)], stdin=subprocess.DEVNULL, stdout=out, stderr=out
+        )
+    try:
+        eventually(lambda: process.poll() is not None or "Ready to process" in log.read_text(), within=WITHIN_SECONDS)
+        assert process.poll() is None, log.read_text()[-3000:]
+        yield FreeRadius(auth_port, acct_port, folder / "heard")
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.skipif(
+    FREERADIUS is None or RADCLIENT is None,
+    reason="freeradius or radclient is not installed; the Debian packages freeradius and freeradius-utils have them "
+    "(.ci/run installs them)",
+)
+def test_freeradius_carries_radclients_packets_and_commands_come_back(
+    site: Site, tmp_path: Path, eventually: Callable[..., None]
+) -> None:
+    """What radsecproxy can not: it was built to take commands from a server over the connection that it has opened."""
+    with freeradius(site, tmp_path, "proxy", eventually) as nas:
+        accept = login(nas.auth_port, "dora")
+        assert accept[0] == "Access-Accept"
+        token = next(line.split(" = ")[1] for line in accept if line.startswith("Class = "))
+        session = ('User-Name = "dora"', 'Acct-Session-Id = "000000F1"', f"Class = {token}", "NAS-Port = 7")
+        used = ("Acct-Session-Time = 3600", "Acct-Input-Octets = 400000000", "Acct-Output-Octets = 700000000")
+        for report in (("Start",), ("Interim-Update", *used)):
+            kind, *counters = report
+            said = radclient(nas.acct_port, "acct", f"Acct-Status-Type = {kind}", *session, *counters)
+            assert said == ["Accounting-Response"]
+        eventually(lambda: nas.commands() == ["CoA-Request dora 000000F1 256000"], within=WITHIN_SECONDS)
+        site.server.aaa("subscriber", "suspend", "dora")
+        eventually(lambda: nas.commands()[1:] == ["Disconnect-Request dora 000000F1 "], within=WITHIN_SECONDS)
+        eventually(
+            lambda: [done for done in commands(site)[-2:] if done[1:] == ("acked", "ack")] == commands(site)[-2:]
+        )
+        site.server.aaa("subscriber", "resume", "dora")
 
 
 # --- a NAS of Python's own TLS -------------------------------------------------------------------------------------
