@@ -141,8 +141,7 @@ def reserve(book: Book, session: Session, plan: Plan, now: Instant, shortest_int
 
 def _why(plan: Plan, before: Told, after: Told) -> str:
     if before[4] != after[4]:
-        steps = () if plan.fair_use is None else [step.profile.name for step in plan.fair_use.steps]
-        return FAIR_USE if before[4] in steps or after[4] in steps else WINDOW
+        return FAIR_USE if _is_step(plan, before[4]) or _is_step(plan, after[4]) else WINDOW
     if before[0] != after[0]:
         return LIMIT
     if before[3] != after[3]:
@@ -224,7 +223,8 @@ def _reconsider(book: Book, session: Session, reason: str, now: Instant) -> None
     plan = book.plans(session.plan_version_id)
     active = book.account.status == "active"
     if session.wanted == "full":
-        if active and told(session)[:4] != NOTHING_TOLD:
+        varies = plan.varies and session.acct_session_id is not None
+        if active and (varies or told(session)[:4] != NOTHING_TOLD):
             _extend(book, session, plan, now)
     elif active and reserve(book, session, plan, now):
         session.failed_commands = 0
@@ -314,18 +314,26 @@ def check_applied(book: Book, session: Session, plan: Plan, used: Usage, event_a
             book.observe(session, "still-alive", now)
             disconnect_again(book, session, "still-alive", now)
         return
-    if session.wanted == "full" and session.pace_permille == ALL and session.profile in {"", session.acked_profile}:
+    at_level = bool(session.profile) and session.profile == session.acked_profile
+    if session.wanted == "full" and session.pace_permille == ALL and not at_level:
         return
     limit = _allowed_octets(plan, profile_of(plan, session), session, event_at)
     if limit is None or used.up + used.down <= limit:
         return
     book.observe(session, "not-applied", now)
     if session.wanted == "full":
+        if session.pace_permille == ALL and _is_step(plan, session.profile):
+            book.command(session, "cut", NOT_APPLIED, now)  # its next login brings the step's speed
+            return
         # It has something left. From now on it is treated as one that can only be ended.
         session.means = "disconnect"
         as_usual(plan, session)
     else:
         book.command(session, "cut", NOT_APPLIED, now)
+
+
+def _is_step(plan: Plan, profile: str) -> bool:
+    return plan.fair_use is not None and any(step.profile.name == profile for step in plan.fair_use.steps)
 
 
 def command_acked(book: Book, session: Session, version: int, now: Instant) -> int:

@@ -88,6 +88,10 @@ class SessionLine(NamedTuple):
     amount_micros: int
     leaked_octets: int
     wanted: str
+    profile: str
+    """While something pays; empty: the plan's own."""
+    cap: str
+    """The cap that it was exhausted for; empty: nothing paid."""
     wanted_version: int
     acked_version: int
     acked_at: Instant | None

@@ -171,6 +171,8 @@ def record_of(line: SessionLine) -> dict[str, Any]:
         "amount_micros": line.amount_micros,
         "leaked_octets": line.leaked_octets,
         "wanted": line.wanted,
+        "profile": line.profile or None,
+        "cap": line.cap if line.wanted != "full" and line.cap else None,
         "wanted_version": line.wanted_version,
         "acked_version": line.acked_version,
         "acked_at": iso(line.acked_at),
@@ -183,6 +185,10 @@ def service_text(line: SessionLine) -> str:
     if line.state == "closed":
         return "-"
     wanted = {"full": "full", "exhausted": "exhausted", "cut": "disconnect"}[line.wanted]
+    if line.wanted == "full" and line.profile:
+        wanted += f", profile {line.profile}"
+    elif line.wanted != "full" and line.cap:
+        wanted += f", cap {line.cap}"
     return wanted if line.acked_version >= line.wanted_version else f"{wanted}, not yet acknowledged"
 
 

@@ -304,6 +304,33 @@ def test_a_step_goes_before_a_window(home: Open) -> None:
     assert told(here, alice) == ("full", "fast", "fair-use")
 
 
+def test_a_nas_that_says_yes_to_a_step_and_does_nothing_is_told_to_end_the_session(home: Open) -> None:
+    here = home(FAIR)
+    alice = here.login("alice")
+    here.report(alice, "start", 0)
+    run_to(here, alice, 60 * GB)
+    acked(here, alice)
+    here.now += 10_000
+    here.report(alice, "interim", 60 * GB + 1_000_000, 7_210)  # 5 Mbit/s let through as much
+    assert told(here, alice)[0] == "full"
+    run_to(here, alice, 62 * GB, minutes=10)
+    assert told(here, alice) == ("cut", "five", "profile-not-applied")
+    assert here.login("alice", "again").profile.name == "five"
+
+
+def test_a_window_that_is_not_applied_cuts_nobody(home: Open) -> None:
+    slow = '[[profile_window]]\nwindow = "late"\nprofile = "five"\n'
+    here = home(slow, at="2026-09-21T21:55")
+    alice = here.login("alice")
+    here.report(alice, "start", 0)
+    at(here, "2026-09-21T22:00")
+    clock(here)
+    acked(here, alice)
+    run_to(here, alice, 5 * GB, minutes=10)
+    assert told(here, alice)[0] == "full"
+    assert session(here, alice).means == "disconnect"
+
+
 def test_a_duplicate_counts_nothing(home: Open) -> None:
     here = home(FAIR)
     alice = here.login("alice")

@@ -210,6 +210,17 @@ def test_what_a_tier_gave_back_is_part_of_what_is_taken_back(house: Open) -> Non
     assert home.balance() == 0
 
 
+def test_what_another_server_charged_is_not_charged_here(house: Open) -> None:
+    home = house(rate("1.00"), money=20_000_000)
+    use(home, "alice", 2 * GB)
+    with home.stage.engine.begin() as connection:
+        connection.execute(update(tables.session).values(close_reason="imported: User-Request"))
+    home.shelf = Shelf()
+    correct(home, rate("2.00"))
+    assert rerate(home) is None
+    assert home.balance() == 18_000_000
+
+
 @pytest.mark.parametrize("zone", [True, False])
 def test_a_zone_that_was_forgotten(house: Open, zone: bool) -> None:
     home = house(rate("1.00"), money=20_000_000)
