@@ -8,7 +8,7 @@ from typing import Final
 from charging import rating
 from charging.book import Book
 from charging.buckets import Rated, Usage, read_rated
-from charging.level import FAIR_USE, WINDOW, Reached, cap_of, level_of, profile_named
+from charging.level import FAIR_USE, WINDOW, Reached, cap_of, level_of, profile_named, running_period
 from charging.money import MAX_AMOUNT
 from charging.notices.kinds import Facts
 from charging.plan import Exhausted, Instant, Plan, Profile
@@ -130,7 +130,7 @@ def reserve(book: Book, session: Session, plan: Plan, now: Instant, shortest_int
     if plan.varies:
         if plan.caps and cap_of(book.counted, session.subscriber_id, plan, now) is not None:
             return 0
-        level = level_of(book.counted, session.subscriber_id, plan, now)
+        level = level_of(book.counted, session.subscriber_id, plan, now, running_period(book, session.subscriber_id))
         session.profile, session.review_at = level.profile, None if level.until >= NEVER else level.until
     starved: list[Session] = []
     covered = hold_next(book, session, plan, now, starved, shortest_interval_seconds)

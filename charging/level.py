@@ -26,6 +26,10 @@ Counted = Callable[[Counter], int]
 """How far a subscriber's counter has come: `Book.counted`."""
 
 
+Span = tuple[Instant, Instant]
+"""From, until."""
+
+
 class Level(NamedTuple):
     """A profile for now."""
 
@@ -44,16 +48,19 @@ class Reached(NamedTuple):
     until: Instant
 
 
-def level_of(counted: Counted, subscriber_id: int, plan: Plan, at: Instant) -> Level:
-    """Which profile a subscriber's sessions are to have at a moment, and until when that can be trusted."""
+def level_of(counted: Counted, subscriber_id: int, plan: Plan, at: Instant, running: Span | None = None) -> Level:
+    """Which profile a subscriber's sessions are to have at a moment, and until when that can be trusted. `running`: the
+    period of the plan that he is in; the next one says so itself when it begins."""
     until = NEVER
     fair_use = plan.fair_use
     if fair_use is not None:
-        counter = counter_of(subscriber_id, plan, Measure("octets", fair_use.direction, fair_use.per), at)
+        measure = Measure("octets", fair_use.direction, fair_use.per)
+        counter = counter_of(subscriber_id, plan, measure, at, running)
         used = counted(counter)
         passed = [step for step in fair_use.steps if used >= step.after]
         if passed:
-            return Level(_name(plan, passed[-1].profile), FAIR_USE, counter.until_at)
+            until = NEVER if fair_use.per == "period" else counter.until_at
+            return Level(_name(plan, passed[-1].profile), FAIR_USE, until)
     if plan.hours is not None:
         present = plan.hours.at(at)
         until = present.until
@@ -90,28 +97,27 @@ def profile_named(plan: Plan, name: str) -> Profile:
     return plan.profiles.get(name, plan.profile)
 
 
-def counter_of(subscriber_id: int, plan: Plan, measure: Measure, at: Instant) -> Counter:
-    """Where a subscriber's use at a moment is counted."""
-    period = period_of(measure.per, at, plan.time_zone)
+def counter_of(subscriber_id: int, plan: Plan, measure: Measure, at: Instant, running: Span | None = None) -> Counter:
+    """Where a subscriber's use at a moment is counted. A period of the plan that is over and not paid goes on."""
+    period = running or (0, NEVER) if measure.per == "period" else period_of(measure.per, at, plan.time_zone)
     name = f"use:{plan.name}:{measure.unit}:{measure.direction}:{measure.per}"
     return Counter(subscriber_id, name, *period)
 
 
-def count(
-    book: Book, session: Session, plan: Plan, used: Usage, micros: int, span: tuple[Instant, Instant], now: Instant
-) -> bool:
+def count(book: Book, session: Session, plan: Plan, used: Usage, micros: int, span: Span, now: Instant) -> bool:
     """Count what a report adds, in proportion to the time where a period ends within its span. Whether it came to a speed
     step or a cap that holds now; the subscriber is told of each step once."""
     crossed = False
+    running = running_period(book, session.subscriber_id)
     for measure in plan.measured:
         amount = _amount(measure, used, micros)
         if not amount:
             continue
-        for at, part in _spread(measure, plan, amount, span, now):
-            counter = counter_of(session.subscriber_id, plan, measure, at)
+        for at, part in _spread(measure, plan, amount, span, now, running):
+            counter = counter_of(session.subscriber_id, plan, measure, at, running)
             before = book.counted(counter)
             book.count(counter, part)
-            if counter.period_at <= now < counter.until_at:
+            if measure.per == "period" or counter.period_at <= now < counter.until_at:
                 crossed = _crosses(book, session, plan, measure, before, before + part, now) or crossed
     return crossed
 
@@ -141,9 +147,19 @@ def _amount(measure: Measure, used: Usage, micros: int) -> int:
             return up + (used.down if measure.direction != "up" else 0)
 
 
+def running_period(book: Book, subscriber_id: int) -> Span | None:
+    """The period of the plan that a subscriber is in; None: his plan has none."""
+    subscription = book.subscriptions.get(subscriber_id)
+    return None if subscription is None else (subscription.start_at, subscription.end_at)
+
+
 def _spread(
-    measure: Measure, plan: Plan, amount: int, span: tuple[Instant, Instant], now: Instant
+    measure: Measure, plan: Plan, amount: int, span: Span, now: Instant, running: Span | None
 ) -> Iterator[tuple[Instant, int]]:
+    """A report's use by the periods that it lies in: when, and how much."""
+    if measure.per == "period":
+        yield span[1], _since(amount, span, running)
+        return
     begin, end = max(span[0], now - LATEST_COUNT_MS), max(span[1], now - LATEST_COUNT_MS)
     at, done = begin, 0
     while (until := period_of(measure.per, at, plan.time_zone)[1]) < end:
@@ -154,6 +170,22 @@ def _spread(
         at, done = until, share
     if amount != done:
         yield at, amount - done
+
+
+def move_counts(book: Book, subscriber_id: int, begun: Instant, running: Span) -> None:
+    """The plan's period that began at `begun` stood still, and is another span of time now: it goes on counting."""
+    moved = [t for t in book.tallies.values() if (t.subscriber_id, t.period_at) == (subscriber_id, begun)]
+    for tally in moved:
+        if tally.name.startswith("use:") and tally.name.endswith(":period") and begun != running[0]:
+            book.count(Counter(subscriber_id, tally.name, *running), tally.amount)
+
+
+def _since(amount: int, span: Span, running: Span | None) -> int:
+    """What of a use lies in the plan's running period: of the one before nobody asks any more."""
+    begin, end = span
+    if running is None or begin >= running[0] or begin >= end:
+        return amount
+    return amount * max(end - running[0], 0) // (end - begin)
 
 
 def _name(plan: Plan, profile: Profile) -> str:

@@ -30,6 +30,8 @@ Accumulation = Literal["session", "day", "week", "month"]
 Beyond = Literal["free", "disconnect"]
 Renewal = Literal["automatic", "manual"]
 Begins = Literal["at-once", "first-use"]
+Spell = Literal["period", "day", "week", "month"]
+"""What use is counted over: a period of the plan, or of the calendar."""
 Proration = Literal["time", "unused", "none"]
 
 DEFAULT_INTERIM_INTERVAL_SECONDS: Final = 300
@@ -319,7 +321,7 @@ class FairUse:
     """Speed steps by what one subscriber has used in a period."""
 
     steps: tuple[SpeedStep, ...]
-    per: Period = "month"
+    per: Spell = "month"
     direction: Direction = "total"
 
 
@@ -328,7 +330,7 @@ class Measure(NamedTuple):
 
     unit: Unit
     direction: Direction
-    per: Period
+    per: Spell
 
 
 @dataclass(frozen=True, slots=True)

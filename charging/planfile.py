@@ -42,6 +42,7 @@ from charging.plan import (
     Renewal,
     RollOver,
     SpeedStep,
+    Spell,
     Tier,
     TierMode,
     Unit,
@@ -287,7 +288,9 @@ def _fair_use(plan: Table, usual: Profile | None, profile_named: Callable[[objec
     table = plan.table("fair_use")
     if table is None:
         return None
-    per: Period = table.take("per", _period, "month", required='per = "day", "week" or "month"')
+    per: Spell = table.take("per", _spell, "month", required='per = "period", "day", "week" or "month"')
+    if per == "period" and "period" not in plan.values:
+        table.fault("per", "the plan has no periods; write [plan.NAME.period] too, or day, week or month")
     direction = _direction_of(table, "octets")
     steps: list[SpeedStep] = []
     tables = table.array("step")
@@ -706,6 +709,10 @@ def _begins(value: object) -> Begins:
 
 def _proration(value: object) -> Proration:
     return _one_of(value, get_args(Proration), "proration")  # type: ignore[return-value]  # one of its own
+
+
+def _spell(value: object) -> Spell:
+    return _one_of(value, get_args(Spell), "period")  # type: ignore[return-value]  # one of its own
 
 
 def _beyond(value: object) -> Beyond:

@@ -15,6 +15,7 @@ from charging.book import Book
 from charging.buckets import Bucket, is_purse, usable
 from charging.enforcement import cover_again, reconsider
 from charging.expiry import expire, expire_paid, hold_again
+from charging.level import move_counts
 from charging.notices.kinds import Facts
 from charging.payment import Applied, Grant, NotApplied, grant_allowance
 from charging.period import Period, period_of
@@ -173,8 +174,10 @@ def resume(book: Book, subscription: Subscription, at: Instant) -> None:
     """The clock goes on: everything ends as much later as it stood still."""
     assert subscription.paused_at is not None
     later_ms = at - subscription.paused_at
+    begun = subscription.start_at
     subscription.start_at += later_ms
     subscription.end_at += later_ms
+    move_counts(book, subscription.subscriber_id, begun, (subscription.start_at, subscription.end_at))
     subscription.anchor_at = subscription.end_at
     subscription.state, subscription.paused_at = "active", None
     subscription.due_at = due_at(subscription, book.plans(subscription.plan_version_id))

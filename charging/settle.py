@@ -346,6 +346,9 @@ def _counts(book: Book, plans: Plans, beginning: Collection[int]) -> bool:
     for bucket in book.buckets.values():
         if bucket.scope:
             return True
+    for subscription in book.subscriptions.values():
+        if plans(subscription.plan_version_id).counts:
+            return True
     return book.account.account_id in beginning
 
 

@@ -97,7 +97,9 @@ def upgrade() -> None:  # noqa: PLR0915  every table and index once
         ),
         sa.Column("source", sa.Text(), nullable=False, comment="the billing system that writes"),
         sa.Column("external_ref", sa.Text(), nullable=False, comment="its own number for this order"),
-        sa.Column("kind", sa.Text(), nullable=False, comment="redeem, transfer, refund, reverse, adjust, decline or renew"),
+        sa.Column(
+            "kind", sa.Text(), nullable=False, comment="redeem, transfer, refund, reverse, adjust, decline or renew"
+        ),
         sa.Column("account", sa.Text(), nullable=False, comment="the account's name"),
         sa.Column(
             "unit",

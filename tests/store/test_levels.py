@@ -13,9 +13,11 @@ from twisted.internet.defer import Deferred, execute
 
 from charging import tables
 from charging.admission import Admitted, Refused
+from charging.arrangement import Arrangement, Pause, Resume
 from charging.jobs import review_due
+from charging.payment import Grant
 from charging.session import Session
-from charging.settle import CommandAcked, CommandFailed
+from charging.settle import CatchUp, CommandAcked, CommandFailed
 from charging.shelf import Shelf
 from charging.window import local
 from charging.writer import Writer
@@ -57,9 +59,17 @@ profile = "one"
 """
 
 
+RENEWED = """
+[period]
+every = "1 month"
+price = "10.00"
+grace = "3 days"
+""" + FAIR.replace('"month"', '"period"')
+
+
 def file(text: str) -> str:
     """A plan `p` with the profile `line`, and these tables of its own."""
-    for own in ("rate", "allowance", "profile_window", "cap", "fair_use", "exhausted"):
+    for own in ("rate", "allowance", "profile_window", "cap", "fair_use", "exhausted", "period"):
         text = text.replace(f"[{own}", f"[plan.p.{own}")
     return f'{PROFILES}\n[plan.p]\nprofile = "line"\nmax_sessions = "unlimited"\n{text}'
 
@@ -326,9 +336,80 @@ def test_a_window_that_is_not_applied_cuts_nobody(home: Open) -> None:
     at(here, "2026-09-21T22:00")
     clock(here)
     acked(here, alice)
-    run_to(here, alice, 5 * GB, minutes=10)
+    run_to(here, alice, 2 * GB, minutes=10)
+    run_to(here, alice, 4 * GB, minutes=10)
     assert told(here, alice)[0] == "full"
     assert session(here, alice).means == "disconnect"
+
+
+def renewing(home: Open, money: int) -> House:
+    """Alice has the plan from the 21st on."""
+    here = home(RENEWED, money=money, at="2026-09-21T18:00")
+    subscriber_id, _ = here.stage.subscriber("alice")
+    here.settle(Grant(here.account_id, here.stage.version, "first", "test", subscriber_id))
+    return here
+
+
+def test_back_at_the_renewal(home: Open) -> None:
+    here = renewing(home, 20_000_000)
+    alice = here.login("alice")
+    here.report(alice, "start", 0)
+    run_to(here, alice, 60 * GB)
+    assert told(here, alice) == ("full", "five", "fair-use")
+    acked(here, alice)
+    at(here, "2026-10-01T00:00")
+    assert clock(here) == 0  # the calendar's month is not the plan's
+    at(here, "2026-10-21T18:00")
+    here.settle(CatchUp(here.account_id))
+    assert told(here, alice) == ("full", "", "fair-use")
+    acked(here, alice)
+    here.settle(CatchUp(here.account_id))
+    assert commands(here, alice) == [("profile", "fair-use")] * 2
+    run_to(here, alice, 109 * GB)
+    assert told(here, alice)[1] == ""
+    run_to(here, alice, 110 * GB)
+    assert told(here, alice)[1] == "five"
+    assert [notice for notice in notices(here) if notice.startswith("fair-use")] == ["fair-use five"] * 2
+
+
+def test_a_pause_does_not_begin_the_count_anew(home: Open) -> None:
+    here = renewing(home, 20_000_000)
+    subscriber_id, _ = here.stage.subscriber("alice")
+    alice = here.login("alice")
+    here.report(alice, "start", 0)
+    run_to(here, alice, 60 * GB)
+    here.report(alice, "stop", 60 * GB, 7_300)
+    steps: tuple[Pause | Resume, ...] = (Pause(None), Resume())
+    for number, what in enumerate(steps):
+        here.settle(Arrangement(here.account_id, subscriber_id, what, f"o{number}", "test"))
+        here.now += 5 * 86_400_000
+    assert here.login("alice", "again").profile.name == "five"
+
+
+def test_what_is_not_renewed_stays_slow(home: Open) -> None:
+    here = renewing(home, 10_000_000)
+    alice = here.login("alice")
+    here.report(alice, "start", 0)
+    run_to(here, alice, 60 * GB)
+    at(here, "2026-10-21T18:00")
+    here.settle(CatchUp(here.account_id))
+    at(here, "2026-10-22T18:00")
+    here.report(alice, "interim", 60 * GB, 86_400)
+    assert told(here, alice)[1] == "five"  # its grace
+    here.pay(10_000_000)
+    assert told(here, alice) == ("full", "", "fair-use")
+
+
+def test_a_report_over_the_renewal_counts_what_came_after_it(home: Open) -> None:
+    here = renewing(home, 20_000_000)
+    alice = here.login("alice")
+    here.report(alice, "start", 0)
+    at(here, "2026-10-21T17:00")
+    here.report(alice, "interim", 0, 10)
+    at(here, "2026-10-21T19:00")
+    here.settle(CatchUp(here.account_id))
+    here.report(alice, "interim", 60 * GB, 10 + 7_200)
+    assert tallies(here)[instant("2026-10-21T18:00")] == 30 * GB
 
 
 def test_a_duplicate_counts_nothing(home: Open) -> None:
