@@ -70,7 +70,7 @@ def rerate(home: House, *, apply: bool = True) -> Rerated | NotApplied | None:
     ]
     home.shelf = Shelf()  # another writer was at work
     assert home.audit() == []
-    return found[0]
+    return found[0] if found else None
 
 
 def bills(home: House, *, apply: bool = True) -> list[tuple[int, int]]:
