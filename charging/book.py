@@ -220,6 +220,9 @@ class Book:
     knows_tallies: bool = False
     """They were read from the database, or there were none; most accounts never need them."""
 
+    is_alone: bool = False
+    """Only one session at a time can use the account: it has one subscriber, who may have no more. Known, and asked, only where that decides."""
+
     # What has changed since the book was opened.
     changed_account: bool = False
     """More of the account than its version and the ledger's end,"""

@@ -138,6 +138,19 @@ def read_tallies(to: Sets, books: list[Book], now: Instant) -> None:
         by_account[tally.account_id].tallies[tally.subscriber_id, tally.name, tally.period_at] = tally
 
 
+def read_alone(to: Sets, books: list[Book]) -> None:
+    """Whose account is one subscriber's, who sets no number of sessions of his own."""
+    by_account = {book.account.account_id: book for book in books}
+    others = (
+        "account_id {any} AND NOT EXISTS (SELECT 1 FROM subscriber AS other WHERE other.account_id = subscriber.account_id"
+        " AND (other.subscriber_id <> subscriber.subscriber_id OR other.max_sessions > 1))"
+    )
+    for book in books:
+        book.is_alone = False
+    for (account_id,) in to.select(tables.subscriber, ("account_id",), others, sorted(by_account)).fetchall():
+        by_account[account_id].is_alone = True
+
+
 def add_session(book: Book, row: tuple[Any, ...]) -> Session:
     """Take a session's row into its book."""
     session = book.sessions[row[1]] = Session(*row)

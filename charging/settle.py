@@ -22,7 +22,7 @@ from charging.admission import Admitted, Login, Refused, admit, pools_of
 from charging.arrangement import Arrangement, Change, arrange
 from charging.auto_top_up import ask_where_low
 from charging.book import Account, Book, Opening
-from charging.bookkeeping import SESSION, Conflict, add_closed, read_books, read_tallies, write_books
+from charging.bookkeeping import SESSION, Conflict, add_closed, read_alone, read_books, read_tallies, write_books
 from charging.bulk import Sets, sets
 from charging.enforcement import command_acked, command_failed, review
 from charging.order import Order, Reach, Redeem, Remit, carry_out
@@ -32,6 +32,7 @@ from charging.renewal import catch_up, pay_unpaid, subscribe
 from charging.rerating import Rerate, Rerated, rerate
 from charging.session import Report, Session
 from charging.shelf import Shelf
+from charging.slices import LASTING_PROMISES, promises_last
 from charging.subscription import Line
 from charging.terms import Agreed, Terms, agree
 from charging.usage import NAS_RESTART, Orphan, Recorded, close, report
@@ -251,6 +252,10 @@ def _open(
     counting = [book for book in books.values() if not book.knows_tallies and _counts(book, plans, beginning)]
     if counting:
         read_tallies(to, counting, now)
+    promising = {i.account_id for i in items if isinstance(i, Login) and i.means in LASTING_PROMISES}
+    promising.update(a for a in unread if a in books and promises_last(books[a].sessions.values()))
+    if promising:
+        read_alone(to, [books[a] for a in promising if a in books])
     wishes = [
         (item.account_id, pools)
         for item in items

@@ -15,7 +15,7 @@ and what follows from it has reached the NAS: R·(I+L+D). When that no longer fi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from charging import rating
@@ -49,6 +49,8 @@ LEAST_SHARED_OCTETS: Final = 10_000_000
 ALL: Final = 1000
 
 _TOTAL: Final = frozenset({"total"})
+#: What these NASes were told is not taken back: a volume, a time.
+LASTING_PROMISES: Final = frozenset({"volume", "time"})
 _SHARING: Final = frozenset({"rate", "profile", "disconnect"})
 
 
@@ -265,8 +267,13 @@ def _line(plan: Plan, profile: str | None) -> tuple[int | None, int | None]:
     return line_of(profile_named(plan, profile))
 
 
+def promises_last(sessions: Iterable[Session]) -> bool:
+    """Has one of these been promised what is not taken back?"""
+    return any(session.means in LASTING_PROMISES for session in sessions)
+
+
 def _others_may_come(book: Book, plan: Plan) -> bool:
-    return plan.max_sessions != 1 or len(book.live_sessions()) > 1
+    return not book.is_alone or plan.max_sessions != 1 or len(book.live_sessions()) > 1
 
 
 def _hold_time(book: Book, session: Session, plan: Plan, now: Instant) -> int:

@@ -123,3 +123,34 @@ def test_with_enough_again_reports_come_as_often_as_usual() -> None:
     session = session_of(stage, admitted)
     assert (session.asked_interval_seconds, session.pace_permille) == (0, ALL)
     assert session.interval_seconds >= 300
+
+
+# --- below a slice, shared ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("means", ["rate", "profile", "disconnect", "volume"])
+@pytest.mark.parametrize("octets", [20 * MB, 150 * MB, 500 * MB])
+@pytest.mark.parametrize("interval", [60, 300])
+def test_a_second_device_is_served_from_what_the_first_held_below_a_slice(
+    means: Means, octets: int, interval: int
+) -> None:
+    stage = stage_of(plan(octets, replace(LINE, interim_interval_seconds=interval)))
+    first = log_in(stage, "a", means)
+    start(stage, first, means)
+    second = log_in(stage, "b", means, second=10)
+    assert (second.wanted, session_of(stage, first).wanted) == ("full", "full")
+    parts = [sum(c.held for c in stage.books[1].charges_of(session_of(stage, each))) for each in (first, second)]
+    assert sum(parts) <= octets
+    assert 2 * min(parts) >= max(parts) > 0  # what a NAS was told to count up to is not taken back: half of the rest
+    paces = {session_of(stage, each).pace_permille for each in (first, second)}
+    assert len(paces) == 1
+
+
+def test_four_devices_of_a_family_go_equally_slow_and_together_within_what_is_left() -> None:
+    stage = stage_of(plan(200 * MB))
+    devices = [log_in(stage, device, second=at) for at, device in enumerate("abcd")]
+    for device in devices:
+        start(stage, device, second=5)
+    paces = {session_of(stage, each).pace_permille for each in devices}
+    assert len(paces) == 1
+    assert sum(SHORT_SLICE * pace // ALL for pace in paces) * len(devices) <= 200 * MB
