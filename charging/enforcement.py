@@ -130,7 +130,8 @@ def reserve(book: Book, session: Session, plan: Plan, now: Instant, shortest_int
     if plan.varies:
         if plan.caps and cap_of(book.counted, session.subscriber_id, plan, now) is not None:
             return 0
-        level = level_of(book.counted, session.subscriber_id, plan, now, running_period(book, session.subscriber_id))
+        running = running_period(book, session.subscriber_id) if book.subscriptions else None
+        level = level_of(book.counted, session.subscriber_id, plan, now, running)
         session.profile, session.review_at = level.profile, None if level.until >= NEVER else level.until
     starved: list[Session] = []
     covered = hold_next(book, session, plan, now, starved, shortest_interval_seconds)

@@ -108,32 +108,33 @@ def count(book: Book, session: Session, plan: Plan, used: Usage, micros: int, sp
     """Count what a report adds, in proportion to the time where a period ends within its span. Whether it came to a speed
     step or a cap that holds now; the subscriber is told of each step once."""
     crossed = False
-    running = running_period(book, session.subscriber_id)
-    for measure in plan.measured:
+    running = running_period(book, session.subscriber_id) if book.subscriptions else None
+    for measure, marks in plan.measured.items():
         amount = _amount(measure, used, micros)
         if not amount:
             continue
-        for at, part in _spread(measure, plan, amount, span, now, running):
-            counter = counter_of(session.subscriber_id, plan, measure, at, running)
+        counter = counter_of(session.subscriber_id, plan, measure, span[1], running)
+        whole = counter.period_at <= span[0] and span[0] >= now - LATEST_COUNT_MS
+        for at, part in ((span[1], amount),) if whole else _spread(measure, plan, amount, span, now, running):
+            if not whole:
+                counter = counter_of(session.subscriber_id, plan, measure, at, running)
             before = book.counted(counter)
             book.count(counter, part)
-            if measure.per == "period" or counter.period_at <= now < counter.until_at:
-                crossed = _crosses(book, session, plan, measure, before, before + part, now) or crossed
+            if measure.per == "period" or counter.until_at > now:
+                passed = [mark for mark in marks if before < mark <= before + part]
+                if passed:
+                    crossed = True
+                    _tell_of_step(book, session, plan, measure, passed, now)
     return crossed
 
 
-def _crosses(book: Book, session: Session, plan: Plan, measure: Measure, before: int, after: int, now: Instant) -> bool:
-    marks = [cap.amount for cap in plan.caps if (cap.unit, cap.direction, cap.per) == measure]
-    crossed = any(before < mark <= after for mark in marks)
+def _tell_of_step(book: Book, session: Session, plan: Plan, measure: Measure, passed: list[int], now: Instant) -> None:
+    """Of several steps at once, the last."""
     fair_use = plan.fair_use
     if fair_use is not None and ("octets", fair_use.direction, fair_use.per) == measure:
-        passed = [step for step in fair_use.steps if before < step.after <= after]
-        if passed:
-            step = passed[-1]
+        for step in [step for step in fair_use.steps if step.after in passed][-1:]:
             facts: Facts = {"plan": plan.name, "profile": step.profile.name, "after": step.after}
             book.notify("fair-use", step.profile.name, now, session=session, facts=facts)
-            return True
-    return crossed
 
 
 def _amount(measure: Measure, used: Usage, micros: int) -> int:

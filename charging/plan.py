@@ -396,10 +396,12 @@ class Plan:
     """What a session gets while something pays depends on the hour, or on what was used in a period."""
     profiles: dict[str, Profile] = field(init=False, repr=False, compare=False)
     """Those that sessions have instead of the plan's own at times, by name."""
+    speeds: dict[str, tuple[int | None, int | None]] = field(init=False, repr=False, compare=False)
+    """`line_of` each of them, and of the plan's own under the empty name."""
     hours: Calendar | None = field(init=False, repr=False, compare=False)
     """When which of them do."""
-    measured: tuple[Measure, ...] = field(init=False, repr=False, compare=False)
-    """What is counted for the caps and the speed steps."""
+    measured: dict[Measure, tuple[int, ...]] = field(init=False, repr=False, compare=False)
+    """What is counted for caps and speed steps, and at which amounts something happens."""
     lines: Lines = field(init=False, repr=False, compare=False)
     """All price lines, with their numbers."""
     selective: bool = field(init=False, repr=False, compare=False)
@@ -431,6 +433,7 @@ class Plan:
             "max_up_octets_per_second": _fastest([line_of(each)[0] for each in (self.profile, *profiles.values())]),
             "varies": bool(self.profile_windows or self.caps or self.fair_use),
             "profiles": profiles,
+            "speeds": {"": line_of(self.profile), **{name: line_of(each) for name, each in profiles.items()}},
             "hours": _hours(self),
             "measured": _measured(self),
             "lines": tuple(enumerate(self.rates)),
@@ -483,11 +486,15 @@ def _calendar(plan: Plan) -> Calendar | None:
     return Calendar(plan.time_zone, windows, dated, periods) if windows or dated or periods else None
 
 
-def _measured(plan: Plan) -> tuple[Measure, ...]:
-    measures = [Measure(cap.unit, cap.direction, cap.per) for cap in plan.caps]
+def _measured(plan: Plan) -> dict[Measure, tuple[int, ...]]:
+    found: dict[Measure, tuple[int, ...]] = {}
+    for cap in plan.caps:
+        measure = Measure(cap.unit, cap.direction, cap.per)
+        found[measure] = (*found.get(measure, ()), cap.amount)
     if plan.fair_use is not None:
-        measures.append(Measure("octets", plan.fair_use.direction, plan.fair_use.per))
-    return tuple(dict.fromkeys(measures))
+        measure = Measure("octets", plan.fair_use.direction, plan.fair_use.per)
+        found[measure] = (*found.get(measure, ()), *(step.after for step in plan.fair_use.steps))
+    return found
 
 
 def _hours(plan: Plan) -> Calendar | None:

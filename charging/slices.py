@@ -21,8 +21,7 @@ from typing import Final
 from charging import rating
 from charging.book import Book
 from charging.buckets import Rated, Usage, charged_part, read_rated
-from charging.level import profile_named
-from charging.plan import Instant, Plan, line_of
+from charging.plan import Instant, Plan
 from charging.session import Session
 from charging.tariff import Position, in_steps, quota, reach
 
@@ -264,7 +263,7 @@ def _line(plan: Plan, profile: str | None) -> tuple[int | None, int | None]:
     """What a line with one of the plan's profiles can carry, up and down, octets/s; None: not limited."""
     if profile is None:
         return plan.max_up_octets_per_second, plan.max_down_octets_per_second
-    return line_of(profile_named(plan, profile))
+    return plan.speeds.get(profile, plan.speeds[""])
 
 
 def promises_last(sessions: Iterable[Session]) -> bool:

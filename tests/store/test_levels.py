@@ -293,6 +293,15 @@ def test_all_sessions_of_the_subscriber_count_and_change(home: Open) -> None:
     assert notices(here) == ["fair-use five"]
 
 
+def test_of_two_steps_at_once_the_last_one_is_told(home: Open) -> None:
+    here = home(FAIR)
+    alice = here.login("alice")
+    here.report(alice, "start", 0)
+    run_to(here, alice, 90 * GB, minutes=300)
+    assert told(here, alice)[1] == "one"
+    assert notices(here) == ["fair-use one"]
+
+
 def test_a_report_over_the_months_end_counts_in_both(home: Open) -> None:
     here = home(FAIR, at="2026-09-30T23:00")
     alice = here.login("alice")
