@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from charging import foreign, inbox, order_inbox, tables
 from charging.batching import QueueFull, Run
 from charging.database import reading
+from charging.notices import reminder
 from charging.payment import Applied, NotApplied
 from charging.plan import Instant
 from charging.settle import CatchUp, Close, Done, Item, Outcome, Review
@@ -36,6 +37,9 @@ RESTARTS_EVERY_MS: Final = 1_000
 REVIEWS_EVERY_MS: Final = 1_000
 STALE_EVERY_MS: Final = 15_000
 DUE_EVERY_MS: Final = 1_000
+REMINDERS_EVERY_MS: Final = 60_000
+#: How long before its end something is called to end soon.
+REMIND_AHEAD_MS: Final = 3 * 86_400_000
 #: After a pause of ours the NASes speak first: for as long as the shortest silence that makes a session stale.
 QUIET_MS: Final = 180_000
 #: What a session may miss in a shorter outage does not make it stale.
@@ -190,6 +194,17 @@ async def _settle_all(
         after = (page[-1].account_id, page[-1].session_id)
 
 
+async def remind_all(engine: Engine, run: Run, now: Instant, ahead_ms: int) -> int:
+    """Write the notices of what ends by the clock alone; how many."""
+    written = 0
+    for _ in range(MOST_PAGES):
+        page = await _in_thread(run, _remind, engine, now, ahead_ms)
+        written += page
+        if page < reminder.MOST_AT_ONCE:
+            break
+    return written
+
+
 class Jobs:
     """The jobs of one node, each at its own pace; a job that is still at work is not begun again."""
 
@@ -207,6 +222,7 @@ class Jobs:
     ) -> None:
         """`on_failure(job, error)` is called once for a row of failures, `on_recovery(job)` when it works again.
         `reports_wait`: are there reports that the books do not know yet? Then silence says nothing."""
+        self.remind_ahead_ms = REMIND_AHEAD_MS
         self._now = now
         self._quiet_until: Instant = 0
         self._failing_since: dict[str, Instant] = {}
@@ -234,6 +250,7 @@ class Jobs:
             _Turn("reviews", REVIEWS_EVERY_MS, lambda: review_due(engine, writer, run, now())),
             _Turn("stale", STALE_EVERY_MS, close_silent, at_once=False),
             _Turn("due", DUE_EVERY_MS, lambda: catch_up(engine, writer, run, now())),
+            _Turn("reminders", REMINDERS_EVERY_MS, lambda: remind_all(engine, run, now(), self.remind_ahead_ms)),
         ]
         for turn in self._turns:
             turn.on_failure, turn.on_recovery = failed, recovered
@@ -364,6 +381,11 @@ def _restarts(engine: Engine) -> Sequence[Any]:
     )
     with reading(engine) as connection:
         return connection.execute(statement).all()
+
+
+def _remind(engine: Engine, now: Instant, ahead_ms: int) -> int:
+    with engine.begin() as connection:
+        return reminder.remind(connection, now, ahead_ms)
 
 
 def _finish(engine: Engine, restart: Any, now: Instant) -> int:

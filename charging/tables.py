@@ -165,6 +165,13 @@ subscriber = Table(
     ),
 )
 
+Index(
+    "ix_subscriber_expires_at",
+    subscriber.c.expires_at,
+    postgresql_where=subscriber.c.expires_at.is_not(None),
+    sqlite_where=subscriber.c.expires_at.is_not(None),
+)
+
 # --- what belongs to an account ----------------------------------------------------------------------------------
 
 account = Table(

@@ -100,6 +100,8 @@ class Config:
     """[realm.NAME]: what takes the place of a realm in user names; None: it is taken off."""
     dialects: tuple[Dialect, ...] = ()
     """[dialect.NAME]: equipment that this site describes itself, or knows better."""
+    remind_ahead_seconds: int = 3 * 86_400
+    """How long before its end a subscriber hears that something ends: the notice expiry-soon."""
     notices: Notices | None = None
     """[notices]: who is told what, and how. None: nobody."""
 
@@ -147,6 +149,7 @@ def load(text: str, name: str) -> Config:
         radsec_idle_seconds=top.take("radsec_idle", _seconds("15m"), default.radsec_idle_seconds),
         trace=top.take("trace", _one_of(get_args(TraceMode)), default.trace),  # type: ignore[arg-type]  # one of its own
         trace_rows=top.take("trace_rows", _rows, default.trace_rows),
+        remind_ahead_seconds=top.take("remind_ahead", _seconds("3 days"), default.remind_ahead_seconds),
         trace_seconds=top.take("trace_age", _seconds("7 days"), default.trace_seconds),
         realms=_realms(top),
         dialects=_dialects(top),

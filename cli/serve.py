@@ -223,6 +223,7 @@ def build(
     tracing: Tracing | None = None,
     radsec: RadSec | None = None,
     post_office: PostOffice | None = None,
+    remind_ahead_ms: int = 3 * 86_400_000,
 ) -> Server:
     """Make the server; nothing listens yet and nothing runs. Reads the NAS table: the database's errors.
 
@@ -268,6 +269,7 @@ def build(
         on_recovery=lambda name: log.info("job-recovered", job=name),
         reports_wait=lambda: spool is not None and spool.status.records > 0,
     )
+    jobs.remind_ahead_ms = remind_ahead_ms
 
     async def wait_until(instant: int) -> None:
         await task.deferLater(reactor, max(0, instant - now()) / 1000)
@@ -475,6 +477,7 @@ def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path, *, s
             tracing=_tracing(config, engine, in_pool, now),
             radsec=_radsec(config),
             post_office=None if config.notices is None else _post_office(config.notices, reactor),
+            remind_ahead_ms=config.remind_ahead_seconds * 1000,
         )  # fmt: skip
         listening = _listen(reactor, server, config, shared=shared)
     except _unusable() as error:

@@ -908,6 +908,13 @@ def upgrade() -> None:  # noqa: PLR0915  every table and index once
     )
     with op.batch_alter_table("subscriber", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_subscriber_account_id"), ["account_id"], unique=False)
+        batch_op.create_index(
+            "ix_subscriber_expires_at",
+            ["expires_at"],
+            unique=False,
+            postgresql_where=sa.text("expires_at IS NOT NULL"),
+            sqlite_where=sa.text("expires_at IS NOT NULL"),
+        )
     _make_the_rest()
 
 

@@ -35,6 +35,7 @@ EFFECTS_ALLOWED = {
         "notices/files",
         "notices/outbox",
         "notices/postman",
+        "notices/reminder",
         "notices/smtp",
         "notices/webhook",
         "reconciliation",
