@@ -37,7 +37,7 @@ RESTARTS_EVERY_MS: Final = 1_000
 REVIEWS_EVERY_MS: Final = 1_000
 STALE_EVERY_MS: Final = 15_000
 DUE_EVERY_MS: Final = 1_000
-REMINDERS_EVERY_MS: Final = 60_000
+REMINDERS_EVERY_MS: Final = 15_000
 #: How long before its end something is called to end soon.
 REMIND_AHEAD_MS: Final = 3 * 86_400_000
 #: After a pause of ours the NASes speak first: for as long as the shortest silence that makes a session stale.
@@ -250,7 +250,12 @@ class Jobs:
             _Turn("reviews", REVIEWS_EVERY_MS, lambda: review_due(engine, writer, run, now())),
             _Turn("stale", STALE_EVERY_MS, close_silent, at_once=False),
             _Turn("due", DUE_EVERY_MS, lambda: catch_up(engine, writer, run, now())),
-            _Turn("reminders", REMINDERS_EVERY_MS, lambda: remind_all(engine, run, now(), self.remind_ahead_ms)),
+            _Turn(
+                "reminders",
+                REMINDERS_EVERY_MS,
+                lambda: remind_all(engine, run, now(), self.remind_ahead_ms),
+                at_once=False,
+            ),
         ]
         for turn in self._turns:
             turn.on_failure, turn.on_recovery = failed, recovered

@@ -166,7 +166,7 @@ def test_many_are_told_page_by_page(shop: Shop, monkeypatch: pytest.MonkeyPatch)
     assert len(told(shop)) == 5
 
 
-def test_the_server_looks_every_minute(shop: Shop, clock: Clock) -> None:
+def test_the_server_looks_by_itself(shop: Shop, clock: Clock) -> None:
     shop.account()
     pay_for(shop, "anna", 30)
     shop.now += 27 * DAY - 1_000
