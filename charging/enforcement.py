@@ -230,6 +230,7 @@ def _reconsider(book: Book, session: Session, reason: str, now: Instant) -> None
     elif active and reserve(book, session, plan, now):
         session.failed_commands = 0
         book.command(session, "full", reason, now)
+        _lengthen(book, session, plan, now)
         book.notify("restored", reason, now, session=session, facts={"reason": reason})
     else:
         book.release(session)
@@ -251,12 +252,17 @@ def _extend(book: Book, session: Session, plan: Plan, now: Instant) -> None:
     """As much longer, faster and further as there is now."""
     before = told(session)
     if reserve(book, session, plan, now):
-        paid = paid_seconds(book, session, plan, now)
-        if paid is not None and session.timeout_seconds is not None and session.means != "time":
-            session.timeout_seconds = max(paid, session.timeout_seconds)
+        _lengthen(book, session, plan, now)
         after = told(session)
         if after != before:
             book.command(session, "full", _why(plan, before, after), now)
+
+
+def _lengthen(book: Book, session: Session, plan: Plan, now: Instant) -> None:
+    """Where paid time ends a session, when that is now; it is never sooner than its NAS was told."""
+    paid = paid_seconds(book, session, plan, now)
+    if paid is not None and session.timeout_seconds is not None and session.means != "time":
+        session.timeout_seconds = max(paid, session.timeout_seconds)
 
 
 NOTHING_TOLD: Final = (None, ALL, 0, None)

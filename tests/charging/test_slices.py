@@ -49,8 +49,8 @@ def told_after(stage: Memory, admitted: Admitted, second: int, down: int, means:
     return [command.reason for command in happened.commands]
 
 
-def pay(stage: Memory, octets: int, second: int) -> None:
-    top_up = TopUp(1, stage.put_top_up(1, "octets", octets), "octets", octets, f"paid-{second}", "test")
+def pay(stage: Memory, amount: int, second: int, unit: Unit = "octets") -> None:
+    top_up = TopUp(1, stage.put_top_up(1, unit, amount), unit, amount, f"paid-{second}", "test")
     stage.settle(top_up, BEGIN + second * 1000)
 
 
@@ -154,3 +154,31 @@ def test_four_devices_of_a_family_go_equally_slow_and_together_within_what_is_le
     paces = {session_of(stage, each).pace_permille for each in devices}
     assert len(paces) == 1
     assert sum(SHORT_SLICE * pace // ALL for pace in paces) * len(devices) <= 200 * MB
+
+
+# --- paid time -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("means", ["rate", "profile", "disconnect", "volume"])
+def test_paid_time_that_comes_in_moves_the_session_timeout(means: Means) -> None:
+    stage = stage_of(plan(3_600, unit="seconds"))
+    admitted = log_in(stage, means=means)
+    start(stage, admitted, means)
+    assert admitted.paid_seconds == 3_600
+    told_after(stage, admitted, 300, MB, means)
+    pay(stage, 7_200, 400, "seconds")
+    assert session_of(stage, admitted).timeout_seconds == 3_600 + 7_200
+
+
+def test_so_it_does_for_a_session_that_had_nothing_left_before_its_time() -> None:
+    stage = stage_of(plan(600, unit="seconds"))
+    pair = [log_in(stage, device) for device in "ab"]
+    for each in pair:
+        start(stage, each)
+    for second in (120, 240, 360):
+        for each in pair:
+            told_after(stage, each, second, MB)
+    assert {session_of(stage, each).wanted for each in pair} == {"exhausted"}  # together they had ten minutes
+    pay(stage, 7_200, 400, "seconds")
+    assert {session_of(stage, each).wanted for each in pair} == {"full"}
+    assert min(session_of(stage, each).timeout_seconds or 0 for each in pair) > 3_600
