@@ -13,7 +13,6 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from aaa import access, narration, reply_attributes
 from aaa.accounting import Beside, Restart, report_of
@@ -48,6 +47,7 @@ from aaa.wire import Attribute, Code, Malformed, Packet, message_authenticator, 
 from charging.admission import Admitted, Login, Refused
 from charging.batching import QueueFull
 from charging.conditions import Judgement, Place, judge
+from charging.database import DatabaseError
 from charging.plan import Instant
 from charging.restarts import NasRestart
 from charging.session import Report, device_key
@@ -71,7 +71,7 @@ OUR_FAILURES: Final[dict[type[Exception], str]] = {
     QueueFull: "queue-full",
     DatabaseUnavailable: "database-unavailable",
     DiskFailed: "disk-failed",
-    SQLAlchemyError: "database-unavailable",
+    **dict.fromkeys(DatabaseError, "database-unavailable"),
     SpoolFull: "spool-full",
     SpoolFailed: "spool-failed",
     Full: "too-many-eap-conversations",
@@ -303,7 +303,7 @@ async def _admit(
         if services.writer.why_unavailable is not None:
             raise DatabaseUnavailable(services.writer.why_unavailable)
         return await _admit_by_database(services, packet, nas, secret, received_at, datagram)
-    except (DatabaseUnavailable, SQLAlchemyError):
+    except (DatabaseUnavailable, *DatabaseError):
         answer = _admit_from_memory(services, packet, nas, received_at)
         if answer is None:
             raise

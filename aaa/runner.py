@@ -15,7 +15,6 @@ from typing import Final, Literal, NamedTuple, Protocol, cast
 import psycopg.errors
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
@@ -27,6 +26,7 @@ from aaa.nas import RADSEC_SOURCE, Nas
 from aaa.retransmission import ALL_IN_ALL_MS, NO_ANSWER, Answer
 from aaa.wire import Attribute, Code
 from charging.batching import Batches, QueueFull, Run
+from charging.database import DatabaseError, cause_of
 from charging.enforcement import DETAILS, NO_COA_PORT, TIMEOUT, ended, previous_profile, profile_of
 from charging.plan import Instant
 from charging.settle import Close, CommandAcked, CommandFailed, Item, Outcome
@@ -63,7 +63,7 @@ _LOST_RACES: Final = (
     psycopg.errors.SerializationFailure,
     psycopg.errors.LockNotAvailable,
 )
-_NOT_RECORDED: Final = (QueueFull, DatabaseUnavailable, DiskFailed, DBAPIError)
+_NOT_RECORDED: Final = (QueueFull, DatabaseUnavailable, DiskFailed, *DatabaseError)
 _log = structlog.get_logger("aaa.runner")
 
 
@@ -323,8 +323,8 @@ class Runner:
         except Exception as error:  # noqa: BLE001  whatever it is, it must not end the polling
             # The next poll tries again; a deadlock with another node is over by then, a database that is down may be.
             if not self._database_failed and not _lost_race(error):
-                if isinstance(error, DBAPIError):
-                    _log.error("commands-not-read", problem=str(error.orig))
+                if isinstance(error, DatabaseError):
+                    _log.error("commands-not-read", problem=str(cause_of(error)))
                 else:
                     _log.exception("commands-not-read")
                 self._database_failed = True
@@ -536,7 +536,7 @@ class Runner:
             try:
                 self._claims.store(results)
                 break
-            except DBAPIError as error:
+            except DatabaseError as error:
                 if not tries_left or not _lost_race(error):
                     raise
         return [None] * len(results)
@@ -544,4 +544,4 @@ class Runner:
 
 def _lost_race(error: Exception) -> bool:
     """Another transaction wanted the same rows in another order; ours was undone and can run again."""
-    return isinstance(error, DBAPIError) and isinstance(error.orig, _LOST_RACES)
+    return isinstance(cause_of(error), _LOST_RACES)

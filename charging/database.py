@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
+import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 #: How long one writer waits for another on SQLite, whose file takes one at a time.
 SQLITE_BUSY_SECONDS = 30
@@ -30,6 +32,15 @@ _TRANSACTION_TIMEOUT_SINCE = 170_000
 
 class DatabaseUrlError(ValueError):
     """A database URL that names nothing we can open."""
+
+
+#: What a statement fails with: SQLAlchemy's error, or the driver's own where a statement goes by it.
+DatabaseError: Final = (SQLAlchemyError, psycopg.Error, sqlite3.Error)
+
+
+def cause_of(error: Exception) -> BaseException:
+    """The driver's error behind SQLAlchemy's; any other is its own cause."""
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
 
 
 def open_engine(url: str) -> Engine:

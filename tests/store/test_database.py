@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy.exc
 from sqlalchemy import Engine, insert, select, text
 
+from aaa.handlers import OUR_FAILURES
 from charging import database, tables
 
 
@@ -116,3 +119,17 @@ def test_what_must_not_be_is_refused_by_the_database_too(engine: Engine, table: 
 def test_the_file_behind_an_engine(tmp_path: Path) -> None:
     assert database.file_of(database.open_engine(f"sqlite:///{tmp_path}/x.db")) == f"{tmp_path}/x.db"
     assert database.file_of(database.open_engine("postgresql://u@h/n")) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [psycopg.OperationalError("gone"), sqlite3.OperationalError("locked"), psycopg.errors.AdminShutdown("ended")],
+)
+def test_a_driver_s_error_is_the_database_s_with_sqlalchemy_around_it_or_without(error: Exception) -> None:
+    """Some statements go by SQLAlchemy: a connection that is ended beneath them is no bug of ours."""
+    around = sqlalchemy.exc.OperationalError("SELECT 1", {}, error)
+    assert database.cause_of(around) is database.cause_of(error) is error
+    for each in (around, error):
+        with pytest.raises(database.DatabaseError):
+            raise each
+        assert isinstance(each, tuple(OUR_FAILURES))
