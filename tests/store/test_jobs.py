@@ -10,10 +10,13 @@ from twisted.internet.task import Clock
 
 from charging import jobs, order_inbox, tables
 from charging.jobs import QUIET_MS, Jobs, close_restarted, close_stale, read_inbox
+from charging.payment import Grant
+from charging.period import Every
+from charging.plan import PeriodTerms, Plan
 from charging.session import PROVISIONAL_MS
 from charging.settle import CommandAcked, CommandFailed, Cut
 from charging.writer import Writer
-from tests.store.shop import Shop, euros, plan_by_volume
+from tests.store.shop import HOME, Shop, euros, plan_by_volume
 
 
 @pytest.fixture
@@ -467,3 +470,65 @@ def test_a_turn_under_way_is_not_begun_again_and_stop_waits_for_it(shop: Shop, w
     assert len(stopped) == 1
     clock.advance(10)
     assert len(waiting) == 5
+
+
+# --- what is due -----------------------------------------------------------------------------------------------------
+
+
+def due(shop: Shop, writer: Writer) -> int:
+    return result(jobs.catch_up(shop.engine, writer, at_once, shop.now))
+
+
+def hourly(shop: Shop, houses: int = 1) -> list[int]:
+    """Accounts with one subscriber each, whose plan costs 1 EUR an hour."""
+    terms = PeriodTerms(Every(1, "hour"), euros(1))
+    version = shop.plan(Plan("hourly", "EUR", "UTC", HOME, period=terms))
+    found = []
+    for number in range(houses):
+        account_id = shop.account(f"a{number}")
+        subscriber_id = shop.subscriber(account_id, f"s{number}", "hourly")
+        shop.pay(f"a{number}", "200.00")
+        shop.settle(Grant(account_id, version, "r", "test", subscriber_id))
+        found.append(account_id)
+    return found
+
+
+def test_the_job_renews_what_is_due_and_nothing_else(shop: Shop, writer: Writer) -> None:
+    hourly(shop, 3)
+    assert due(shop, writer) == 0
+    shop.now += 3_600_000
+    assert due(shop, writer) == 3
+    assert due(shop, writer) == 0
+    assert len(shop.rows(tables.subscription_period)) == 6
+
+
+def test_the_job_comes_back_until_an_outage_is_made_good(shop: Shop, writer: Writer) -> None:
+    (account_id,) = hourly(shop)
+    shop.now += 72 * 3_600_000
+    assert due(shop, writer) == 2, "72 periods, 50 in a transaction"
+    assert len(shop.rows(tables.subscription_period)) == 73
+    assert shop.balance(account_id) == euros(200 - 73)
+
+
+def test_an_account_that_can_not_be_renewed_stands_in_nobodys_way(shop: Shop, writer: Writer) -> None:
+    broken, whole = hourly(shop, 2)
+    with shop.engine.begin() as connection:
+        begun = tables.subscription_period.insert().values(
+            account_id=broken, subscriber_id=1, start_at=shop.now + 3_600_000, end_at=shop.now + 7_200_000, number=2,
+            plan_version_id=1, price_micros=0, reference="x", recorded_at=shop.now,
+        )  # fmt: skip
+        connection.execute(begun)
+    shop.now += 3_600_000
+    with pytest.raises(Exception, match=r"(?i)unique"):
+        due(shop, writer)
+    assert (shop.balance(broken), shop.balance(whole)) == (euros(199), euros(198))
+
+
+def test_buckets_end_without_any_period(shop: Shop, writer: Writer) -> None:
+    account_id = shop.account()
+    shop.put("anna", "5.00", validity="2 days")
+    inbox_turn(shop, writer)
+    shop.now += 2 * 86_400_000
+    assert due(shop, writer) == 1
+    assert shop.balance(account_id) == 0
+    assert [(row.kind, row.credit) for row in shop.rows(tables.transfer)][1:] == [("expired", "expired")]
