@@ -144,7 +144,7 @@ def _change(
         if what.when == "period-end":
             return NotApplied("at: the present plan has no periods; change it now")
         given = Grant(item.account_id, what.plan_version_id, item.reference, item.actor, item.subscriber_id)
-        book.contracts.append(Contract(item.subscriber_id, plan.name, None))
+        book.agree_on(Contract(item.subscriber_id, plan.name, None))
         if plan.period is not None:
             return subscribe(book, given, now)
         return grant(book, given, now) if what.granting else Applied(0)
@@ -175,7 +175,7 @@ def _change(
     if subscription.state in UNPAID:
         subscription.state, subscription.due_at, subscription.end_at = "lapsed", None, now
     book.revise_subscription(subscription)
-    book.contracts.append(Contract(subscription.subscriber_id, plan.name, what.plan_version_id))
+    book.agree_on(Contract(subscription.subscriber_id, plan.name, what.plan_version_id))
     succeed(book, subscription.subscriber_id, what.plan_version_id, now)
     serve_again(book, holders, now)
     pay_unpaid(book, now)

@@ -244,6 +244,8 @@ class Book:
     requests: list[Request] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
+    moved: bool = False
+    """A bucket has ended, or something of a subscription has changed: the next six say what. Few batches ask further."""
     revised_buckets: set[int] = field(default_factory=set)
     """Whose end has changed, or come."""
     changed_subscriptions: set[int] = field(default_factory=set)
@@ -276,7 +278,6 @@ class Book:
             self.account.version += 1
             self.changed_account = self.changed_terms = False
         self._usable = None
-        self.lines = None
         closed = [s.session_id for s in self.sessions.values() if s.closed_at is not None]
         for session_id in closed:
             del self.sessions[session_id]
@@ -287,18 +288,28 @@ class Book:
             self.changed_buckets, self.changed_sessions, self.changed_charges, self.new_buckets, self.new_sessions,
             self.new_charges, self.bindings, self.usage_lines, self.transfers, self.commands, self.notices,
             self.ended, self.withdrawn, self.resumed, self.changed_tallies, self.new_tallies, self.requests, self.answers,
-            self.observations, self.revised_buckets, self.changed_subscriptions, self.new_subscriptions,
-            self.paid_periods, self.contracts, self.newest, self.openings,
+            self.observations,
         ):  # fmt: skip
             if changes:
                 changes.clear()
+        if self.moved:
+            self._forget_moves()
+
+    def _forget_moves(self) -> None:
+        self.moved = False
+        self.lines = None
+        for changes in (
+            self.revised_buckets, self.changed_subscriptions, self.new_subscriptions, self.paid_periods, self.contracts,
+            self.newest, self.openings,
+        ):  # fmt: skip
+            changes.clear()
 
     @property
     def changed(self) -> bool:
         """Is there anything to write?"""
         return bool(
             self.changed_sessions or self.changed_buckets or self.commands or self.changed_account or self.observations
-            or self.changed_subscriptions or self.new_subscriptions or self.contracts
+            or (self.moved and (self.changed_subscriptions or self.new_subscriptions or self.contracts))
         )  # fmt: skip
 
     @property
@@ -317,6 +328,7 @@ class Book:
 
     def revise_bucket(self, bucket: Bucket) -> None:
         """Its end has changed, or come."""
+        self.moved = True
         self.revised_buckets.add(bucket.bucket_id)
         self.changed_buckets.add(bucket.bucket_id)
         self._usable = self._due_at = None
@@ -329,7 +341,13 @@ class Book:
             self.changed_subscriptions.add(subscription.subscriber_id)
         else:
             self.new_subscriptions.add(subscription.subscriber_id)
+        self.moved = True
         self._due_at = None
+
+    def agree_on(self, contract: Contract) -> None:
+        """A subscriber has another plan, or another version of it."""
+        self.moved = True
+        self.contracts.append(contract)
 
     def live_sessions(self) -> list[Session]:
         """Those that are not closed, oldest first."""

@@ -273,7 +273,8 @@ def _write_buckets(to: Sets, books: list[Book]) -> None:
         to.insert(tables.bucket, BUCKET, new)
     if changed:
         to.update(tables.bucket, _BUCKET_KEY, _BUCKET_REWRITTEN, changed)
-    revised = [_bucket_revision(b.buckets[i]) for b in books if b.revised_buckets
+    revised = [_bucket_revision(b.buckets[i]) for b in books
+        if b.moved
                for i in sorted(b.revised_buckets - b.new_buckets)]  # fmt: skip
     if revised:
         to.update(tables.bucket, _BUCKET_KEY, _BUCKET_REVISED, revised)
@@ -298,7 +299,7 @@ def _write_tallies(to: Sets, books: list[Book]) -> None:
 
 
 def _write_subscriptions(to: Sets, books: list[Book]) -> None:
-    with_some = [b for b in books if b.new_subscriptions or b.changed_subscriptions or b.contracts]
+    with_some = [b for b in books if b.moved]
     if not with_some:
         return
     new = [_subscription_row(b.subscriptions[i]) for b in with_some for i in sorted(b.new_subscriptions)]

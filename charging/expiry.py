@@ -27,6 +27,8 @@ def expire(book: Book, bucket: Bucket, at: Instant, now: Instant) -> set[int]:
         reference = f"bucket:{bucket.bucket_id}"
         book.move(bucket, EXPIRED, -left, EXPIRED, reference, now, "server", effective_at=at)
     bucket.closed_at = at
+    if bucket.expires_at is None or bucket.expires_at > at:
+        bucket.expires_at = at  # its period has ended before its time
     book.revise_bucket(bucket)
     return holders
 

@@ -90,7 +90,7 @@ def subscribe(book: Book, item: Grant, now: Instant) -> Applied | NotApplied:
         due_at=None,
     )
     book.revise_subscription(subscription)
-    book.contracts.append(Contract(item.subscriber_id, plan.name, item.plan_version_id))
+    book.agree_on(Contract(item.subscriber_id, plan.name, item.plan_version_id))
     if not waits:
         begun = _begin(book, subscription, now, now, now, item.actor)
         if not isinstance(begun, Missing):
@@ -161,7 +161,7 @@ def leave(
     subscription.plan_name, subscription.plan_version_id, subscription.next_plan_name = plan.name, version, None
     subscription.state, subscription.due_at = "ended", None
     book.revise_subscription(subscription)
-    book.contracts.append(Contract(subscription.subscriber_id, plan.name, None))
+    book.agree_on(Contract(subscription.subscriber_id, plan.name, None))
     reference = f"period:{subscription.subscriber_id}:{at}"
     for allowance in plan.allowances if granting else ():
         bucket = grant_allowance(book, plan, allowance, subscription.subscriber_id, at)
@@ -339,7 +339,7 @@ def enter(
     key = (book.account.account_id, subscription.subscriber_id)
     book.paid_periods.append(PaidPeriod(*key, period.start, period.end, number, version, price, reference, now))
     if version != before or number == 1:
-        book.contracts.append(Contract(subscription.subscriber_id, plan.name, version))
+        book.agree_on(Contract(subscription.subscriber_id, plan.name, version))
 
 
 def due_at(subscription: Subscription, plan: Plan) -> Instant:

@@ -304,7 +304,7 @@ def _moving(to: Sets, items: Sequence[Item], books: dict[int, Book], now: Instan
     newest = dict(to.select(tables.plan, ("name", "plan_version_id"), "name {any}", sorted(names) or [""]).fetchall())
     plans.read(to, newest.values())
     for account_id in involved:
-        books[account_id].newest, books[account_id].lines = newest, {}
+        books[account_id].newest, books[account_id].lines, books[account_id].moved = newest, {}, True
     columns = ("account_id", "subscriber_id", *Line._fields)
     for account_id, subscriber_id, *line in to.select(
         tables.subscriber, columns, "account_id {any}", involved

@@ -1,0 +1,98 @@
+"""Plans that are sold by periods, as operators see them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.conftest import PLANS, Aaa
+
+MONTHLY = """\
+[plan.monthly]
+profile = "home-20"
+[plan.monthly.period]
+every = "1 month"
+price = "20.00"
+renewal = "manual"
+[[plan.monthly.allowance]]
+name = "data"
+unit = "octets"
+amount = "50GB"
+[plan.large]
+profile = "home-20"
+[plan.large.period]
+every = "1 month"
+price = "30.00"
+"""
+
+
+@pytest.fixture
+def alice(aaa: Aaa) -> Aaa:
+    """Has a period of 20.00, and 5.00 left."""
+    aaa.ok("plan", "load", aaa.file("plans.toml", PLANS + MONTHLY))
+    aaa.ok("subscriber", "add", "alice", "--plan", "monthly")
+    aaa.ok("topup", "alice", "25.00", "--reference", "r1")
+    return aaa
+
+
+def shown(aaa: Aaa) -> tuple[str | None, int | None, str | None]:
+    record = aaa.json("subscriber", "show", "alice")
+    return record["period_state"], record["period_number"], record["next_plan"]
+
+
+def micros(aaa: Aaa) -> int:
+    return int(aaa.json("account", "show", "alice")["balance_micros"])
+
+
+def test_a_subscriber_begins_with_a_period_as_soon_as_it_is_paid(aaa: Aaa) -> None:
+    aaa.ok("plan", "load", aaa.file("plans.toml", PLANS + MONTHLY))
+    aaa.ok("subscriber", "add", "alice", "--plan", "monthly")
+    assert shown(aaa) == ("lapsed", 0, None)
+    aaa.ok("topup", "alice", "25.00", "--reference", "r1")
+    assert (shown(aaa), micros(aaa)) == (("active", 1, None), 5_000_000)
+    assert "active" in aaa.ok("subscriber", "show", "alice")
+    aaa.ok("ledger", "check")
+
+
+def test_another_plan_with_the_next_period_or_at_once(alice: Aaa) -> None:
+    assert alice.json("subscriber", "set", "alice", "--plan", "large", "--at", "period-end")["plan"] == "monthly"
+    assert shown(alice) == ("active", 1, "large")
+    assert "are missing for plan large" in alice.fails("subscriber", "set", "alice", "--plan", "large")
+    alice.ok("topup", "alice", "10.00", "--reference", "r2")
+    assert alice.json("subscriber", "set", "alice", "--plan", "large", "--at", "now")["plan"] == "large"
+    assert shown(alice) == ("active", 1, None)
+    assert 4_990_000 <= micros(alice) <= 5_010_000  # some seconds of the month are gone
+    refused = alice.fails("subscriber", "set", "alice", "--max-sessions", "2", "--at", "now", code=2)
+    assert refused.startswith("--at goes with --plan")
+    alice.ok("ledger", "check")
+
+
+def test_a_pause(alice: Aaa) -> None:
+    assert alice.json("subscriber", "pause", "alice", "--until", "2099-01-31")["period_state"] == "paused"
+    assert "only one that is paid can be paused" in alice.fails("subscriber", "pause", "alice")
+    assert alice.json("subscriber", "resume", "alice")["period_state"] == "active"
+    assert "is not sold by periods" in _without_periods(alice)
+
+
+def _without_periods(aaa: Aaa) -> str:
+    aaa.ok("subscriber", "add", "bob", "--plan", "prepaid-50")
+    return aaa.fails("subscriber", "pause", "bob")
+
+
+def test_a_renewal_by_hand(alice: Aaa) -> None:
+    refused = alice.fails("account", "renew", "alice", "--reference", "n1")
+    assert refused == "subscriber: there is no period that is over and not paid"
+    alice.ok("subscriber", "add", "ann", "--account", "alice", "--plan", "large")
+    assert "25000000 micros are missing" in alice.fails(
+        "account", "renew", "alice", "--reference", "n1", "--subscriber", "ann"
+    )
+    alice.ok("account", "set", "alice", "--credit-limit", "40.00")
+    # The first period begins by itself as soon as there is money; the credit limit is.
+    assert alice.json("subscriber", "show", "ann")["period_state"] == "active"
+    assert micros(alice) == -25_000_000
+
+
+def test_whoever_is_removed_leaves_nothing_behind(alice: Aaa) -> None:
+    alice.ok("subscriber", "remove", "alice")
+    kinds = [each["kind"] for each in alice.json("ledger", "show", "alice")]
+    assert sorted(kinds) == ["expired", "grant", "renewal", "top-up"]
+    alice.ok("ledger", "check")
