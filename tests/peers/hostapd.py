@@ -116,12 +116,12 @@ class Switch:
         """When the device's calls through the port were answered."""
         return [float(line) for line in self._calls.read_text().splitlines()]
 
-    def await_open(self, within: int = 10) -> None:
+    def await_open(self, within: int = 15) -> None:
         """Until traffic gets through."""
         heard = len(self.answers())
         self._eventually(lambda: len(self.answers()) > heard, within=within)
 
-    def await_shut(self, within: int = 10) -> None:
+    def await_shut(self, within: int = 15) -> None:
         """Until there was none for half a second."""
         self._eventually(lambda: time.time() - self.answers()[-1] > 0.5, within=within)
 
@@ -149,6 +149,6 @@ class Supplicant:
             return {}
         return {key: value for key, _, value in (line.partition("=") for line in lines)}
 
-    def await_port(self, status: str, within: int = 10) -> None:
+    def await_port(self, status: str, within: int = 15) -> None:
         """Until it takes the port for `Authorized` or `Unauthorized`."""
         self._eventually(lambda: self.status().get("suppPortStatus") == status, within=within)
