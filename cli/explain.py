@@ -23,6 +23,7 @@ from cli.clock import now
 from cli.config import Setup, pass_setup
 from cli.output import Column, Record, json_option, print_json, print_records, printable
 from cli.session import charge_record, command_record, record_of
+from cli.subscriber import period_record
 
 MOST_SESSIONS: Final = 1000
 
@@ -34,6 +35,14 @@ _HOLDS: Final = (
     Column("should get", "service"),
     Column("version told / acknowledged", lambda record: f"{record['wanted_version']} / {record['acked_version']}"),
     Column("waiting for the NAS", lambda record: record["pending"] or "nothing"),
+)
+_PERIODS: Final = (
+    Column("user name", "username"),
+    Column("plan", "plan"),
+    Column("state", "period_state"),
+    Column("number", "period_number", right=True),
+    Column("ends (UTC)", lambda record: record["period_ends_at"][:16]),
+    Column("next plan", "next_plan"),
 )
 _TERMS: Final = (
     Column("sessions", "of"),
@@ -82,6 +91,11 @@ def explain(setup: Setup, account: str, moment: Instant | None, as_json: bool) -
         commands = {s.session_id: statement.commands(connection, found.account_id, s.session_id) for s in live}
         worst = least_of([line.standing.means for line in registry.all_nases(connection, at)])
         limit = bound.bound(statement.lines_of_bound(connection, found.account_id, worst))
+        periods = [
+            {"username": line.username, "plan": line.plan_name, **period_record(line)}
+            for line in registry.subscribers(connection, account_name=found.name, limit=MOST_SESSIONS)
+            if line.period is not None
+        ]
     bucket_records = [balance.record_of(line, found) for line in buckets]
     session_records = [
         {
@@ -101,6 +115,7 @@ def explain(setup: Setup, account: str, moment: Instant | None, as_json: bool) -
                 "currency": found.currency,
                 "balance_micros": int(found.balance_micros),
                 "credit_limit_micros": found.credit_limit_micros,
+                "periods": periods,
                 "buckets": bucket_records,
                 "sessions": session_records,
                 "bound": {
@@ -115,6 +130,9 @@ def explain(setup: Setup, account: str, moment: Instant | None, as_json: bool) -
         )
         return
     click.echo(_standing(found))
+    if periods:
+        click.echo("\nPeriods; only one that is active or in its grace is served:\n")
+        print_records(periods, _PERIODS, as_json=False, none="")
     click.echo("\nBuckets, in the order in which they are drawn:\n")
     print_records(bucket_records, balance.COLUMNS, as_json=False, none="none")
     click.echo(f"\n{_sessions_sentence(live)}")

@@ -16,7 +16,7 @@ from charging.catalogue import CatalogueError, PlanVersion
 from charging.database import reading
 from charging.level import Counted, cap_of, level_of
 from charging.money import format_money, parse_money
-from charging.plan import Allowance, Instant, Plan, Profile, Rate, Tier, to_json
+from charging.plan import Allowance, Instant, PeriodTerms, Plan, Profile, Rate, Tier, to_json
 from charging.transaction import run
 from charging.window import NEVER, Window
 from charging.zone import Zone
@@ -238,7 +238,8 @@ def _columns(chosen: PlanVersion, versions: list[PlanVersion]) -> tuple[Column, 
         ("time zone", sold.time_zone),
         ("profile", _profile(sold.profile)),
         *([("at times", at_times)] if (at_times := _at_times(sold)) else []),
-        ("allowances", [_allowance(each, sold.currency) for each in sold.allowances]),
+        *([("period", _period(sold.period, sold))] if sold.period is not None else []),
+        ("allowances", [_allowance(each, sold.currency, sold.time_zone) for each in sold.allowances]),
         ("thresholds", ", ".join(thresholds) or None),
         ("rates", [_price(each, sold.currency, sold.time_zone) for each in sold.rates]),
         *([("windows", [_window(each) for each in sold.windows])] if sold.windows else []),
@@ -252,6 +253,26 @@ def _columns(chosen: PlanVersion, versions: list[PlanVersion]) -> tuple[Column, 
     ]
     # Bound as a default: a closure would see only the last line.
     return tuple(Column(title, lambda _record, value=value: value) for title, value in lines)  # type: ignore[misc]
+
+
+def _period(terms: PeriodTerms, sold: Plan) -> list[str]:
+    """What is sold period by period."""
+    price = format_money(terms.price_micros, sold.currency)
+    found = [f"{price} for {terms.every}, {terms.renewal} renewal, begins {terms.begins}"]
+    for each in terms.promotions:
+        first = [] if each.periods is None else [f"the first {each.periods}"]
+        when = [*first, *_dates(each.valid_from, each.valid_until, sold.time_zone)]
+        found.append(f"{format_money(each.price_micros, sold.currency)} for {', '.join(when)}")
+    for title, seconds in (("grace", terms.grace_seconds), ("reminder before its end", terms.remind_seconds)):
+        found += [f"{title} {amounts.format_seconds(seconds)}"] if seconds else []
+    return [*found, f"proration {terms.proration}"]
+
+
+def _dates(first: Instant | None, until: Instant | None, time_zone: str) -> list[str]:
+    """From which day, and through which, in the plan's time zone."""
+    zone = ZoneInfo(time_zone)
+    begins = [] if first is None else [f"from {datetime.fromtimestamp(first // 1000, zone):%Y-%m-%d}"]
+    return begins + ([] if until is None else [f"until {datetime.fromtimestamp(until // 1000 - 1, zone):%Y-%m-%d}"])
 
 
 def _at_times(sold: Plan) -> list[str]:
@@ -292,7 +313,7 @@ def _profile(profile: Profile) -> str:
     return ", ".join([*parts, *(f"{name} = {value}" for name, value in profile.attributes)])
 
 
-def _allowance(allowance: Allowance, currency: str) -> str:
+def _allowance(allowance: Allowance, currency: str, time_zone: str) -> str:
     direction = f" {allowance.direction}" if allowance.unit == "octets" else ""
     parts = [f"{allowance.name}: {amount_text(allowance.unit, allowance.amount, currency)}{direction}"]
     if allowance.validity is not None:
@@ -301,6 +322,13 @@ def _allowance(allowance: Allowance, currency: str) -> str:
         parts.append(f"priority {allowance.priority}")
     if allowance.blocker:
         parts.append("when it is empty, nothing else is drawn")
+    if allowance.periods is not None:
+        parts.append("in the first period" if allowance.periods == 1 else f"in the first {allowance.periods} periods")
+    parts += _dates(allowance.valid_from, allowance.valid_until, time_zone)
+    if (rolls := allowance.roll_over) is not None:
+        most = "all" if rolls.maximum is None else f"at most {amount_text(allowance.unit, rolls.maximum, currency)}"
+        least = f", from {amount_text(allowance.unit, rolls.minimum, currency)} on" if rolls.minimum else ""
+        parts.append(f"{most} goes over{least}, {rolls.periods} times")
     parts += _conditions(allowance)
     if not allowance.shared:
         parts.append("not shared")

@@ -602,6 +602,17 @@ def _methods(line: SubscriberLine) -> list[str]:
     return [*(["MAC"] if by_address else []), *allowed_methods(line.password_kept, with_code=line.has_totp)]
 
 
+def period_record(line: SubscriberLine) -> dict[str, Any]:
+    """Where a subscriber is in the periods of his plan; nothing but None where it has none."""
+    period = line.period
+    return {
+        "period_state": None if period is None else period.state,
+        "period_number": None if period is None else period.number,
+        "period_ends_at": None if period is None else iso(period.end_at),
+        "next_plan": None if period is None else period.next_plan_name,
+    }
+
+
 def _record(line: SubscriberLine) -> dict[str, Any]:
     return {
         "username": line.username,
@@ -621,9 +632,6 @@ def _record(line: SubscriberLine) -> dict[str, Any]:
         "own_addresses": [address for address in line.own_addresses if address is not None],
         "conditions": condition_texts(line.conditions),
         "devices_learned": list(line.stations_learned),
-        "period_state": None if line.period is None else line.period.state,
-        "period_number": None if line.period is None else line.period.number,
-        "period_ends_at": None if line.period is None else iso(line.period.end_at),
-        "next_plan": None if line.period is None else line.period.next_plan_name,
+        **period_record(line),
         "created_at": iso(line.created_at),
     }

@@ -96,3 +96,43 @@ def test_whoever_is_removed_leaves_nothing_behind(alice: Aaa) -> None:
     kinds = [each["kind"] for each in alice.json("ledger", "show", "alice")]
     assert sorted(kinds) == ["expired", "grant", "renewal", "top-up"]
     alice.ok("ledger", "check")
+
+
+def test_a_plan_and_an_account_are_explained(alice: Aaa) -> None:
+    said = alice.ok("plan", "show", "monthly")
+    assert "20.00 EUR for 1 month, manual renewal, begins at-once" in said
+    (period,) = alice.json("explain", "alice")["periods"]
+    assert (period["username"], period["plan"], period["period_state"]) == ("alice", "monthly", "active")
+    assert "only one that is active or in its grace is served" in alice.ok("explain", "alice")
+
+
+def test_the_terms_of_a_plan_in_words(aaa: Aaa) -> None:
+    more = """\
+[plan.rich]
+profile = "home-20"
+[plan.rich.period]
+every = "30 days"
+price = "9.00"
+grace = "3 days"
+[[plan.rich.period.promotion]]
+price = "1.00"
+periods = 2
+until = "2026-12-31"
+[[plan.rich.allowance]]
+name = "data"
+unit = "octets"
+amount = "5GB"
+periods = 3
+[plan.rich.allowance.roll_over]
+min = "1GB"
+max = "2GB"
+"""
+    aaa.ok("plan", "load", aaa.file("plans.toml", PLANS + more))
+    said = aaa.ok("plan", "show", "rich")
+    for words in (
+        "9.00 EUR for 30 days, automatic renewal",
+        "1.00 EUR for the first 2, until 2026-12-31",
+        "grace 3d",
+        "in the first 3 periods, at most 2 GB goes over, from 1 GB on, 1 times",
+    ):
+        assert words in said, said
