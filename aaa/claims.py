@@ -60,6 +60,7 @@ _COMMAND: Final = (
 )  # fmt: skip
 _SESSION: Final = tuple(f.name for f in fields(Session))
 _IDENTITY: Final = ("username", "nas_username", "framed_address", "calling_station", "nas_port_id")
+_NAME: Final = ("account_id", "nas_address", "username", "acct_session_id")
 _RELEASED: Final = ("lease_until", "packets", "answers")
 _FINISHED: Final = (*_RELEASED, "state", "answer", "sent_at", "finished_at")
 #: No NAS has this address; a set of addresses is never empty, so that databases know what kind it is.
@@ -218,6 +219,8 @@ def _take(to: Sets, picked: Sequence[Candidate], node: str, now: Instant, plans:
             subscriber, ("subscriber_id", "reply_attributes"), "reply_attributes IS NOT NULL AND subscriber_id IN "
             f"(SELECT subscriber_id FROM session WHERE {of_session})", accounts, sessions,
         )  # fmt: skip
+        live = to.select(session, ("session_id", *_NAME), "account_id {any} AND closed_at IS NULL", accounts)
+    shared = _shared(live.fetchall())
     at_nas = {row[:2]: row for row in found.fetchall()}
     texts = dict(own.fetchall())
     ours = [
@@ -228,17 +231,30 @@ def _take(to: Sets, picked: Sequence[Candidate], node: str, now: Instant, plans:
     plans.read(to, [of[3] for _, of in ours])
     in_turn = {each[:2]: place for place, each in enumerate(picked)}
     ours.sort(key=lambda each: in_turn[each[0][:2]])
-    return [_claimed(row, of, texts, plans) for row, of in ours]
+    return [_claimed(row, of, texts, plans, shared) for row, of in ours]
 
 
-def _claimed(row: tuple[Any, ...], of: tuple[Any, ...], texts: Mapping[int, str], plans: Plans) -> Claimed:
+def _shared(live: Sequence[tuple[Any, ...]]) -> set[int]:
+    """Sessions that have their name in common with another."""
+    by_name: dict[tuple[Any, ...], list[int]] = {}
+    for session_id, *name in live:
+        by_name.setdefault(tuple(name), []).append(session_id)
+    return {session_id for alike in by_name.values() if len(alike) > 1 for session_id in alike}
+
+
+def _claimed(
+    row: tuple[Any, ...], of: tuple[Any, ...], texts: Mapping[int, str], plans: Plans, shared: Collection[int]
+) -> Claimed:
     account_id, command_id, lease_epoch, _, _, lease_until, action, version, reason, packets, answers = row
     at_nas = Session(*of[: len(_SESSION)])
     username, nas_username, framed_address, calling_station, nas_port_id = of[len(_SESSION) :]
     plan = plans(at_nas.plan_version_id)
     return Claimed(
         account_id, command_id, at_nas.nas_id, action, version, reason, lease_epoch, lease_until, at_nas,
-        Identity(nas_username or username, at_nas.acct_session_id, framed_address, calling_station, nas_port_id), plan,
+        Identity(
+            nas_username or username, at_nas.acct_session_id, framed_address, calling_station, nas_port_id,
+            at_nas.session_id in shared,
+        ), plan,
         layered(plan.attributes, reply_attributes.from_text(texts.get(at_nas.subscriber_id))), packets, answers,
     )  # fmt: skip
 

@@ -21,7 +21,7 @@ from twisted.internet.task import LoopingCall
 
 from aaa import dynauth, reply_attributes
 from aaa.claims import MOST_CLAIMED, MOST_PER_NAS, Claimed, Claims, Result, State
-from aaa.dialects import Dialect, change, dialect, identify
+from aaa.dialects import Dialect, change, dialect, identify, names_in_turn
 from aaa.nas import RADSEC_SOURCE, Nas
 from aaa.retransmission import ALL_IN_ALL_MS, NO_ANSWER, Answer
 from aaa.wire import Attribute, Code
@@ -443,7 +443,7 @@ class Runner:
     ) -> tuple[bool, Answer | None]:  # fmt: skip
         """Whether it is too late to go on, and the newest answer."""
         speaks = dialect(nas.dialect)
-        for names in dict.fromkeys((speaks.identification, speaks.reduced_identification)):
+        for names in names_in_turn(speaks, claimed.identity):
             who = identify(names, claimed.identity)
             now = self._now()
             if not who or now + ALL_IN_ALL_MS > claimed.lease_until:

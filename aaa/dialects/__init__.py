@@ -14,7 +14,7 @@ from aaa.dialects.aruba import ARUBA
 from aaa.dialects.cambium import CAMBIUM
 from aaa.dialects.chillispot import CHILLISPOT
 from aaa.dialects.cisco_isg import CISCO_ISG
-from aaa.dialects.contract import Capability, Claim, Dialect, Identity, accept, change, identify, limits
+from aaa.dialects.contract import Capability, Claim, Dialect, Identity, accept, change, identify, limits, names_in_turn
 from aaa.dialects.generic import GENERIC
 from aaa.dialects.hostapd import HOSTAPD
 from aaa.dialects.huawei import HUAWEI
@@ -28,8 +28,19 @@ from aaa.dialects.ubiquiti_edge import UBIQUITI_EDGE
 from aaa.dialects.wispr import WISPR
 
 __all__ = [
-    "SHIPPED", "Capability", "Claim", "Dialect", "Identity", "accept", "change", "dialect", "identify", "install",
-    "limits", "names",
+    "SHIPPED",
+    "Capability",
+    "Claim",
+    "Dialect",
+    "Identity",
+    "accept",
+    "change",
+    "dialect",
+    "identify",
+    "install",
+    "limits",
+    "names",
+    "names_in_turn",
 ]  # fmt: skip
 
 SHIPPED: Final = {

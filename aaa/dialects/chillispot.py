@@ -42,6 +42,7 @@ CHILLISPOT: Final = Dialect(
             "measured",
             "coova-chilli",
         ),
+        Claim("identification", "every session that has both does what it is told", "code", "coova-chilli, chilli.c"),
         Claim("rate", "WISPr-Bandwidth-Max-Up and -Down in bit/s", "measured", "coova-chilli"),
         Claim(
             "rate",

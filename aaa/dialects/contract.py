@@ -52,6 +52,8 @@ class Dialect:
     reduced_identification: tuple[str, ...]
     """A smaller set, tried when the first is answered with 401, 402, 403, 404 or 407. Equal to it: there is none
     that could not mean another session."""
+    telling_apart: tuple[str, ...] = ()
+    """What it also looks at where it is said: for two sessions that `identification` does not tell apart."""
     unlimited: tuple[Attribute, ...] = ()
     """What takes an earlier rate back; in a CoA it stands for what the profile leaves unsaid."""
     lasting: frozenset[str] = frozenset()
@@ -122,6 +124,8 @@ class Identity:
     framed_address: str | None
     calling_station: str | None
     nas_port_id: str | None
+    shared: bool = False
+    """The user has another live session under the same Acct-Session-Id there."""
 
 
 def accept(
@@ -197,6 +201,13 @@ def limits(dialect: Dialect, profile: Profile) -> bool:
     """Whether an Accept with this profile can hold a session to anything. Who must be slow where nothing makes him slow
     is not to be let in."""
     return bool(dialect.profile(profile) or profile.attributes or profile.pool or profile.filter or profile.vlan)
+
+
+def names_in_turn(speaks: Dialect, identity: Identity) -> tuple[tuple[str, ...], ...]:
+    """By what to name a session, and by what when the NAS finds fault with that."""
+    if identity.shared and speaks.telling_apart:
+        return (*speaks.identification, *speaks.telling_apart), speaks.identification
+    return tuple(dict.fromkeys((speaks.identification, speaks.reduced_identification)))
 
 
 def identify(names: tuple[str, ...], identity: Identity) -> tuple[Attribute, ...]:

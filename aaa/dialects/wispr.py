@@ -25,6 +25,7 @@ WISPR: Final = Dialect(
     profile=_profile,
     identification=("User-Name", "Acct-Session-Id"),
     reduced_identification=("Acct-Session-Id",),
+    telling_apart=("Framed-IP-Address", "Calling-Station-Id"),
     unlimited=(("WISPr-Bandwidth-Max-Up", 0), ("WISPr-Bandwidth-Max-Down", 0)),
     lasting=frozenset({"WISPr-Redirection-URL"}),
     interval_by_coa=True,

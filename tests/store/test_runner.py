@@ -285,6 +285,24 @@ def test_a_nak_that_gives_no_cause_is_the_end_where_there_is_but_one(
     assert (world.commands()[0].state, world.session(session_id).close_reason) == said
 
 
+def test_two_sessions_of_one_name_are_told_apart_by_more(world: World) -> None:
+    world.nases.by_id[1] = replace(GENERIC_NAS, dialect="generic")
+    account_id, one = world.online()
+    other = world.shop.login(account_id, 1, "anna", world.plan_version_id, device="d2")
+    world.shop.report(account_id, other, "start")
+    world.network.nases[ADDRESS] = answering(SECRET, 401, None)
+    for session_id, station in ((one, "02-00-00-00-00-01"), (other, "02-00-00-00-00-02")):
+        world.set_session(session_id, acct_session_id=b"the-same", calling_station=station, framed_address="100.64.0.1")
+    world.cut(account_id, other)
+    world.runner.start()
+    world.settle_down(1)
+    assert [names(sent) for sent in world.network.sent] == [
+        ["User-Name", "Acct-Session-Id", "Framed-IP-Address", "Calling-Station-Id"],
+        ["User-Name", "Acct-Session-Id"],
+    ]
+    assert dict(world.network.sent[0].attributes)["Calling-Station-Id"] == "02-00-00-00-00-02"
+
+
 def test_a_nas_is_told_the_name_that_it_uses_itself(world: World) -> None:
     world.exhausted()
     with world.shop.engine.begin() as connection:
