@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from aaa import reply_attributes
 from aaa.enrolment import MOST_SESSIONS, name_fault, password_fault
+from aaa.messages import station
 from aaa.reply_attributes import Texts
+from aaa.wire.values import value_names
 from charging.amounts import parse_rate
+from charging.conditions import NO_CONDITIONS, Conditions, hours
 from charging.plan import Instant, Plan, Profile
 from charging.tomlfile import NAME
 
@@ -41,6 +44,10 @@ _DIALECTS: Final = {
     "huawei": "huawei",
     "aruba": "aruba",
 }
+#: What is compared at a login, and has a condition here.
+_CONDITIONS: Final = frozenset({"calling-station-id", "nas-port-type", "login-time"})
+_WEEKDAYS: Final = {"mo": "Mon", "tu": "Tue", "we": "Wed", "th": "Thu", "fr": "Fri", "sa": "Sat", "su": "Sun"}
+_LOGIN_TIME: Final = re.compile(r"(any|al|wk|(?:mo|tu|we|th|fr|sa|su)+)(\d{4}-\d{4})?", re.IGNORECASE)
 _SHORTEST_INTERIM: Final = 60
 _LONGEST_INTERIM: Final = 86_400
 
@@ -103,6 +110,7 @@ class Subscriber:
     expires_at: Instant | None = None
     suspended: bool = False
     reply_attributes: Texts = ()
+    conditions: Conditions = NO_CONDITIONS
 
 
 class NewNas(NamedTuple):
@@ -281,6 +289,9 @@ def _take(subscriber: Subscriber, row: Row, wishes: Wishes) -> str | None:
     """Let a row of radcheck have its effect; why it has none."""
     name = row.attribute.lower()
     try:
+        if name in _CONDITIONS:
+            subscriber.conditions = _condition(subscriber.conditions, name, row)
+            return None
         if row.op not in _SET:
             raise ValueError(f"the operator {row.op} is not carried over")
         if name in PASSWORDS:
@@ -304,13 +315,47 @@ def _take(subscriber: Subscriber, row: Row, wishes: Wishes) -> str | None:
     return None
 
 
+def _condition(before: Conditions, name: str, row: Row) -> Conditions:
+    """One more condition of a login. Login-Time has its meaning with either operator; what else is not compared is none."""
+    if row.op != "==" and not (name == "login-time" and row.op == ":="):
+        raise ValueError(f"the operator {row.op} is not carried over")
+    match name:
+        case "calling-station-id":
+            return replace(before, stations=(*before.stations, station(row.value) or row.value))
+        case "nas-port-type":
+            if row.value not in value_names("NAS-Port-Type"):
+                raise ValueError("is no kind of port")
+            return replace(before, port_types=(*before.port_types, row.value))
+        case _:
+            return replace(before, hours=(*before.hours, *login_time(row.value)))
+
+
+def login_time(text: str) -> tuple[str, ...]:
+    """`Wk0800-1800,Sa,Su` (UUCP's way, as rlm_logintime reads it) as hours of ours: `Mon-Fri 08:00-18:00`, … ValueError where
+    it is something else, or its end is before its beginning."""
+    found: list[str] = []
+    for part in re.split(r"[,|]", "".join(text.split())):
+        read = _LOGIN_TIME.fullmatch(part)
+        if read is None:
+            raise ValueError("is no Login-Time; FreeRADIUS writes Wk0800-1800,Sa,Su")
+        days, span = read[1].lower(), read[2] or "0000-2400"
+        names = [name for key, name in _WEEKDAYS.items() if key in re.findall("..", days)]
+        everyday = days in {"any", "al"}
+        which = "Mon-Fri " if days == "wk" else "" if everyday else f"{','.join(names)} "
+        begin, _, end = span.partition("-")
+        if begin >= end:
+            raise ValueError("its end is before its beginning")
+        found.append(hours(f"{which}{begin[:2]}:{begin[2:]}-{end[:2]}:{end[2:]}"))
+    return tuple(found)
+
+
 def _why_not(row: Row) -> str:
     name = row.attribute.lower()
     if name in _OTHER_HASHES:
         return f"{row.attribute}: this hash can not be used; set a password: aaa subscriber set --password-stdin"
     if name.startswith("max-") or name == "session-octets-limit":
         return f"{row.attribute} {row.value!r}: a limit of sqlcounter; write an allowance into the plan"
-    if name in {"calling-station-id", "called-station-id", "nas-ip-address", "nas-port-type", "login-time"}:
+    if name in {"called-station-id", "nas-ip-address", *_CONDITIONS}:
         return f"{row.attribute} {row.value!r}: a condition; see: aaa subscriber set --help"
     return f"{row.attribute} {row.op} {row.value!r}: has no meaning here"
 

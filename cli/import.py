@@ -11,7 +11,7 @@ from aaa import freeradius, registry, reply_attributes, rlm_sql
 from aaa.freeradius import Carried, Left, NewNas, Subscriber, Wishes
 from aaa.passwords import hash_password
 from aaa.registry import NasSettings, Newcomer, RegistryError
-from charging import catalogue
+from charging import catalogue, conditions
 from charging.database import reading
 from charging.money import parse_money
 from charging.plan import Instant, Plan
@@ -20,6 +20,7 @@ from charging.transaction import run
 from cli import radacct
 from cli.amounts import Moment, amount_text
 from cli.clock import now
+from cli.conditions import condition_texts
 from cli.config import Setup, pass_setup
 from cli.output import Column, iso, json_option, print_json, print_records
 from cli.radacct import Period, Told
@@ -100,9 +101,12 @@ def _write(setup: Setup, carried: Carried, keep: str) -> None:
             some = everybody[start : start + BATCH]
             registry.enrol(connection, keys, [_newcomer(each, keep) for each in some], at, actor)
         for each in everybody:
-            if each.suspended or each.reply_attributes:
+            if each.suspended or each.reply_attributes or each.conditions:
                 line = registry.subscriber_named(connection, each.username)
-                values = {"reply_attributes": reply_attributes.to_text(each.reply_attributes)}
+                values = {
+                    "reply_attributes": reply_attributes.to_text(each.reply_attributes),
+                    "conditions": conditions.to_text(each.conditions),
+                }
                 status = {"status": "suspended"} if each.suspended else {}
                 registry.change_subscriber(connection, line.subscriber_id, values | status)
 
@@ -229,6 +233,7 @@ def _subscriber_record(each: Subscriber) -> dict[str, Any]:
         "expires_at": iso(each.expires_at),
         "suspended": each.suspended,
         "reply_attributes": [f"{name} = {value}" for name, value in each.reply_attributes],
+        "conditions": condition_texts(each.conditions),
     }
 
 

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from sqlalchemy import select
 
-from aaa.freeradius import expiration
+from aaa.freeradius import expiration, login_time
 from aaa.keyring import load, nas_secret, subscriber_nt_hash, subscriber_password
 from aaa.radacct import instant as acct_instant
 from charging import tables
@@ -46,6 +46,10 @@ INSERT INTO radcheck (username, attribute, op, value) VALUES
   ('dave', 'Cleartext-Password', ':=', 'pw-of-dave'),
   ('dave', 'Max-Daily-Session', ':=', '3600'),
   ('dave', 'Calling-Station-Id', '==', '00-11-22-33-44-55'),
+  ('dave', 'NAS-Port-Type', '==', 'Ethernet'),
+  ('dave', 'NAS-Port-Type', '=~', 'Wire'),
+  ('dave', 'Login-Time', ':=', 'Wk0800-1800,Sa'),
+  ('dave', 'NAS-IP-Address', '==', '192.0.2.1'),
   ('dave', 'Framed-Protocol', '!=', 'PPP'),
   ('erin', 'Cleartext-Password', ':=', 'pw-of-erin'),
   ('here', 'Cleartext-Password', ':=', 'pw-of-here');
@@ -133,9 +137,10 @@ LEFT = [
     ("nas", "192.0.2.9", "its secret is empty"),
     ("nas", "nas.example.net", "'nas.example.net' is not an address"),
     ("radcheck", "carol", "has no password that can be carried over (Crypt-Password: this hash can not be used"),
-    ("radcheck", "dave", "Calling-Station-Id '00-11-22-33-44-55': a condition"),
     ("radcheck", "dave", "Framed-Protocol 'PPP': the operator != is not carried over"),
     ("radcheck", "dave", "Max-Daily-Session '3600': a limit of sqlcounter"),
+    ("radcheck", "dave", "NAS-IP-Address '192.0.2.1': a condition"),
+    ("radcheck", "dave", "NAS-Port-Type 'Wire': the operator =~ is not carried over"),
     ("radcheck", "erin", "is in no group; give such users a plan: --default-plan P"),
     ("radcheck", "here", "there is a subscriber 'here' already"),
     ("radgroupreply", "a b", "is no name of a plan"),
@@ -186,6 +191,9 @@ def test_what_came_over_works_here(here: Aaa, freeradius: str) -> None:
     assert (
         keys.open(subscriber_nt_hash("bob"), rows["bob"].password_nt_sealed).hex() == "8846f7eaee8fb117ad06bdd830b7586c"
     )
+    assert here.json("subscriber", "show", "dave")["conditions"] == [
+        "port: Ethernet", "device: 00:11:22:33:44:55", "hours: Mon-Fri 08:00-18:00, Sat 00:00-24:00",
+    ]  # fmt: skip
     nases = {row.name: row for row in all_rows(here, tables.nas)}
     assert (nases["bras-1"].network, nases["bras-1"].dialect) == ("192.0.2.1", "mikrotik")
     assert keys.open(nas_secret("bras-1"), nases["bras-1"].secret_sealed) == b"a-secret-of-the-first-nas"
@@ -339,3 +347,23 @@ def test_times_as_radacct_has_them(value: object, zone: str, at: str, instant: A
 def test_what_is_no_time_of_radacct(value: object) -> None:
     with pytest.raises(ValueError, match="times are none"):
         acct_instant(value, "UTC")
+
+
+@pytest.mark.parametrize(
+    ("text", "hours"),
+    [
+        ("Wk0800-1800", ("Mon-Fri 08:00-18:00",)),
+        ("Al", ("00:00-24:00",)),
+        ("Any0600-2200", ("06:00-22:00",)),
+        ("MoWeFr2000-2359, sasu", ("Mon,Wed,Fri 20:00-23:59", "Sat,Sun 00:00-24:00")),
+        ("Sa|Su1000-1200", ("Sat 00:00-24:00", "Sun 10:00-12:00")),
+    ],
+)
+def test_login_times_as_freeradius_writes_them(text: str, hours: tuple[str, ...]) -> None:
+    assert login_time(text) == hours
+
+
+@pytest.mark.parametrize("text", ["", "Never", "Wk08-18", "Su2305-1655", "Wk2500-2600", "Mo0800-1800Tu"])
+def test_what_is_no_login_time(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        login_time(text)
