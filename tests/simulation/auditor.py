@@ -573,7 +573,7 @@ class Auditor:
         live: dict[tuple[str, str, str], list[tuple[Any, ...]]] = defaultdict(list)
         for address, username, name, *row in self._rows(
             "SELECT s.nas_address, s.username, s.acct_session_id, s.session_id, s.wanted, "
-            "s.pace_permille, v.content, s.wanted <> 'cut' AND s.acked_version = s.wanted_version AND s.acked_at < CASE s.wanted WHEN 'full' THEN ? ELSE ? END FROM session AS s "
+            "s.pace_permille, s.acked_profile, v.content, s.wanted <> 'cut' AND s.acked_version = s.wanted_version AND s.acked_at < CASE s.wanted WHEN 'full' THEN ? ELSE ? END FROM session AS s "
             "JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id "
             "WHERE s.closed_at IS NULL AND s.acct_session_id IS NOT NULL",
             settled, noticed,
@@ -584,16 +584,18 @@ class Auditor:
                 continue
             rows = live.get(truth.name, [])
             if len(rows) == 1 and not truth.mistaken and not self._has_namesake(truth):
-                session, wanted, pace, content, agreed = rows[0]
+                session, wanted, pace, name, content, agreed = rows[0]
                 if agreed and (wanted == "full" or truth.told_at < noticed):
-                    self._compare_told(truth, session, wanted, pace, json.loads(content), "told", now)
+                    plan = json.loads(content)
+                    self._compare_told(truth, session, wanted, pace, plan, _profiles(plan)[name], "told", now)
 
     def _compare_told(
-        self, truth: Truth, session: int, wanted: str, pace: int, plan: dict[str, Any], check: str, now: int
-    ) -> None:
+        self, truth: Truth, session: int, wanted: str, pace: int, plan: dict[str, Any], full: dict[str, Any], check: str,
+        now: int,
+    ) -> None:  # fmt: skip
         """`pace`: the part of its rates, in thousandths, that a session lands at softly when little is left."""
         exhausted = plan["exhausted"]["profile"]
-        profile = plan["profile"] if wanted == "full" else exhausted
+        profile = full if wanted == "full" else exhausted
         rates = [profile["rate_up_bps"], profile["rate_down_bps"]]
         if wanted == "full" and pace != 1000:
             least = [exhausted["rate_up_bps"], exhausted["rate_down_bps"]] if exhausted else [1, 1]
@@ -616,6 +618,7 @@ class Auditor:
         self.inbox(now)
         self.commands(now)
         self.enforcement(now)
+        self.levels(now)
         self.stale(now)
         if self._fair:
             self.bound(now)
@@ -652,7 +655,7 @@ class Auditor:
         able = self._able(now)
         live: dict[tuple[str, str, str], list[tuple[Any, ...]]] = defaultdict(list)
         for row in self._rows(
-            "SELECT s.nas_address, s.username, s.acct_session_id, s.session_id, s.wanted, s.pace_permille, s.account_id, v.content, "
+            "SELECT s.nas_address, s.username, s.acct_session_id, s.session_id, s.wanted, s.pace_permille, s.profile, s.account_id, v.content, "
             "u.status, a.status FROM session AS s "
             "JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id "
             "JOIN subscriber AS u ON u.subscriber_id = s.subscriber_id JOIN account AS a ON a.account_id = s.account_id "
@@ -667,7 +670,7 @@ class Auditor:
                 if now - truth.answered_at < SILENT_MS and not self._orphans(truth.name):
                     self._complain(now, "enforcement", f"{truth.name} is on line, the books have closed it")
                 continue
-            session, wanted, pace, account, content, status, account_status = rows[-1]
+            session, wanted, pace, name, account, content, status, account_status = rows[-1]
             plan = json.loads(content)
             if "suspended" in (status, account_status):
                 self._complain(now, "enforcement", f"{truth.name} is suspended and on line")
@@ -676,7 +679,7 @@ class Auditor:
                 self._complain(now, "enforcement", f"session {session} is to be cut and still on line")
                 continue
             if truth.nas.shapes:
-                self._compare_told(truth, session, wanted, pace, plan, "enforcement", now)
+                self._compare_told(truth, session, wanted, pace, plan, _profiles(plan)[name], "enforcement", now)
             if wanted == "exhausted" and able(account, plan):
                 self._complain(
                     now, "enforcement", f"session {session} is {wanted}, there is something that pays for it"
@@ -734,6 +737,33 @@ class Auditor:
                 words = f"paid {paid} micros by plan {plan['name']}, its use costs {sorted(right)}"
                 self._complain(now, "prices", f"session {root} ({len(members)} in a row): {words}")
 
+    def levels(self, now: int) -> None:
+        """Who has used so much today has the profile of that step, and nobody else; the hour's has whom no step slows."""
+        used: dict[tuple[int, int], int] = defaultdict(int)
+        for subscriber, version, octets, free in self._rows(
+            "SELECT s.subscriber_id, s.plan_version_id, octets_up_to - octets_up_from + octets_down_to - octets_down_from, "
+            "free_octets FROM usage_line AS u "
+            "JOIN session AS s ON s.account_id = u.account_id AND s.session_id = u.session_id"
+        ):
+            used[subscriber, version] += octets - free
+        minute = now // 60_000 % 1_440
+        for session, subscriber, version, profile, content in self._rows(
+            "SELECT s.session_id, s.subscriber_id, s.plan_version_id, s.profile, v.content FROM session AS s "
+            "JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id "
+            "WHERE s.closed_at IS NULL AND s.wanted = 'full' AND s.acct_session_id IS NOT NULL"
+        ):
+            plan = json.loads(content)
+            right = ""
+            for window in plan.get("windows", ()):
+                if any(first <= minute < last for first, last in window["hours"]):
+                    right = next(w["profile"]["name"] for w in plan["profile_windows"] if w["window"] == window["name"])
+            for step in plan["fair_use"]["steps"] if plan.get("fair_use") else ():
+                if used[subscriber, version] >= step["after"]:
+                    right = step["profile"]["name"]
+            if profile != right:
+                words = f"session {session}: its subscriber has used {used[subscriber, version]}"
+                self._complain(now, "levels", f"{words}, its profile is {profile!r} and not {right!r}")
+
     def stale(self, now: int) -> None:
         """No session lives on in the books of which nothing was heard for three of its intervals and a minute."""
         for session, last, interval in self._rows(
@@ -750,8 +780,9 @@ class Auditor:
             "JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id "
             f"WHERE s.leaked_octets > 0 AND s.nas_address IN ({shaping})"
         ):
-            profile = json.loads(content)["profile"]
-            octets_per_second = (profile["rate_up_bps"] + profile["rate_down_bps"]) // 8
+            profiles = _profiles(json.loads(content))
+            profile = profiles[""]
+            octets_per_second = max(each["rate_up_bps"] + each["rate_down_bps"] for each in profiles.values()) // 8
             asked = profile["interim_interval_seconds"] * 11 // 10
             ends = self._rows("SELECT count(*) FROM notice WHERE kind = 'exhausted' AND session_id = ?", session)[0][0]
             most = octets_per_second * (max(interval, asked) + REPORT_SECONDS + ORDER_SECONDS) * max(ends, 1)
@@ -759,6 +790,13 @@ class Auditor:
                 self._complain(
                     now, "bound", f"session {session}: {leaked} octets past the end of the money, {most} at most"
                 )
+
+
+def _profiles(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """A plan's profiles in credit by the names that sessions keep; its own has none."""
+    others = [window["profile"] for window in plan.get("profile_windows", ())]
+    others += [step["profile"] for step in plan["fair_use"]["steps"]] if plan.get("fair_use") else []
+    return {"": plan["profile"], **{each["name"]: each for each in others}}
 
 
 def _total(figures: Iterable[Figures]) -> Figures:

@@ -264,6 +264,12 @@ def top_up_restores_nothing() -> Iterator[None]:
         yield
 
 
+@_bug("levels", first=2)
+def use_of_the_day_not_counted() -> Iterator[None]:
+    with mock.patch.object(charging.usage, "count", return_value=False):
+        yield
+
+
 @_bug("bound", first=40)
 def nobody_is_ever_out_of_money() -> Iterator[None]:
     def hold_next(original: Any, *args: Any, **named: Any) -> int:

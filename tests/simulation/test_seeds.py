@@ -43,7 +43,8 @@ def test_what_is_meant_to_happen_happens(runner: Runner) -> None:
         "lost", "deaths", "died before-commit", "died after-commit", "died after-spool", "failed-commit",
         "unknown-commit", "killed", "exhausted", "restored", "wraps", "resets", "orders",
         "refused orders", "superseded orders", "stale", "restarted", "top-ups", "shortfalls", "never-started",
-        "vouchers", "transfers", "refunds", "adjustments", "reversals", "requests",
+        "vouchers", "transfers", "refunds", "adjustments", "reversals", "requests", "windows",
+        "fair use",
     }  # fmt: skip
     for seed in range(MOST_SEEDS):
         counts = runner.run(seed).counts

@@ -27,7 +27,8 @@ from aaa.simulator import Server, SimulatedNas
 from charging import catalogue
 from charging.database import open_engine
 from charging.money import Rounding
-from charging.plan import Allowance, Duration, Exhausted, Plan, Profile, Rate
+from charging.plan import Allowance, Duration, Exhausted, FairUse, Plan, Profile, ProfileWindow, Rate, SpeedStep
+from charging.window import Window
 from tests.simulation.auditor import Auditor, Finding, Witness
 from tests.simulation.billing import Billing, Operator
 from tests.simulation.clock import BEGINNING, FakeClock
@@ -66,6 +67,8 @@ _COUNTED = {
     "reversals": "transfer WHERE kind = 'reversal'",
     "refused": "billing_order WHERE status = 'error'",
     "requests": "top_up_request WHERE status = 'paid'",
+    "windows": "command WHERE reason = 'window' AND state = 'acked'",
+    "fair use": "notice WHERE kind = 'fair-use'",
     "shortfalls": "transfer WHERE debit LIKE 'shortfall%'",
     "orphans": "orphan_report",
 }
@@ -114,6 +117,17 @@ PLANS = [
     ),
     Plan("flat", "EUR", "UTC", _profile("flat", 20_000_000, 20_000_000), max_sessions=None),
 ]  # fmt: skip
+#: For some who would have another plan: slower after so much, and faster for some minutes of the run.
+VARYING = Plan(
+    "varying", "EUR", "UTC", _profile("usual", 10_000_000, 2_000_000),
+    allowances=(Allowance("data", "octets", "total", 400 * MB),), exhausted=Exhausted("throttle", _SLOW), max_sessions=2,
+    windows=(Window("soon", hours=((12 * 60 + 6, 12 * 60 + 14),)),),
+    profile_windows=(ProfileWindow("soon", _profile("better", 16_000_000, 4_000_000)),),
+    fair_use=FairUse(
+        (SpeedStep(80 * MB, _profile("fair", 3_000_000, 1_000_000)), SpeedStep(200 * MB, _profile("fairer", 1_000_000, 500_000))),
+        "day",
+    ),
+)  # fmt: skip
 BUSIEST_BPS = {"glass": 160_000_000}
 
 
@@ -194,7 +208,7 @@ class World:
         with self._engine.begin() as connection:
             for station in self.stations:
                 registry.add_nas(connection, _KEYS, self._settings(station.nas), station.nas.secret.decode(), now)
-            catalogue.load_plans(connection, PLANS, now)
+            catalogue.load_plans(connection, [*PLANS, VARYING], now)
             kinds = {name: ("postpaid", 2 * MB) if chance.random() < 0.15 else ("prepaid", 0) for name in accounts}
             catalogue.add_accounts(
                 connection,
@@ -204,6 +218,8 @@ class World:
             for number in range(chance.randrange(3, 6)):
                 usernames.append(f"user-{number}")
                 plan = chance.choice([*plans, "data", "mixed", "payg"])
+                if random.Random(f"varying/{self.seed}/{number}").random() < 0.15:
+                    plan = VARYING.name
                 newcomer = registry.Newcomer(
                     usernames[-1], plan, chance.choice(accounts), None, PASSWORD.encode(),
                     max_sessions=chance.choice([None, None, 1, 2]),
