@@ -268,7 +268,8 @@ class Book:
     openings: dict[int, Opening] = field(default_factory=dict)
     """Of sessions that may have to go on under another version; read where a period may begin."""
     _usable: list[Bucket] | None = None
-    _due_at: Instant | None = None
+    quiet_until: Instant = 0
+    """Nothing is due before; 0: not known."""
     _scoped: bool | None = None
     _rated: tuple[str, dict[int, Rated]] = ("", {})
 
@@ -315,11 +316,11 @@ class Book:
     @property
     def due_at(self) -> Instant:
         """When the next bucket or period ends, or something else of a subscription is due."""
-        if self._due_at is None:
+        if not self.quiet_until:
             ends = [b.expires_at for b in self.buckets.values() if b.expires_at is not None and b.closed_at is None]
             ends += [s.due_at for s in self.subscriptions.values() if s.due_at is not None]
-            self._due_at = min(ends, default=NEVER)
-        return self._due_at
+            self.quiet_until = min(ends, default=NEVER)
+        return self.quiet_until
 
     def serves(self, subscriber_id: int) -> bool:
         """May this subscriber use what the account has?"""
@@ -331,7 +332,7 @@ class Book:
         self.moved = True
         self.revised_buckets.add(bucket.bucket_id)
         self.changed_buckets.add(bucket.bucket_id)
-        self._usable = self._due_at = None
+        self._usable, self.quiet_until = None, 0
 
     def revise_subscription(self, subscription: Subscription) -> None:
         """It has changed, or is new."""
@@ -342,7 +343,7 @@ class Book:
         else:
             self.new_subscriptions.add(subscription.subscriber_id)
         self.moved = True
-        self._due_at = None
+        self.quiet_until = 0
 
     def agree_on(self, contract: Contract) -> None:
         """A subscriber has another plan, or another version of it."""
@@ -408,7 +409,7 @@ class Book:
         """Take a new bucket into the book; its balance comes by `move`."""
         self.buckets[bucket.bucket_id] = bucket
         self.new_buckets.add(bucket.bucket_id)
-        self._usable = self._due_at = None
+        self._usable, self.quiet_until = None, 0
         self._scoped = None
         return bucket
 

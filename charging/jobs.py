@@ -147,7 +147,7 @@ async def catch_up(engine: Engine, writer: Writer, run: Run, now: Instant) -> in
     done = 0
     failed = set[int]()
     failure: Exception | None = None
-    while True:
+    for _ in range(MOST_PAGES):
         page = await _in_thread(run, _due, engine, now, failed)
         for account_id, outcome in zip(page, await _settled(writer, [CatchUp(each) for each in page]), strict=True):
             if isinstance(outcome, DatabaseUnavailable | QueueFull):

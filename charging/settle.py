@@ -125,7 +125,7 @@ Outcome = Recorded | Orphan | Admitted | Refused | Applied | NotApplied | Agreed
 
 
 #: What brings no money, and begins no period.
-_LEAVES_MONEY: Final = (Report, Close, Cut, Review, CommandAcked, CommandFailed)
+_LEAVES_MONEY: Final = frozenset({Report, Close, Cut, Review, CommandAcked, CommandFailed})
 
 
 class Plans:
@@ -279,14 +279,18 @@ def _open(
 def _moving(to: Sets, items: Sequence[Item], books: dict[int, Book], now: Instant, plans: Plans) -> list[Book]:
     """The books in which a period may begin or end, with what that needs to know: the newest versions of their plans, the
     subscribers, and who their live sessions are."""
-    moving = {book.account.account_id for book in books.values() if book.due_at <= now}
-    moving |= {
-        account_id
-        for item in items
-        if not isinstance(item, _LEAVES_MONEY)
-        for account_id in _accounts_of(item)
-        if account_id in books and _may_begin_period(item, books[account_id])
-    }
+    # Asked for every batch of reports, so as cheaply as can be.
+    moving = {book.account.account_id for book in books.values() if book.quiet_until <= now and book.due_at <= now}
+    if not _LEAVES_MONEY.issuperset(map(type, items)):
+        moving |= {
+            account_id
+            for item in items
+            if type(item) not in _LEAVES_MONEY
+            for account_id in _accounts_of(item)
+            if account_id in books and _may_begin_period(item, books[account_id])
+        }
+    if not moving:
+        return []
     found = [books[account_id] for account_id in sorted(moving) if account_id in books]
     periodic = [book for book in found if book.subscriptions]
     changing = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -541,6 +541,37 @@ def test_what_was_paid_in_for_a_time_expires_into_the_ledger(engine: Engine) -> 
     assert home.notices() == ["expired"]
     home.look("2027-02-28 10:00")
     assert home.octets() == 5 * GB  # what was paid in without an end stays
+    home.is_right()
+
+
+def test_a_nas_that_can_be_told_nothing_is_told_the_end_of_the_period_at_login(engine: Engine) -> None:
+    home = house(engine, monthly(allowances=()))
+    login = Login(home.account_id, home.subscriber_id, "anna", home.plan_version_id, None, None, 1, "192.0.2.1", "d")
+    (told,) = home.settle(replace(login, means="time"))
+    assert told.time_limit_seconds == 28 * 86_400
+    (told,) = home.settle(replace(login, device_key="e"))
+    assert told.time_limit_seconds is None
+
+
+def test_late_packets_of_the_session_before_a_change_are_charged_once(engine: Engine) -> None:
+    """The NAS knows one session; whatever it repeats of the time before the change is known already."""
+    home = house(engine, monthly(), "100.00", "2027-04-01 10:00")
+    version = home.shop.plan(monthly(name="large", allowances=(Allowance("data", "octets", "total", 90 * GB),)))
+    session = home.login()
+    home.shop.now += 60_000
+    before = home.shop.report_item(home.account_id, session.session_id, "interim", down=5 * MB, seconds=60)
+    home.settle(before)
+    home.shop.now += 60_000
+    home.arrange(Change(version))
+    left = home.octets()
+    home.shop.now += 60_000
+    home.settle(before)
+    assert home.octets() == left
+    home.shop.report(home.account_id, session.session_id, "stop", down=9 * MB, seconds=240)
+    assert home.octets() == left - 4 * MB
+    home.settle(before)
+    assert home.octets() == left - 4 * MB
+    assert home.shop.rows(tables.session, tables.session.c.closed_at.is_(None)) == []
     home.is_right()
 
 
