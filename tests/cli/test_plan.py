@@ -119,3 +119,47 @@ def test_show_says_all_of_a_tariff(aaa: Aaa) -> None:
     zones = aaa.ok("plan", "show", "zones")
     assert "0.02 EUR per 1m, where cafe" in zones
     assert "partners: NAS group hotspots; realm partner.example or *.partner.example" in zones
+
+
+LEVELS = """\
+currency = "EUR"
+time_zone = "UTC"
+[profile.p]
+rate_down = "20M"
+rate_up = "5M"
+[profile.fast]
+rate_down = "50M"
+rate_up = "10M"
+[profile.slow]
+rate_down = "1M"
+rate_up = "1M"
+[window.night]
+hours = "22:00-06:00"
+[plan.levels]
+profile = "p"
+[[plan.levels.profile_window]]
+window = "night"
+profile = "fast"
+[plan.levels.fair_use]
+per = "month"
+direction = "down"
+[[plan.levels.fair_use.step]]
+after = "50GB"
+profile = "slow"
+[[plan.levels.cap]]
+name = "daily"
+unit = "seconds"
+amount = "5h"
+per = "day"
+action = "disconnect"
+"""
+
+
+def test_a_plan_that_changes_speed_says_when(aaa: Aaa) -> None:
+    aaa.ok("plan", "load", aaa.file("levels.toml", LEVELS))
+    said = aaa.ok("plan", "show", "levels")
+    assert "in night: fast: down 50 Mbit/s, up 10 Mbit/s" in said
+    assert "after 50 GB down in a month: slow: down 1 Mbit/s" in said
+    assert "after 5h in a day: disconnect" in said
+    assert aaa.ok("plan", "profile", "levels", "--at", "2026-05-04T23:00").splitlines()[0] == "fast"
+    assert aaa.json("plan", "profile", "levels", "--seconds", "5h")["why"] == "cap daily"
