@@ -1,4 +1,4 @@
-"""What else a billing system or an operator may order: redeem a voucher, transfer, refund, reverse, adjust, decline.
+"""What else a billing system or an operator may order: redeem a voucher, transfer, refund, reverse, adjust, decline, renew.
 
 Each is carried out under the accounts' versions, is a transfer in the ledger with the order's reference, and happens
 once. Only what no live session holds can be taken away: it has been promised.

@@ -560,7 +560,7 @@ def test_a_higher_credit_limit_restores_and_a_lower_one_ends_what_it_no_longer_c
 
 
 BAD_ORDERS: list[tuple[str, dict[str, Any], str]] = [
-    ("steal", {}, "kind: 'steal' is unknown; write redeem, transfer, refund, reverse, adjust, decline"),
+    ("steal", {}, "kind: 'steal' is unknown; write redeem, transfer, refund, reverse, adjust, decline, renew"),
     ("redeem", {}, "code: is empty"),
     ("redeem", {"code": "ABCD"}, "code: a voucher code has 16 characters, this one has 4"),
     ("redeem", {"code": "ABCD-EFGH-IJKL-MNOP"}, "code: 'I' is in no voucher code; there is no 0, 1, I, L or O in it"),
