@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +61,17 @@ class Results:
     wrong: list[str] = field(default_factory=list)
 
 
+def measured(
+    server: Server, cluster: Cluster, packets: Sequence[bytes], code: int, outstanding: int, first: int,
+    warm_up: float, seconds: float,
+) -> tuple[load.Run, dict[str, float]]:  # fmt: skip
+    """One window, and what it cost: see `machine.Cpu.since`. `packets` are accounting where `code` answers that."""
+    port = server.acct_port if code == ACCOUNTING_RESPONSE else server.auth_port
+    before = machine.cpu(server.pid, cluster.pid)
+    run = load.drive(port, packets, SECRET.encode(), code, outstanding, first=first, warm_up=warm_up, seconds=seconds)
+    return run, machine.cpu(server.pid, cluster.pid).since(before, run.sent)
+
+
 def measure(
     kind: str, server: Server, cluster: Cluster, plan: Plan, sessions: Sessions | None, progress: Progress
 ) -> Results:
@@ -77,16 +88,12 @@ def measure(
         if sessions is not None and kind == "accounting":
             first = progress.interims
             packets = sessions.reports(first, count)
-            port, code = server.acct_port, ACCOUNTING_RESPONSE
+            code = ACCOUNTING_RESPONSE
         else:
             first = progress.logins
             packets = logins(first, count, plan.subscribers, secret)
-            port, code = server.auth_port, ACCESS_ACCEPT
-        before = machine.cpu(server.pid, cluster.pid)
-        run = load.drive(
-            port, packets, secret, code, outstanding, first=first, warm_up=plan.warm_up, seconds=plan.seconds
-        )
-        used = machine.cpu(server.pid, cluster.pid).since(before, run.sent)
+            code = ACCESS_ACCEPT
+        run, used = measured(server, cluster, packets, code, outstanding, first, plan.warm_up, plan.seconds)
         if kind == "accounting":
             progress.interims += run.sent
         else:

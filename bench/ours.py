@@ -62,21 +62,103 @@ profile = "slow"
 """
 
 
+# The same service with everything at once: prices by hour and in tiers, paid from money that rolls over, and fair use. Every
+# hour is in a window, so that the time of the run makes no difference.
+RICH_PLAN = """\
+currency = "EUR"
+time_zone = "Europe/Berlin"
+
+[window.day]
+hours = "06:00-22:00"
+
+[window.night]
+hours = "22:00-06:00"
+
+[profile.line-20]
+rate_down = "20M"
+rate_up = "5M"
+interim_interval = "5m"
+
+[profile.fair]
+rate_down = "5M"
+rate_up = "1M"
+
+[profile.slow]
+rate_down = "256k"
+rate_up = "128k"
+
+[plan.bench]
+profile = "line-20"
+thresholds = ["80%", "95%"]
+
+[plan.bench.period]
+every = "1 month"
+
+[[plan.bench.allowance]]
+name = "credit"
+unit = "money"
+amount = "1000000.00"
+[plan.bench.allowance.roll_over]
+max = "500000.00"
+periods = 3
+
+[[plan.bench.rate]]
+unit = "octets"
+per = "1GB"
+step = "100kB"
+windows = ["day"]
+[[plan.bench.rate.tier]]
+upto = "500MB"
+price = "0.50"
+[[plan.bench.rate.tier]]
+upto = "5GB"
+price = "0.30"
+[[plan.bench.rate.tier]]
+price = "0.10"
+
+[[plan.bench.rate]]
+unit = "octets"
+per = "1GB"
+step = "100kB"
+windows = ["night"]
+[[plan.bench.rate.tier]]
+upto = "1GB"
+price = "0.20"
+[[plan.bench.rate.tier]]
+price = "0.05"
+
+[plan.bench.fair_use]
+per = "period"
+[[plan.bench.fair_use.step]]
+after = "50GB"
+profile = "fair"
+[[plan.bench.fair_use.step]]
+after = "80GB"
+profile = "slow"
+
+[plan.bench.exhausted]
+action = "throttle"
+profile = "slow"
+"""
+
+
 class Ours:
     """One `aaa serve` on its own database and ports. One account per subscriber; passwords encrypted at rest."""
 
     name = "ours"
 
-    def __init__(self, cluster: Cluster, folder: Path, subscribers: int, secret: str) -> None:
-        self.cluster, self.folder, self.secret = cluster, folder / "ours", secret
+    def __init__(self, cluster: Cluster, folder: Path, subscribers: int, secret: str, plan: str = PLAN) -> None:
+        """`folder` has nothing of another one; `plan`: what its subscribers have bought."""
+        self.cluster, self.folder, self.secret, self.plan = cluster, folder / "ours", secret, plan
+        self.database = DATABASE if plan == PLAN else f"{DATABASE}_rich"
         self.subscribers = subscribers
         self.auth_port, self.acct_port = load.free_ports(2)
         self._process: subprocess.Popen[bytes] | None = None
-        self.folder.mkdir()
+        self.folder.mkdir(parents=True)
         self._fill()
 
     def _command(self, *arguments: str) -> list[str]:
-        database = self.cluster.uri(DATABASE).replace("postgresql:", "postgresql+psycopg:", 1)
+        database = self.cluster.uri(self.database).replace("postgresql:", "postgresql+psycopg:", 1)
         return [sys.executable, "-c", "from cli.main import main; main()", "--database", database, *arguments]
 
     @property
@@ -101,11 +183,11 @@ class Ours:
         return done.stdout
 
     def _fill(self) -> None:
-        self.cluster.create(DATABASE)
+        self.cluster.create(self.database)
         plan, people = self.folder / "plan.toml", self.folder / "subscribers.csv"
         # The packaged FreeRADIUS logs no logins either.
         (self.folder / "aaa.toml").write_text('log_level = "warning"\n')
-        plan.write_text(PLAN)
+        plan.write_text(self.plan)
         with people.open("w", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(("username", "password", "plan", "account", "allow_chap"))
@@ -179,12 +261,13 @@ class Ours:
             f"SELECT count(*) {started}": len(sessions.classes),
             f"SELECT sum(seconds) {started}": reports * INTERIM_SECONDS,
             f"SELECT sum(octets_up + octets_down) {started}": octets,
-            "SELECT sum(accrued) FROM session_charge WHERE unit = 'octets'": octets,
             "SELECT sum(octets_up_to - octets_up_from + octets_down_to - octets_down_from) FROM usage_line": octets,
             "SELECT count(*) FROM usage_line WHERE flags LIKE '%suspect%'": 0,
             "SELECT count(*) FROM orphan_report": 0,
         }
-        found = {statement: self.cluster.number(DATABASE, statement) for statement in expected}
+        if self.plan == PLAN:  # else money pays
+            expected["SELECT sum(accrued) FROM session_charge WHERE unit = 'octets'"] = octets
+        found = {statement: self.cluster.number(self.database, statement) for statement in expected}
         return [
             f"{statement}: {found[statement]}, expected {value}"
             for statement, value in expected.items()
@@ -193,14 +276,14 @@ class Ours:
 
     def check_logins(self, sent: int, subscribers: int) -> list[str]:
         """Everybody who was accepted has a session."""
-        people = self.cluster.number(DATABASE, "SELECT count(DISTINCT subscriber_id) FROM session")
+        people = self.cluster.number(self.database, "SELECT count(DISTINCT subscriber_id) FROM session")
         if people >= min(sent, subscribers):
             return []
         return [f"{people} subscribers have a session, {min(sent, subscribers)} were accepted"]
 
     def check_end(self, sessions: Sessions) -> list[str]:
         """No started session is open, and the ledger holds."""
-        still_open = self.cluster.number(DATABASE, "SELECT count(*) FROM session WHERE state = 'open'")
+        still_open = self.cluster.number(self.database, "SELECT count(*) FROM session WHERE state = 'open'")
         wrong = [f"{still_open} of {len(sessions.classes)} sessions are still open"] if still_open else []
         try:
             self._aaa("ledger", "check")

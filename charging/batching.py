@@ -1,6 +1,7 @@
 """Many callers, few round trips: while one batch is under way, the next one gathers.
 
-There is no timer. An idle server works on a single item at once; a busy one works on hundreds together.
+An idle server works on a single item at once; a busy one works on hundreds together. Whoever waits for an answer sends his
+next packet when he has it, so right after a large batch hardly anybody waits: with a clock, the next one is given a moment.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Final, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from charging.waiting import Rank, Waiting
@@ -20,6 +22,11 @@ Run = Callable[[Callable[[], "Sequence[object]"]], "Deferred[Sequence[object]]"]
 """Runs a blocking function somewhere (a thread) and brings back what it returns."""
 
 
+#: How long a batch waits for company at the most; for how much of what the one before it had; and after how large a one at
+#: the least.
+LINGER_SECONDS: Final = 0.002
+COMPANY_PERCENT: Final = 50
+LEAST_TO_LINGER: Final = 8
 #: When an item came that may wait for as long as it takes, in looks.
 _PATIENT: Final = 2**62
 
@@ -57,6 +64,9 @@ class Batches(Generic[I, O]):
         self._on_failure = on_failure
         self._waiting: Waiting[tuple[I, Deferred[O], int]] = Waiting(most_queued)
         self._under_way: list[tuple[I, Deferred[O], int]] = []
+        self._clock: IReactorTime | None = None
+        self._company = 0
+        self._lingering: IDelayedCall | None = None
         self._looks = 0
         self._begun = 0
         """The look at which the batch under way began."""
@@ -87,7 +97,14 @@ class Batches(Generic[I, O]):
             gone[1].errback(QueueFull())
         if not self.busy:
             self._next()
+        elif self._lingering is not None and self.queued >= self._company:
+            self._lingering.cancel()
+            self._leave()
         return done
+
+    def linger(self, clock: IReactorTime) -> None:
+        """From now on a batch waits a moment for others, where the one before it was larger."""
+        self._clock = clock
 
     def idle(self) -> Deferred[None]:
         """Fires when nothing waits and nothing is under way."""
@@ -116,6 +133,20 @@ class Batches(Generic[I, O]):
         for _, done, _ in self._waiting.take_while(lambda _: True):
             done.errback(error())
 
+    def _follow(self, size: int) -> None:
+        """Begin the batch after one of this size, now or in a moment."""
+        self._company = size * COMPANY_PERCENT // 100 if size >= LEAST_TO_LINGER else 0
+        if self._clock is None or self.queued >= self._company:
+            self._next()
+            return
+        self._under_way = []
+        self._begun = self._looks
+        self._lingering = self._clock.callLater(LINGER_SECONDS, self._leave)
+
+    def _leave(self) -> None:
+        self._lingering = None
+        self._next()
+
     def _next(self) -> None:
         batch = self._under_way = self._waiting.take(self._most_in_batch)
         if not batch:
@@ -132,7 +163,7 @@ class Batches(Generic[I, O]):
 
     def _finish(self, outcomes: Sequence[object], batch: list[tuple[I, Deferred[O], int]]) -> None:
         # The next batch goes to work before the answers of this one are written.
-        self._next()
+        self._follow(len(batch))
         for (_, done, _), outcome in zip(batch, outcomes, strict=True):
             if done.called:
                 continue

@@ -1,4 +1,4 @@
-"""Batches gather by themselves: no timer, one under way, each item with its own outcome."""
+"""Batches gather by themselves: one under way, each item with its own outcome."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from charging.batching import Batches, QueueFull
+from charging.batching import LINGER_SECONDS, Batches, QueueFull
 
 
 class Floor:
@@ -150,3 +151,72 @@ def test_idle() -> None:
     assert told == ["at once"]
     floor.go()
     assert told == ["at once", "later"]
+
+
+# --- company -----------------------------------------------------------------------------------------------------
+
+
+def busy(clock: Clock, size: int) -> Floor:
+    """One batch of so many is under way."""
+    floor = Floor(most_in_batch=100)
+    floor.queue.linger(clock)
+    floor.submit(0)
+    floor.submit(*range(size))
+    floor.go()
+    return floor
+
+
+def test_after_a_large_batch_one_alone_waits_for_others() -> None:
+    clock = Clock()
+    floor = busy(clock, 20)
+    floor.submit("early")
+    floor.go()
+    assert not floor.waiting, "it would go alone"
+    floor.submit(*range(8))
+    assert not floor.waiting
+    floor.submit("tenth")
+    assert len(floor.waiting) == 1
+    floor.go()
+    assert floor.batches[2:] == [["early", *range(8), "tenth"]]
+    clock.advance(1)
+    assert not floor.waiting
+    assert not floor.queue.busy
+
+
+def test_nobody_waits_for_long() -> None:
+    clock = Clock()
+    floor = busy(clock, 20)
+    (answer,) = floor.submit("alone")
+    floor.go()
+    clock.advance(LINGER_SECONDS)
+    floor.go()
+    assert answer == ["alonealone"]
+
+
+def test_where_enough_wait_the_next_batch_goes_at_once() -> None:
+    floor = busy(Clock(), 20)
+    floor.submit(*range(10))
+    floor.go()
+    assert len(floor.waiting) == 1
+
+
+def test_a_small_batch_is_not_waited_for() -> None:
+    floor = busy(Clock(), 7)
+    floor.submit("alone")
+    floor.go()
+    assert len(floor.waiting) == 1
+
+
+def test_it_is_idle_when_nobody_came() -> None:
+    clock = Clock()
+    floor = busy(clock, 20)
+    gone: list[None] = []
+    floor.queue.idle().addCallback(gone.append)
+    floor.go()
+    assert not gone
+    clock.advance(LINGER_SECONDS)
+    assert gone == [None]
+    assert not clock.getDelayedCalls()
+    (answer,) = floor.submit(1)
+    floor.go()
+    assert answer == [2]

@@ -1,0 +1,91 @@
+"""What a plan with everything costs: accounting for it and for a plain one, window by window, in one run.
+
+python -m bench.plans
+"""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+
+from bench import load
+from bench.__main__ import NOT_QUIET, SECRET, measured, running
+from bench.cluster import Cluster
+from bench.ours import PLAN, RICH_PLAN, Ours
+from bench.packets import ACCOUNTING_RESPONSE, Sessions
+from bench.subject import Unusable
+
+SESSIONS = 2_000
+WARM_UP_SECONDS = 1.0
+SECONDS = 4.0
+
+
+def compare(folder: Path, outstanding: int, rounds: int) -> dict[str, Any]:
+    """Accounting under a plain and a rich plan in turn: packets per second of every window, and the ratio of the medians."""
+    cluster = Cluster(folder / "postgresql")
+    found: dict[str, list[float]] = {"plain": [], "rich": []}
+    wrong: list[str] = []
+    noisy = 0
+    try:
+        servers = {
+            name: Ours(cluster, folder / name, SESSIONS, SECRET, plan)
+            for name, plan in (("plain", PLAN), ("rich", RICH_PLAN))
+        }
+        sent = dict.fromkeys(servers, 0)
+        sessions: dict[str, Sessions] = {}
+        for turn in range(rounds):
+            for name, server in servers.items():
+                with running(server):
+                    if not turn:
+                        sessions[name] = Sessions(server.classes(SESSIONS), SECRET.encode())
+                        load.drive(
+                            server.acct_port, sessions[name].starts(), SECRET.encode(), ACCOUNTING_RESPONSE, outstanding
+                        )
+                    cluster.settle_down()
+                    count = int(20_000 * (WARM_UP_SECONDS + SECONDS))
+                    packets = sessions[name].reports(sent[name], count)
+                    run, used = measured(
+                        server, cluster, packets, ACCOUNTING_RESPONSE, outstanding, sent[name], WARM_UP_SECONDS, SECONDS
+                    )
+                    sent[name] += run.sent
+                    noisy += used["others_share"] > NOT_QUIET
+                    found[name].append(round(run.per_second, 1))
+                    wrong += server.check_accounting(sessions[name], sent[name])
+    finally:
+        cluster.stop()
+    ratio = median(found["rich"]) / median(found["plain"])
+    return {
+        "outstanding": outstanding, "plain_per_second": found["plain"], "rich_per_second": found["rich"],
+        "ratio": round(ratio, 3), "windows_not_quiet": noisy, "wrong": wrong,
+    }  # fmt: skip
+
+
+@click.command()
+@click.option("--outstanding", type=click.IntRange(1, 1024), default=128, show_default=True)
+@click.option("--rounds", type=click.IntRange(1, 20), default=3, show_default=True, help="Windows of each plan.")
+@click.option("--json", "as_json", is_flag=True)
+def main(*, outstanding: int, rounds: int, as_json: bool) -> None:
+    """What tiers, windows, fair use and roll-over cost against a plain plan."""
+    folder = Path(tempfile.mkdtemp(prefix="aaa-plans-"))
+    folder.chmod(0o711)  # PostgreSQL runs as another user when root starts it
+    try:
+        found = compare(folder, outstanding, rounds)
+    except (Unusable, load.Unanswered) as error:
+        raise click.ClickException(str(error)) from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        for key, value in found.items():
+            click.echo(f"{key.replace('_', ' '):<20} {value if value != [] else 'nothing'}")
+    if found["wrong"]:
+        raise click.exceptions.Exit(1)
+
+
+if __name__ == "__main__":
+    main()
