@@ -28,6 +28,7 @@ def compare(folder: Path, outstanding: int, rounds: int) -> dict[str, Any]:
     """Accounting under a plain and a rich plan in turn: packets per second of every window, and the ratio of the medians."""
     cluster = Cluster(folder / "postgresql")
     found: dict[str, list[float]] = {"plain": [], "rich": []}
+    cost: dict[str, list[tuple[float, float]]] = {"plain": [], "rich": []}
     wrong: list[str] = []
     noisy = 0
     try:
@@ -54,12 +55,14 @@ def compare(folder: Path, outstanding: int, rounds: int) -> dict[str, Any]:
                     sent[name] += run.sent
                     noisy += used["others_share"] > NOT_QUIET
                     found[name].append(round(run.per_second, 1))
+                    cost[name].append((used["server_us"], used["postgresql_us"]))
                     wrong += server.check_accounting(sessions[name], sent[name])
     finally:
         cluster.stop()
     ratio = median(found["rich"]) / median(found["plain"])
     return {
         "outstanding": outstanding, "plain_per_second": found["plain"], "rich_per_second": found["rich"],
+        "plain_server_and_database_us": cost["plain"], "rich_server_and_database_us": cost["rich"],
         "ratio": round(ratio, 3), "windows_not_quiet": noisy, "wrong": wrong,
     }  # fmt: skip
 
@@ -82,7 +85,7 @@ def main(*, outstanding: int, rounds: int, as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2))
     else:
         for key, value in found.items():
-            click.echo(f"{key.replace('_', ' '):<20} {value if value != [] else 'nothing'}")
+            click.echo(f"{key.replace('_', ' '):<30} {value if value != [] else 'nothing'}")
     if found["wrong"]:
         raise click.exceptions.Exit(1)
 
