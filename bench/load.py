@@ -224,7 +224,7 @@ def drive(  # noqa: C901, PLR0912, PLR0913, PLR0915 - one loop, written out: a c
     )
 
 
-def wait_for(port: int, secret: bytes, *, alive: Callable[[], bool], seconds: float = 20.0) -> bool:
+def wait_for(port: int, secret: bytes, *, alive: Callable[[], bool], seconds: float = 60.0) -> bool:
     """True as soon as the server on this port answers a Status-Server; False when it is no longer alive or time is up."""
     deadline = time.monotonic() + seconds
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
