@@ -102,7 +102,10 @@ class Nouns(click.Group):
             problem = in_words(error)
             if problem is None:
                 raise
-            raise click.ClickException(problem) from error
+            from cli.output import printable
+
+            # What was typed, or stands in a file, comes back in some of them.
+            raise click.ClickException("\n".join(map(printable, problem.split("\n")))) from error
 
 
 class WrongUsage(click.ClickException):
@@ -115,7 +118,9 @@ def in_one_line(error: click.UsageError) -> click.ClickException:
     """What is wrong with the command line, and where its help is."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         return error  # shows the help itself
-    message = error.format_message().rstrip(".").replace("\n", " ")
+    from cli.output import printable
+
+    message = printable(error.format_message().rstrip(".").replace("\n", " "))
     path = error.ctx.command_path if error.ctx is not None else "aaa"
     return WrongUsage(f"{message} (see: {path} --help)")
 

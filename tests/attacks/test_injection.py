@@ -6,8 +6,11 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 import structlog
 from structlog.testing import capture_logs
@@ -16,9 +19,11 @@ from aaa.wire import Attribute, Code
 from charging import tables
 from cli import log
 from cli.config import Config, Setup
+from cli.main import NOUNS
 from cli.output import for_spreadsheet
 from tests.aaa.conftest import PASSWORD, Floor
 from tests.cli.conftest import PLANS, Aaa
+from tests.cli.test_main import COMMANDS, LEAVES
 
 ROOT = Path(__file__).parents[2]
 #: Octets that steer a terminal or end a line; C1 controls and direction marks too.
@@ -111,28 +116,45 @@ def shop(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Aa
     return aaa
 
 
-# every argument that takes a name of somebody's choice
-COMMANDS = [
-    ["subscriber", "show", "X"], ["subscriber", "add", "X", "--plan", "evening", "--password", "pw pw pw pw"],
-    ["subscriber", "add", "bob", "--plan", "X", "--password", "pw pw pw pw"], ["subscriber", "suspend", "X"],
-    ["subscriber", "add", "bob", "--plan", "evening", "--password", "pw", "--account", "X"], ["subscriber", "remove", "X"],
-    ["account", "show", "X"], ["account", "add", "X"], ["balance", "X"], ["usage", "X"], ["explain", "X"],
-    ["ledger", "show", "X"], ["topup", "X", "1.00", "--reference", "r"], ["topup", "alice", "X", "--reference", "r"],
-    ["topup", "alice", "1.00", "--reference", "X"], ["plan", "show", "X"], ["plan", "load", "X"],
-    ["nas", "add", "X", "--address", "192.0.2.9"], ["nas", "add", "n", "--address", "X"], ["nas", "show", "X"],
-    ["nas", "add", "n", "--address", "192.0.2.9", "--dialect", "X"], ["nas", "rotate-secret", "X"], ["nas", "remove", "X"],
-    ["session", "list", "--username", "X"], ["session", "disconnect", "X"], ["dialect", "show", "X"], ["X"],
-    ["certificate", "client", "X"], ["db", "roles", "--prefix", "X"],
-]  # fmt: skip
+#: They run until they are stopped, or want a server; what they are told is read as by the others.
+RUNNING = {"aaa serve", "aaa demo", "aaa nas simulate", "aaa test login", "aaa notice test"}
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_injection_through_every_argument(shop: Aaa, command: list[str]) -> None:
+def with_one_value(words: str, value: str, folder: Path) -> Iterator[list[str]]:
+    """The example of a command with the value in the place of each of its words in turn, and once behind each option."""
+    typed = shlex.split((COMMANDS[words].epilog or "").removeprefix("Example: aaa "))
+    typed = typed[2:] if typed[0] == "--database" else typed
+    names = words.split()[1:]
+    end = next((n for n, word in enumerate(typed) if word in {"|", "<", ">"}), len(typed))
+    # Nothing outside of this test's folder is written to, and nothing is followed without an end.
+    rest = [
+        str(folder / "here") if word.startswith("/") else word for word in typed[len(names) : end] if word != "--follow"
+    ]
+    for n, word in enumerate(rest):
+        if not word.startswith("--"):
+            yield [*names, *rest[:n], value, *rest[n + 1 :]]
+    for option in COMMANDS[words].params:
+        if isinstance(option, click.Option) and not option.is_flag:
+            yield [*names, *rest, option.opts[-1], value]
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_injection_through_every_argument(
+    noun: str, shop: Aaa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A success or one line of error, with nothing in it that steers the terminal; the tables are what they were."""
-    for names in (("terminal", "sql", "direction"), ("markup", "newline", "backslashes"), ("formula", "path")):
-        value = b"".join(NASTY[name] for name in names).decode("utf-8", "surrogateescape")
-        result = shop(*[value if word == "X" else word for word in command])
-        assert result.exit_code in (0, 1, 2)
+    monkeypatch.chdir(tmp_path)
+    parts = ("terminal", "sql", "direction", "markup", "newline", "backslashes", "formula", "path")
+    value = b"".join(NASTY[name] for name in parts).decode("utf-8", "surrogateescape")
+    typed = [
+        each
+        for words in LEAVES
+        if words.split()[1] == noun and words not in RUNNING
+        for each in with_one_value(words, value, tmp_path)
+    ]
+    for command in ([value], [noun, value], *typed):
+        result = shop(*command, stdin="")
+        assert result.exit_code in (0, 1, 2), command
         assert "Traceback" not in result.output
         for line in (result.stdout + result.stderr).splitlines():
             assert CONTROL.search(line) is None, line

@@ -173,3 +173,9 @@ def test_they_are_forgotten(orphaned: Aaa) -> None:
 
 def test_the_doctor_says_what_to_do(orphaned: Aaa) -> None:
     assert "aaa orphan list" in orphaned("doctor").stdout
+
+
+def test_what_a_nas_says_does_not_steer_the_terminal(orphaned: Aaa, send: Send) -> None:
+    send(INTERIM, "alice", "\x1b[31m\n=1", 60, down=1)
+    assert "\x1b" not in orphaned.ok("orphan", "list")
+    assert "\x1b" not in orphaned.ok("orphan", "charge", "alice")
