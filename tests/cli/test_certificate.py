@@ -86,7 +86,7 @@ FAULTS = [
     ("radsec_port = 0", "0 is not a port"),
     ('radsec_versions = ["1.2"]', "no list of versions"),
     ("radsec_versions = []", "no list of versions"),
-    ("radsec_connections = 0", "0 is no number from 1 on"),
+    ("radsec_connections = 0", "0 is no number from 1 to 1000, without quotes"),
     ('radsec_idle = "0s"', "no time"),
 ]
 
