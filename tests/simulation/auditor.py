@@ -24,6 +24,9 @@ ORDER_SECONDS = 30
 #: A session's interval is at least 60 s; this is how long a NAS that lives is silent at most, with some room.
 SILENT_MS = 200_000
 NEVER = 2**63
+#: What the plan by the hour costs.
+HOURLY_MICROS = 300_000
+HOUR_MS = 3_600_000
 
 
 #: What the ledger calls what was ordered.
@@ -292,6 +295,7 @@ class Auditor:
         """What must hold at every moment."""
         self.hear(now)
         self.money(now)
+        self.periods(now)
         self.holds(now)
         self.octets(now)
         self.draw_order(now)
@@ -335,6 +339,36 @@ class Auditor:
                 self._complain(now, "money", f"bucket {bucket}: balance {balance} {unit}, its rows make {right}")
             if balance < (-credit_of[account] if unit == "money" else 0):
                 self._complain(now, "limit", f"account {account}, bucket {bucket}: {balance} {unit}")
+
+    def periods(self, now: int) -> None:
+        """Each period was paid once, at its price, and granted once; of one subscriber they follow each other without an
+        overlap; what is over is empty."""
+        paid: dict[tuple[int, str, str], list[int]] = defaultdict(list)
+        for account, kind, reference, amount in self._rows(
+            "SELECT account_id, kind, reference, amount FROM transfer WHERE kind IN ('renewal', 'grant')"
+        ):
+            paid[account, kind, reference].append(amount)
+        ended: dict[tuple[int, int], int] = {}
+        for account, subscriber, start, end, number, reference in self._rows(
+            "SELECT account_id, subscriber_id, start_at, end_at, number, reference FROM subscription_period "
+            "ORDER BY account_id, subscriber_id, start_at"
+        ):
+            where = f"subscriber {subscriber}, period {number}"
+            right = [] if number == 1 else [HOURLY_MICROS]  # the first one is a gift
+            if paid.pop((account, "renewal", reference), []) != right:
+                self._complain(now, "periods", f"{where} was not paid once, at its price")
+            if len(paid.pop((account, "grant", reference), [])) != 1:
+                self._complain(now, "periods", f"{where} was not granted once")
+            if end - start != HOUR_MS or start < ended.get((account, subscriber), 0):
+                self._complain(now, "periods", f"{where} is from {start} to {end}, the one before ended later")
+            ended[account, subscriber] = end
+        for _, kind, reference in paid:
+            if kind == "renewal":
+                self._complain(now, "periods", f"{reference} was paid, and there is no such period")
+        for bucket, balance in self._rows(
+            "SELECT bucket_id, balance FROM bucket WHERE closed_at IS NOT NULL AND balance <> 0"
+        ):
+            self._complain(now, "periods", f"bucket {bucket} is over, and has {balance}")
 
     def holds(self, now: int) -> None:
         """What a bucket says is held is what live sessions hold of it, and never more than there is."""

@@ -27,7 +27,21 @@ from aaa.simulator import Server, SimulatedNas
 from charging import catalogue
 from charging.database import open_engine
 from charging.money import Rounding
-from charging.plan import Allowance, Duration, Exhausted, FairUse, Plan, Profile, ProfileWindow, Rate, SpeedStep
+from charging.period import Every
+from charging.plan import (
+    Allowance,
+    Duration,
+    Exhausted,
+    FairUse,
+    PeriodTerms,
+    Plan,
+    Profile,
+    ProfileWindow,
+    Promotion,
+    Rate,
+    RollOver,
+    SpeedStep,
+)
 from charging.window import Window
 from tests.simulation.auditor import Auditor, Finding, Witness
 from tests.simulation.billing import Billing, Operator
@@ -69,6 +83,8 @@ _COUNTED = {
     "requests": "top_up_request WHERE status = 'paid'",
     "windows": "command WHERE reason = 'window' AND state = 'acked'",
     "fair use": "notice WHERE kind = 'fair-use'",
+    "renewals": "subscription_period WHERE number > 1",
+    "ended buckets": "bucket WHERE closed_at IS NOT NULL",
     "shortfalls": "transfer WHERE debit LIKE 'shortfall%'",
     "orphans": "orphan_report",
 }
@@ -128,6 +144,16 @@ VARYING = Plan(
         "day",
     ),
 )  # fmt: skip
+#: For some others: by the hour. Their first one, a gift, began before the run and ends within it.
+HOURLY = Plan(
+    "hourly", "EUR", "UTC", _profile("hour", 6_000_000, 2_000_000), thresholds_percent=(60,),
+    allowances=(Allowance("data", "octets", "total", 70 * MB, roll_over=RollOver(maximum=30 * MB)),),
+    exhausted=Exhausted("throttle", _SLOW), max_sessions=2,
+    period=PeriodTerms(
+        Every(1, "hour"), 300_000, grace_seconds=120, remind_seconds=180, promotions=(Promotion(0, periods=1),)
+    ),
+)  # fmt: skip
+HOUR_MS = 3_600_000
 BUSIEST_BPS = {"glass": 160_000_000}
 
 
@@ -208,7 +234,7 @@ class World:
         with self._engine.begin() as connection:
             for station in self.stations:
                 registry.add_nas(connection, _KEYS, self._settings(station.nas), station.nas.secret.decode(), now)
-            catalogue.load_plans(connection, [*PLANS, VARYING], now)
+            catalogue.load_plans(connection, [*PLANS, VARYING, HOURLY], now)
             kinds = {name: ("postpaid", 2 * MB) if chance.random() < 0.15 else ("prepaid", 0) for name in accounts}
             catalogue.add_accounts(
                 connection,
@@ -220,11 +246,15 @@ class World:
                 plan = chance.choice([*plans, "data", "mixed", "payg"])
                 if random.Random(f"varying/{self.seed}/{number}").random() < 0.15:
                     plan = VARYING.name
+                hourly = random.Random(f"hourly/{self.seed}/{number}")
+                began = now
+                if plan != VARYING.name and hourly.random() < 0.2:
+                    plan, began = HOURLY.name, now - HOUR_MS + hourly.randrange(60_000, 600_000)
                 newcomer = registry.Newcomer(
                     usernames[-1], plan, chance.choice(accounts), None, PASSWORD.encode(),
                     max_sessions=chance.choice([None, None, 1, 2]),
                 )  # fmt: skip
-                registry.enrol(connection, _KEYS, [newcomer], now, "operator:test")
+                registry.enrol(connection, _KEYS, [newcomer], began, "operator:test")
                 for device in range(chance.choice([1, 1, 2])):
                     self.lines.append(self._line(usernames[-1], plan, number, device))
         self.billing = Billing(self.database, random.Random(f"billing/{self.seed}"), accounts, [])
