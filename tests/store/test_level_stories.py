@@ -73,7 +73,13 @@ def failed(error: Exception) -> None:
 
 def sleep_until(here: Place, seconds: float) -> None:
     """To that many seconds after noon, with nobody moving anything."""
-    here.run(NOON / 1000 + seconds - here.floor.now() / 1000)
+    until = NOON + round(seconds * 1000)
+    while (left_ms := until - here.floor.now()) > 0:
+        due = here.nas.due()
+        step_ms = left_ms if due is None else min(left_ms, max(1, due - here.floor.now()))
+        here.network.advance(step_ms / 1000)
+        here.nas.tick(here.floor.now())
+        here.settle_down()
 
 
 def reasons(here: Place) -> list[tuple[str, str]]:
