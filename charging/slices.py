@@ -294,11 +294,22 @@ def _hold_time(book: Book, session: Session, plan: Plan, now: Instant) -> int:
 
 
 def _share(book: Book, session: Session, sharing: Sequence[Session], now: Instant, starved: list[Session]) -> int:
-    """Equal parts of what is left for all; what `session` gets of its slice, in thousandths."""
+    """Equal parts of what is left for all; what `session` gets of its slice, in thousandths. Nothing changes where that is 0."""
     plans = {each.session_id: book.plans(each.plan_version_id) for each in sharing}
     wants = {each.session_id: slice_for(plans[each.session_id], each) for each in sharing}
+    kept = [(c, c.held) for each in sharing if each is not session for c in book.charges_of(each)]
     for each in sharing:
         book.release(each)
+    plan, want = plans[session.session_id], wants[session.session_id]
+    if not covered_permille(plan, want, _hold(book, session, want, now)):
+        # Nothing of what the others hold is of use to it, so they keep theirs.
+        book.release(session)
+        for charge, amount in kept:
+            charge.held = amount
+            if charge.bucket_id in book.buckets:
+                book.buckets[charge.bucket_id].held += amount
+        return 0
+    book.release(session)
     octets = granted_octets = seconds = granted_seconds = 0
     for each in sharing:
         plan, want = plans[each.session_id], wants[each.session_id]

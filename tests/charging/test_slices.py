@@ -8,7 +8,7 @@ import pytest
 
 from charging.admission import Admitted, Login
 from charging.payment import TopUp
-from charging.plan import Allowance, Exhausted, Plan, Profile, Unit
+from charging.plan import Allowance, Exhausted, Plan, Profile, Rate, Unit
 from charging.session import Means, Session
 from charging.slices import ALL
 from tests.charging.cases.story import BEGIN, Memory
@@ -182,3 +182,19 @@ def test_so_it_does_for_a_session_that_had_nothing_left_before_its_time() -> Non
     pay(stage, 7_200, 400, "seconds")
     assert {session_of(stage, each).wanted for each in pair} == {"full"}
     assert min(session_of(stage, each).timeout_seconds or 0 for each in pair) > 3_600
+
+
+def test_nobody_is_slowed_for_one_whom_what_he_holds_does_not_help() -> None:
+    by_money = replace(plan(0), allowances=(), rates=(Rate("octets", "total", 20_000, MB, 100_000),))
+    stage = stage_of(by_money, money=10_000_000)  # 500 MB
+    first = log_in(stage, "a")
+    start(stage, first)
+    without_price = plan(100 * MB)  # and what it had is used up
+    stage.books[1].plans = lambda number: {1: by_money, 2: without_price}[number]
+    login = Login(1, 2, "bob", 2, None, None, 1, "10.0.0.1", "b", "b", means="rate")
+    before = held(stage)
+    admitted, happened = stage.settle(login, BEGIN + 10_000)
+    assert isinstance(admitted, Admitted)
+    assert admitted.wanted == "exhausted"
+    assert happened.commands == []
+    assert (session_of(stage, first).pace_permille, held(stage)) == (ALL, before)
