@@ -339,7 +339,8 @@ def reconnect_storm(scene: Scene) -> str:
     world = scene.world
     sessions = scene.lengths.storm_sessions
     began = time.monotonic()
-    again = _storm(world, sessions=sessions, seconds=60)
+    # Some fifteen seconds on two processors of one's own.
+    again = _storm(world, sessions=sessions, seconds=180)
     took = time.monotonic() - began
 
     def closed() -> int:
@@ -348,7 +349,7 @@ def reconnect_storm(scene: Scene) -> str:
         )
 
     # Some of it may have gone by the spool.
-    _until(lambda: closed() >= sessions, 30)
+    _until(lambda: closed() >= sessions, 60)
     return f"{sessions} sessions in {took:.1f} s, {again} retransmissions"
 
 

@@ -10,6 +10,8 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from fractions import Fraction
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any, Final, NamedTuple, Protocol
@@ -27,6 +29,7 @@ NEVER = 2**63
 #: What the plan by the hour costs.
 HOURLY_MICROS = 300_000
 HOUR_MS = 3_600_000
+DAY_MS = 86_400_000
 
 
 #: What the ledger calls what was ordered.
@@ -136,6 +139,36 @@ class Truth:
     def name(self) -> tuple[str, str, str]:
         """What its reports say of it."""
         return self.nas.address, self.username, self.acct_session_id
+
+
+@dataclass
+class Sums:
+    """What a session's usage lines add up to."""
+
+    charged: int = 0
+    """Micros, by the lines' own word."""
+    units: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Octets and seconds that were used, "octets covered" and "seconds covered" by buckets or shortfall, money drawn."""
+    lines: dict[int, tuple[int, int]] = field(default_factory=lambda: defaultdict(lambda: (0, 0)))
+    """By price line: units and micros."""
+    uses: list[tuple[int, int, dict[int, int]]] = field(default_factory=list)
+    """From, to, and the units of each price line in between."""
+
+    def add(self, octets: int, seconds: int, micros: int, draws: list[Any], rated: str, event_at: int) -> None:
+        """One usage line."""
+        self.charged += micros
+        self.units["octets"] += octets
+        self.units["seconds"] += seconds
+        for _bucket, unit, amount in draws:
+            self.units[unit if unit == "money" else f"{unit} covered"] += amount
+        added = {}
+        for part in rated.split():
+            index, amount, paid = map(int, part.split(":"))
+            before = self.lines[index]
+            self.lines[index] = before[0] + amount, before[1] + paid
+            added[index] = amount
+        if seconds and added:
+            self.uses.append((event_at - seconds * 1000, event_at, added))
 
 
 class Auditor:
@@ -299,6 +332,7 @@ class Auditor:
         self.holds(now)
         self.octets(now)
         self.draw_order(now)
+        self.scopes(now)
         self.sessions(now)
         self.immutability(now)
         self.top_ups(now)
@@ -459,7 +493,7 @@ class Auditor:
             created_at,
         ) in self._rows(
             "SELECT account_id, bucket_id, unit, direction, balance, blocker, priority, valid_from, expires_at, created_at "
-            "FROM bucket"
+            "FROM bucket WHERE scope = ''"  # of the others not everybody may draw always: `scopes`
         ):
             order = (not blocker, priority, NEVER if expires_at is None else expires_at, created_at, bucket)
             steady = moved[account, bucket] == self._moved.get((account, bucket)) and valid_from <= self._looked_at
@@ -475,6 +509,46 @@ class Auditor:
                         words = f"{new[account, second]} {unit} drawn from bucket {second}, {balance} left in {first}"
                         self._complain(now, "draw_order", f"account {account}: {words}")
         self._moved = dict(moved)
+
+    def scopes(self, now: int) -> None:
+        """A bucket that is for somebody, somewhere or some time was drawn by nobody else, nowhere else and at no other
+        time; and by none more than his cap."""
+        scope_of = {
+            (account, bucket): json.loads(scope)
+            for account, bucket, scope in self._rows(
+                "SELECT account_id, bucket_id, scope FROM bucket WHERE scope <> ''"
+            )
+        }
+        if not scope_of:
+            return
+        drawn: dict[tuple[int, int, int], int] = defaultdict(int)
+        for account, session, subscriber, group, draws, event_at, seconds in self._rows(
+            "SELECT u.account_id, u.session_id, s.subscriber_id, n.nas_group, u.draws, u.event_at, "
+            "u.seconds_to - u.seconds_from FROM usage_line AS u "
+            "JOIN session AS s ON s.account_id = u.account_id AND s.session_id = u.session_id "
+            "LEFT JOIN nas AS n ON n.nas_id = s.nas_id"
+        ):
+            for bucket, unit, amount in json.loads(draws):
+                scope = scope_of.get((account, bucket))
+                if scope is None:
+                    continue
+                drawn[account, bucket, subscriber] += amount
+                words = f"session {session} drew {amount} {unit} of bucket {bucket}"
+                if scope.get("subscriber_id") not in (None, subscriber):
+                    self._complain(now, "scopes", f"{words}, which is another's")
+                zones = scope.get("zones") or ()
+                if zones and not any(fnmatchcase(group, each) for zone in zones for each in zone["nas_groups"]):
+                    self._complain(now, "scopes", f"{words} from {group!r}, where it does not hold")
+                windows = scope.get("windows") or ()
+                open_then = {"windows": [window["name"] for window in windows]}
+                if seconds and windows and not _open_ms(open_then, scope, event_at - seconds * 1000, event_at):
+                    self._complain(now, "scopes", f"{words} when it does not hold")
+        for (account, bucket, subscriber), amount in drawn.items():
+            cap = scope_of[account, bucket].get("cap")
+            if cap is not None and amount > cap:
+                self._complain(
+                    now, "scopes", f"subscriber {subscriber} drew {amount} of bucket {bucket}, {cap} are his part"
+                )
 
     def sessions(self, now: int) -> None:
         """At most one live session per key; not more of a subscriber's than allowed; closed is final."""
@@ -724,52 +798,93 @@ class Auditor:
         free: dict[tuple[int, str], int] = defaultdict(int)
         for account, unit, available, expires_at, credit in self._rows(
             "SELECT b.account_id, b.unit, b.balance - b.held, b.expires_at, a.credit_limit_micros FROM bucket AS b "
-            "JOIN account AS a ON a.account_id = b.account_id WHERE b.direction = 'total'"
+            "JOIN account AS a ON a.account_id = b.account_id WHERE b.direction = 'total' AND b.scope = ''"
         ):
             if expires_at is None or expires_at > now + 60_000:
                 free[account, unit] += available + (credit if unit == "money" else 0)
 
         def able(account: int, plan: dict[str, Any]) -> bool:
             lines = plan["allowances"] + plan["rates"]
-            units = {line["unit"] for line in lines}
+            units = {line["unit"] for line in lines} - {"money"}
+            if len(units) != 1:
+                return False  # of several, each must be paid for
             if any(free[account, unit] > 0 for unit in units):
                 return True
-            return any(free[account, "money"] >= _price(rate, rate["step"], plan["rounding"]) for rate in plan["rates"])
+            return any(free[account, "money"] >= _first_price(rate, plan) for rate in plan["rates"])
 
         return able
 
     def prices(self, now: int) -> None:
-        """A session paid the price of all its use at once, however many reports it came in."""
-        of_session: dict[tuple[int, int], dict[str, int]] = defaultdict(lambda: defaultdict(int))
-        for account, session, octets, seconds, micros, draws, free in self._rows(
+        """A session paid the price of all its use at once, however many reports it came in, and whatever was counted over
+        a day the price of the day; each use by a line that was sold then and there, and all that nothing else paid for."""
+        sums_of: dict[tuple[int, int], Sums] = defaultdict(Sums)
+        for account, session, octets, seconds, micros, draws, free, rated, event_at in self._rows(
             "SELECT account_id, session_id, octets_up_to - octets_up_from + octets_down_to - octets_down_from, "
-            "seconds_to - seconds_from, amount_micros, draws, free_octets FROM usage_line"
+            "seconds_to - seconds_from, amount_micros, draws, free_octets, rated, event_at FROM usage_line"
         ):
-            sums = of_session[account, session]
-            sums["octets"] += octets - free
-            sums["seconds"] += seconds
-            sums["charged"] += micros
-            for _bucket, unit, amount in json.loads(draws):
-                sums[unit if unit == "money" else f"{unit} covered"] += amount
-        chains: dict[tuple[int, int, bytes], list[tuple[int, dict[str, Any]]]] = defaultdict(list)
-        for account, session, root, acct_session_id, content in self._rows(
-            "SELECT s.account_id, s.session_id, s.root_id, s.acct_session_id, v.content FROM session AS s "
-            "JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id ORDER BY s.session_id"
+            sums_of[account, session].add(octets - free, seconds, micros, json.loads(draws), rated, event_at)
+        chains: dict[tuple[int, int, bytes], list[tuple[Sums, dict[str, Any]]]] = defaultdict(list)
+        days: dict[tuple[int, str, str], list[Any]] = defaultdict(lambda: [None, None, 0, 0])
+        for account, session, root, subscriber, group, acct_session_id, content in self._rows(
+            "SELECT s.account_id, s.session_id, s.root_id, s.subscriber_id, n.nas_group, s.acct_session_id, v.content "
+            "FROM session AS s JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id "
+            "LEFT JOIN nas AS n ON n.nas_id = s.nas_id ORDER BY s.session_id"
         ):
-            chains[account, root, bytes(acct_session_id or b"")].append((session, json.loads(content)))
-        for (account, root, _), members in chains.items():
-            plan = members[0][1]
-            sums_of = [of_session[account, session] for session, _ in members]
-            if any(sums["charged"] != sums["money"] for sums in sums_of):
+            plan, sums = json.loads(content), sums_of[account, session]
+            chains[account, root, bytes(acct_session_id or b"")].append((sums, plan))
+            for begin, end, units in sums.uses:
+                self._sold_there(session, plan, group, begin, end, units, now)
+            for index, (amount, paid) in sums.lines.items():
+                rate = plan["rates"][index]
+                if not _by_session(rate):
+                    day = days[subscriber, plan["name"], rate["name"]]
+                    day[0], day[1], day[2], day[3] = rate, plan, day[2] + amount, day[3] + paid
+        for (_account, root, _), members in chains.items():
+            self._price_of_chain(root, [sums for sums, _ in members], members[0][1], now)
+        for (subscriber, name, line_name), (rate, plan, amount, paid) in days.items():
+            right = _price(rate, amount, plan["rounding"])
+            if paid != right:
+                words = f"paid {paid} micros for {amount} {rate['unit']} of the day, they cost {right}"
+                self._complain(now, "prices", f"subscriber {subscriber}, {name} {line_name}: {words}")
+
+    def _price_of_chain(self, root: int, members: list[Sums], plan: dict[str, Any], now: int) -> None:
+        rates = plan["rates"]
+        for sums in members:
+            if sums.charged != sums.units["money"] or sums.charged != sum(paid for _, paid in sums.lines.values()):
                 self._complain(now, "prices", f"session {root}: its lines' amounts are not what they drew of money")
-            paid = sum(sums["money"] for sums in sums_of)
-            right = {
-                sum(_price_of_all(plan, part) for part in parts)
-                for parts in _partitions([_rated(plan, sums) for sums in sums_of])
-            }
-            if paid not in right:
-                words = f"paid {paid} micros by plan {plan['name']}, its use costs {sorted(right)}"
-                self._complain(now, "prices", f"session {root} ({len(members)} in a row): {words}")
+            for unit in {rate["unit"] for rate in rates}:
+                priced = sum(amount for index, (amount, _) in sums.lines.items() if rates[index]["unit"] == unit)
+                left = sums.units[unit] - sums.units[f"{unit} covered"]
+                # Seconds at the exhausted profile's speed are free, and nobody writes down how many they were.
+                if priced > left or (priced < left and not (unit == "seconds" and plan["exhausted"]["profile"])):
+                    self._complain(now, "prices", f"session {root}: not all {unit} that nothing covered have a price")
+        own = [index for index, rate in enumerate(rates) if _by_session(rate)]
+        paid = sum(sums.lines[index][1] for sums in members for index in own)
+        used = [{index: sums.lines[index][0] for index in own} for sums in members]
+        right = {sum(_price_of_all(plan, part) for part in parts) for parts in _partitions(used)}
+        if paid not in right:
+            words = f"paid {paid} micros by plan {plan['name']}, its use costs {sorted(right)}"
+            self._complain(now, "prices", f"session {root} ({len(members)} in a row): {words}")
+
+    def _sold_there(
+        self, session: int, plan: dict[str, Any], group: str, begin: int, end: int, units: dict[int, int], now: int
+    ) -> None:
+        """No line prices what was used when or where it does not hold; and none that comes after one that always did."""
+        rates = plan["rates"]
+        zones = {zone["name"]: zone["nas_groups"] for zone in plan.get("zones", ())}
+        for index, amount in units.items():
+            if not amount:
+                continue
+            words = f"session {session}: {amount} {rates[index]['unit']} by line {rates[index].get('name', index)}"
+            if not _in_zones(rates[index], zones, group) or _open_ms(rates[index], plan, begin, end) == 0:
+                self._complain(now, "prices", f"{words}, which was not sold there and then")
+            for earlier in rates[:index]:
+                always = _in_zones(earlier, zones, group) and _open_ms(earlier, plan, begin, end) == end - begin
+                if always and (earlier["unit"], earlier["direction"]) == (
+                    rates[index]["unit"],
+                    rates[index]["direction"],
+                ):
+                    self._complain(now, "prices", f"{words}, where line {earlier.get('name')} comes first")
 
     def levels(self, now: int) -> None:
         """Who has used so much today has the profile of that step, and nobody else; the hour's has whom no step slows."""
@@ -788,9 +903,10 @@ class Auditor:
         ):
             plan = json.loads(content)
             right = ""
-            for window in plan.get("windows", ()):
-                if any(first <= minute < last for first, last in window["hours"]):
-                    right = next(w["profile"]["name"] for w in plan["profile_windows"] if w["window"] == window["name"])
+            hours = {window["name"]: window["hours"] for window in plan.get("windows", ())}
+            for each in plan.get("profile_windows", ()):
+                if any(first <= minute < last for first, last in hours[each["window"]]):
+                    right = each["profile"]["name"]
             for step in plan["fair_use"]["steps"] if plan.get("fair_use") else ():
                 if used[subscriber, version] >= step["after"]:
                     right = step["profile"]["name"]
@@ -840,36 +956,98 @@ def _total(figures: Iterable[Figures]) -> Figures:
     return total
 
 
-def _rated(plan: dict[str, Any], sums: dict[str, int]) -> dict[str, int]:
-    """What no allowance and no shortfall took, by unit: what money must have paid for."""
-    return {unit: sums[unit] - sums[f"{unit} covered"] for unit in {rate["unit"] for rate in plan["rates"]}}
+def _by_session(rate: dict[str, Any]) -> bool:
+    return bool(rate.get("accumulate", "session") == "session")
 
 
-def _price_of_all(plan: dict[str, Any], units: dict[str, int]) -> int:
-    return sum(_price(rate, units[rate["unit"]], plan["rounding"]) for rate in plan["rates"])
+def _price_of_all(plan: dict[str, Any], units: dict[int, int]) -> int:
+    return sum(_price(plan["rates"][index], amount, plan["rounding"]) for index, amount in units.items())
 
 
 def _price(rate: dict[str, Any], units: int, rounding: dict[str, Any]) -> int:
-    """The fee and every step begun, as one fraction, rounded once."""
+    """Whole steps, less what is free, by the tiers, and the fee; less the discount; rounded once; within its limits."""
     if units <= 0:
         return 0
-    steps = (units + rate["step"] - 1) // rate["step"]
-    cents: int = 10 ** (6 - rounding["decimals"])
-    top: int = rate["fee_micros"] * rate["per"] + steps * rate["step"] * rate["price_micros"]
-    bottom: int = rate["per"] * cents
-    whole, rest = divmod(top, bottom)
+    first = rate.get("first_step") or rate["step"]
+    counted = first + max(0, -(-(units - first) // rate["step"])) * rate["step"]
+    beyond = counted - rate.get("free", 0)
+    price = Fraction(rate["fee_micros"])
+    if beyond > 0:
+        price += _by_tiers(rate, beyond)
+    price = price * (100 - rate.get("discount_percent", 0)) / 100
+    micros = _round(price, rounding)
+    if beyond > 0:
+        micros = max(micros, rate.get("minimum_micros", 0))
+    most = rate.get("maximum_micros")
+    return micros if most is None else min(micros, most)
+
+
+def _by_tiers(rate: dict[str, Any], units: int) -> Fraction:
+    """Unit by unit through the tiers; or all at the tier that is reached; or its blocks, or the tiers themselves."""
+    tiers = rate.get("tiers") or [{"upto": None, "price_micros": rate["price_micros"], "per": rate["per"]}]
+    mode = rate.get("mode", "graduated")
+    total, before = Fraction(0), 0
+    for tier in tiers:
+        last = tier["upto"] is None or units <= tier["upto"]
+        inside = (units if last else tier["upto"]) - before
+        match mode:
+            case "graduated":
+                total += Fraction(inside * tier["price_micros"], tier["per"])
+            case "package":
+                total += (inside + tier["per"] - 1) // tier["per"] * tier["price_micros"]
+            case "volume":
+                total = Fraction(units * tier["price_micros"], tier["per"])
+            case _:
+                total = Fraction(tier["price_micros"])
+        if last:
+            break
+        before = tier["upto"]
+    return total
+
+
+def _round(micros: Fraction, rounding: dict[str, Any]) -> int:
+    coin: int = 10 ** (6 - rounding["decimals"])
+    whole, rest = divmod(micros, coin)
     if rounding["mode"] == "up":
         whole += rest > 0
     elif rounding["mode"] == "half-even":
-        whole += 2 * rest > bottom or (2 * rest == bottom and whole % 2)
-    return whole * cents
+        whole += 2 * rest > coin or (2 * rest == coin and whole % 2)
+    return int(whole) * coin
 
 
-def _partitions(rated: list[dict[str, int]]) -> Iterable[list[dict[str, int]]]:
+def _first_price(rate: dict[str, Any], plan: dict[str, Any]) -> int:
+    """What any use costs at first; where that depends on what was used before, more than anybody has."""
+    if any(rate.get(word) for word in ("tiers", "free", "windows", "zones", "valid_until", "accumulate")):
+        return NEVER
+    return _price(rate, rate.get("first_step") or rate["step"], plan["rounding"])
+
+
+def _in_zones(rate: dict[str, Any], zones: dict[str, list[str]], group: str) -> bool:
+    names = rate.get("zones") or ()
+    return not names or any(fnmatchcase(group, pattern) for name in names for pattern in zones[name])
+
+
+def _open_ms(rate: dict[str, Any], plan: dict[str, Any], begin: int, end: int) -> int:
+    """For how much of a time on the simulation's one day (UTC) a line holds."""
+    end = min(end, rate.get("valid_until") or NEVER)
+    if not rate.get("windows"):
+        return max(0, end - begin)
+    midnight = begin - begin % DAY_MS
+    hours = [
+        (midnight + first * 60_000, midnight + last * 60_000)
+        for window in plan["windows"]
+        if window["name"] in rate["windows"]
+        for first, last in window["hours"]
+    ]
+    edges = sorted({begin, end, *(edge for span in hours for edge in span if begin < edge < end)})
+    return sum(b - a for a, b in pairwise(edges) if any(first <= a and b <= last for first, last in hours))
+
+
+def _partitions(rated: list[dict[int, int]]) -> Iterable[list[dict[int, int]]]:
     """All ways to see sessions in a row as fewer ones: one that was only silent goes on where it was left."""
     for cuts in range(2 ** (len(rated) - 1)):
         bounds = [0, *(i + 1 for i in range(len(rated) - 1) if cuts >> i & 1), len(rated)]
         yield [
-            {unit: sum(each[unit] for each in rated[first:last]) for unit in rated[0]}
+            {line: sum(each[line] for each in rated[first:last]) for line in rated[0]}
             for first, last in pairwise(bounds)
         ]

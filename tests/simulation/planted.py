@@ -23,6 +23,8 @@ import charging.buckets
 import charging.enforcement
 import charging.jobs
 import charging.payment
+import charging.plan
+import charging.scope
 import charging.session
 import charging.settle
 import charging.slices
@@ -225,6 +227,28 @@ def version_not_compared() -> Iterator[None]:
         return [to.update(charging.tables.account, ("account_id",), columns, rows, "version = {t}version + 1")]
 
     with _around(charging.bookkeeping, "_move_versions", move):
+        yield
+
+
+@_bug("prices")
+def every_window_always_open() -> Iterator[None]:
+    def lines_for(original: Any, plan: Any, place: Any, _opened: Any) -> Any:
+        return original(plan, place, frozenset(window.name for window in plan.windows))
+
+    with _around(charging.plan.Plan, "lines_for", lines_for):
+        yield
+
+
+@_bug("prices")
+def days_counted_by_session() -> Iterator[None]:
+    """What a price line counts over a day begins anew with every use."""
+    with mock.patch.object(charging.book.Book, "counted", return_value=0):
+        yield
+
+
+@_bug("scopes")
+def buckets_for_everybody_everywhere() -> Iterator[None]:
+    with mock.patch.object(charging.scope.Scope, "allows", return_value=True):
         yield
 
 

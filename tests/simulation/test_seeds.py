@@ -44,7 +44,7 @@ def test_what_is_meant_to_happen_happens(runner: Runner) -> None:
         "unknown-commit", "killed", "exhausted", "restored", "wraps", "resets", "orders",
         "refused orders", "superseded orders", "stale", "restarted", "top-ups", "shortfalls", "never-started",
         "vouchers", "transfers", "refunds", "adjustments", "reversals", "requests", "windows",
-        "fair use", "renewals", "ended buckets",
+        "fair use", "renewals", "ended buckets", "splits", "prices that fell", "counts over a day", "members with a cap",
     }  # fmt: skip
     for seed in range(MOST_SEEDS):
         counts = runner.run(seed).counts

@@ -51,6 +51,8 @@ from tests.simulation.fleet import PASSWORD, SHAPING, Line, Station, nas
 from tests.simulation.network import Network
 from tests.simulation.node import ACCT_PORT, AUTH_PORT, Node
 from tests.simulation.storage import Database
+from tests.simulation.tariffs import GROUPS
+from tests.simulation.tariffs import plans as odd_plans
 
 #: Looks at the database are dear: a simulated node takes fewer than a real one.
 POLL_MS = 10_000
@@ -86,6 +88,10 @@ _COUNTED = {
     "renewals": "subscription_period WHERE number > 1",
     "ended buckets": "bucket WHERE closed_at IS NOT NULL",
     "shortfalls": "transfer WHERE debit LIKE 'shortfall%'",
+    "splits": "usage_line WHERE flags LIKE '%estimated%'",
+    "prices that fell": "usage_line WHERE amount_micros < 0",
+    "counts over a day": "tally WHERE name LIKE 'rate:%' AND amount > 0",
+    "members with a cap": "tally WHERE name LIKE 'bucket:%' AND amount > 0",
     "orphans": "orphan_report",
 }
 
@@ -154,6 +160,8 @@ HOURLY = Plan(
     ),
 )  # fmt: skip
 HOUR_MS = 3_600_000
+#: In so many runs there are plans made up for them alone.
+ODD_PLANS = 0.5
 BUSIEST_BPS = {"glass": 160_000_000}
 
 
@@ -229,12 +237,14 @@ class World:
         """NASes, plans, accounts, subscribers, as operators would."""
         chance, now = self.chance, self.clock.now
         plans = [plan.name for plan in PLANS]
+        own = random.Random(f"tariffs/{self.seed}")  # of its own: what else happens does not depend on it
+        odd = odd_plans(own, _SLOW) if own.random() < ODD_PLANS and not self.sleepy else []
         accounts = [f"account-{n}" for n in range(chance.randrange(2, 5))]
         usernames: list[str] = []
         with self._engine.begin() as connection:
             for station in self.stations:
                 registry.add_nas(connection, _KEYS, self._settings(station.nas), station.nas.secret.decode(), now)
-            catalogue.load_plans(connection, [*PLANS, VARYING, HOURLY], now)
+            catalogue.load_plans(connection, [*PLANS, VARYING, HOURLY, *odd], now)
             kinds = {name: ("postpaid", 2 * MB) if chance.random() < 0.15 else ("prepaid", 0) for name in accounts}
             catalogue.add_accounts(
                 connection,
@@ -244,6 +254,8 @@ class World:
             for number in range(chance.randrange(3, 6)):
                 usernames.append(f"user-{number}")
                 plan = chance.choice([*plans, "data", "mixed", "payg"])
+                if odd and own.random() < 0.7:
+                    plan = own.choice(odd).name
                 if random.Random(f"varying/{self.seed}/{number}").random() < 0.15:
                     plan = VARYING.name
                 hourly = random.Random(f"hourly/{self.seed}/{number}")
@@ -268,6 +280,7 @@ class World:
             name=one.name, network=one.address, dialect=one.dialect, coa_port=one.coa_port,
             require_message_authenticator=self.chance.choice(["yes", "learn"]) if signs else "no",
             counters_reversed=one.behaviour.counters_reversed,
+            nas_group=random.Random(f"group/{self.seed}/{one.name}").choice(GROUPS),
         )  # fmt: skip
 
     def _line(self, username: str, plan: str, number: int, device: int) -> Line:
