@@ -46,14 +46,18 @@ class Bug(NamedTuple):
     """A seed shortly before one that finds it."""
     sleepy: bool = False
     """Only nodes that sleep between an order and its result can show it."""
+    odd: bool = False
+    """Only plans made up for the run can show it; the others are found sooner without."""
 
 
 BUGS: list[Bug] = []
 
 
-def _bug(check: str, first: int = 0, *, sleepy: bool = False) -> Callable[[Callable[[], Iterator[None]]], None]:
+def _bug(
+    check: str, first: int = 0, *, sleepy: bool = False, odd: bool = False
+) -> Callable[[Callable[[], Iterator[None]]], None]:
     def register(plant: Callable[[], Iterator[None]]) -> None:
-        BUGS.append(Bug(plant.__name__.replace("_", "-"), check, contextmanager(plant), first, sleepy))
+        BUGS.append(Bug(plant.__name__.replace("_", "-"), check, contextmanager(plant), first, sleepy, odd))
 
     return register
 
@@ -230,7 +234,7 @@ def version_not_compared() -> Iterator[None]:
         yield
 
 
-@_bug("prices")
+@_bug("prices", odd=True)
 def every_window_always_open() -> Iterator[None]:
     def lines_for(original: Any, plan: Any, place: Any, _opened: Any) -> Any:
         return original(plan, place, frozenset(window.name for window in plan.windows))
@@ -239,14 +243,14 @@ def every_window_always_open() -> Iterator[None]:
         yield
 
 
-@_bug("prices")
+@_bug("prices", odd=True)
 def days_counted_by_session() -> Iterator[None]:
     """What a price line counts over a day begins anew with every use."""
     with mock.patch.object(charging.book.Book, "counted", return_value=0):
         yield
 
 
-@_bug("scopes")
+@_bug("scopes", odd=True)
 def buckets_for_everybody_everywhere() -> Iterator[None]:
     with mock.patch.object(charging.scope.Scope, "allows", return_value=True):
         yield

@@ -25,14 +25,14 @@ class Runner:
         self._template = template
         self._sqlite = sqlite_template(folder) if server_uri is None else None
 
-    def run(self, seed: int, *, sleepy: bool = False) -> Verdict:
-        """One seed."""
+    def run(self, seed: int, *, sleepy: bool = False, odd: bool = True) -> Verdict:
+        """One seed; `odd`: perhaps with plans made up for it."""
         if self._sqlite is not None:
             with sqlite_database(self._sqlite) as database:
-                return World(seed, database, sleepy=sleepy).run()
+                return World(seed, database, sleepy=sleepy, odd=odd).run()
         assert self._server_uri is not None
         with postgresql_database(self._server_uri, self._template, self._folder) as database:
-            return World(seed, database, sleepy=sleepy).run()
+            return World(seed, database, sleepy=sleepy, odd=odd).run()
 
 
 def run_many(seeds: Sequence[int], processes: int | None = None) -> Iterator[Verdict]:

@@ -14,9 +14,9 @@ MOST_SEEDS = 60
 def test_a_planted_bug_is_found(runner: Runner, bug: Bug) -> None:
     for seed in range(bug.first, bug.first + MOST_SEEDS):
         with bug.plant():
-            found = {finding.check for finding in runner.run(seed, sleepy=bug.sleepy).findings}
+            found = {finding.check for finding in runner.run(seed, sleepy=bug.sleepy, odd=bug.odd).findings}
         if bug.check in found:
-            assert runner.run(seed, sleepy=bug.sleepy).findings == (), "the same seed without the bug"
+            assert runner.run(seed, sleepy=bug.sleepy, odd=bug.odd).findings == (), "the same seed without the bug"
             return
     pytest.fail(f"{bug.check} did not find {bug.name} in {MOST_SEEDS} seeds")
 

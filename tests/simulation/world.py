@@ -185,8 +185,10 @@ class Verdict:
 class World:
     """See the module."""
 
-    def __init__(self, seed: int, database: Database, *, sleepy: bool = False) -> None:
+    def __init__(self, seed: int, database: Database, *, sleepy: bool = False, odd: bool = True) -> None:
         self.seed = seed
+        self.odd = odd and not sleepy
+        """Half of the runs have plans that were made up for them."""
         self.chance = chance = random.Random(f"world/{seed}")
         self.sleepy = sleepy
         """Several nodes, which often sleep between an order and its result."""
@@ -238,7 +240,7 @@ class World:
         chance, now = self.chance, self.clock.now
         plans = [plan.name for plan in PLANS]
         own = random.Random(f"tariffs/{self.seed}")  # of its own: what else happens does not depend on it
-        odd = odd_plans(own, _SLOW) if own.random() < ODD_PLANS and not self.sleepy else []
+        odd = odd_plans(own, _SLOW) if own.random() < ODD_PLANS and self.odd else []
         accounts = [f"account-{n}" for n in range(chance.randrange(2, 5))]
         usernames: list[str] = []
         with self._engine.begin() as connection:
