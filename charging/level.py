@@ -7,6 +7,7 @@ speed step, a step before a window, a window before the plan's own profile.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from charging.book import Book, Counter
@@ -100,8 +101,12 @@ def profile_named(plan: Plan, name: str) -> Profile:
 def counter_of(subscriber_id: int, plan: Plan, measure: Measure, at: Instant, running: Span | None = None) -> Counter:
     """Where a subscriber's use at a moment is counted. A period of the plan that is over and not paid goes on."""
     period = running or (0, NEVER) if measure.per == "period" else period_of(measure.per, at, plan.time_zone)
-    name = f"use:{plan.name}:{measure.unit}:{measure.direction}:{measure.per}"
-    return Counter(subscriber_id, name, *period)
+    return Counter(subscriber_id, _name_of(plan.name, measure), *period)
+
+
+@lru_cache(maxsize=1024)
+def _name_of(plan_name: str, measure: Measure) -> str:
+    return f"use:{plan_name}:{measure.unit}:{measure.direction}:{measure.per}"
 
 
 def count(book: Book, session: Session, plan: Plan, used: Usage, micros: int, span: Span, now: Instant) -> bool:

@@ -406,6 +406,8 @@ class Plan:
     """All price lines, with their numbers."""
     selective: bool = field(init=False, repr=False, compare=False)
     """Which line prices a use depends on when, where, and on what was used in the period."""
+    accumulates: bool = field(init=False, repr=False, compare=False)
+    """A price goes by what was used in a day, a week or a month."""
     prices_sessions: bool = field(init=False, repr=False, compare=False)
     counts: bool = field(init=False, repr=False, compare=False)
     """Something is counted over periods: a price line, or what a member draws from an allowance."""
@@ -438,6 +440,7 @@ class Plan:
             "measured": _measured(self),
             "lines": tuple(enumerate(self.rates)),
             "selective": any(map(_is_selective, self.rates)),
+            "accumulates": any(rate.accumulate != "session" for rate in self.rates),
             "prices_sessions": any(rate.unit == "session" for rate in self.rates),
             "counts": (
                 any(rate.accumulate != "session" for rate in self.rates)

@@ -9,7 +9,7 @@ then charged by the lines and buckets of its moment.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -32,6 +32,9 @@ _CHANGES_AHEAD: Final = 8
 LATEST_COUNT_MS: Final = 35 * 86_400_000
 
 
+_NO_COUNTS: Final[Mapping[Counter, int]] = {}
+
+
 class Piece(NamedTuple):
     """A part of a use in which nothing changes. `begin`: since when."""
 
@@ -43,7 +46,7 @@ class Charged(NamedTuple):
     """What a whole use comes to."""
 
     coverage: Coverage
-    counts: dict[Counter, int]
+    counts: Mapping[Counter, int]
     """What it adds to what is counted over periods."""
     estimated: bool
     """Octets were split in proportion to time."""
@@ -94,6 +97,12 @@ def charge(
     now: Instant,
 ) -> Charged:
     """Price and cover what was used in a span of time, piece by piece. Changes nothing."""
+    if not plan.accumulates and not book.is_scoped():
+        present = _present(plan, span[0])
+        if present.until >= span[1]:
+            return Charged(
+                _at_once(book, session, plan, used, rated, present, _balance, now), _NO_COUNTS, estimated=False
+            )
     tab = Tab(book, session, plan, now, rated)
     parts = pieces(plan, tab.scopes, used, span)
     if len(parts) == 1:
@@ -114,6 +123,10 @@ def charge(
 def hold(book: Book, session: Session, plan: Plan, want: Usage, rated: dict[int, Rated], now: Instant) -> Coverage:
     """What a session is to hold for its next slice. Where a change lies within it, the dearer side is held; whether
     anything is left to go on with is for the present side to say."""
+    if not plan.accumulates and not book.is_scoped():
+        moment = _present(plan, now)
+        if moment.until >= now + want.seconds * 1000:
+            return _at_once(book, session, plan, want, rated, moment, _unheld, now)
     tab = Tab(book, session, plan, now, rated, unheld=True, counting=False)
     present, _ = tab.cover(want, now)
     change = _next_change(plan, tab.scopes, now)
@@ -122,6 +135,21 @@ def hold(book: Book, session: Session, plan: Plan, want: Usage, rated: dict[int,
         if dearer.money > present.money:
             return dearer._replace(uncovered=present.uncovered, refused=present.refused)
     return present
+
+
+def _at_once(
+    book: Book,
+    session: Session,
+    plan: Plan,
+    usage: Usage,
+    rated: dict[int, Rated],
+    present: Present,
+    available: Callable[[Bucket], int],
+    now: Instant,
+) -> Coverage:
+    """Cover a use in which no price changes, where buckets have no conditions and nothing is counted: nearly every report."""
+    lines = plan.lines_for(place_of(session), present.names)
+    return cover(plan, usage, book.usable_buckets(now), available, rated, book.account.credit_limit_micros, lines)
 
 
 def after_changes(
