@@ -324,7 +324,11 @@ def check_applied(book: Book, session: Session, plan: Plan, used: Usage, event_a
     at_level = bool(session.profile) and session.profile == session.acked_profile
     if session.wanted == "full" and session.pace_permille == ALL and not at_level:
         return
-    limit = _allowed_octets(plan, profile_of(plan, session), session, event_at)
+    # A NAS's clock that is ahead of ours says nothing of the time since our order; one that stands still between two
+    # reports is told by the seconds that the session lasted.
+    end = min(event_at, now)
+    begin = min(session.last_event_at, session.last_report_at, end - used.seconds * 1000)
+    limit = _allowed_octets(plan, profile_of(plan, session), session, begin, end)
     if limit is None or used.up + used.down <= limit:
         return
     book.observe(session, "not-applied", now)
@@ -351,7 +355,7 @@ def command_acked(book: Book, session: Session, version: int, now: Instant) -> i
     session.acked_version = version
     session.acked_at = now
     if session.wanted == "full" and version == session.wanted_version:
-        session.acked_profile = session.profile
+        session.acked_profile, session.failed_commands = session.profile, 0
     if session.wanted == "full" and version == session.wanted_version and session.exhausted_at is not None:
         session.exhausted_at, session.exhausted_until = None, now
     book.changed_sessions.add(session.session_id)
@@ -368,9 +372,16 @@ def command_failed(book: Book, session: Session, version: int, answer: str, now:
     if version != session.wanted_version or session.closed_at is not None:
         return  # something newer is wanted, or nothing any more
     if session.wanted == "full" and session.wanted_reason in DETAILS:
+        slower = session.wanted_reason in {LANDING, SHARED}
+        if answer == NO_ANSWER and not slower and session.failed_commands < MOST_DISCONNECTS:
+            # It has paid for more than it gets, and its NAS was only away.
+            session.failed_commands += 1
+            not_before = now + RETRY_MS * 2 ** (session.failed_commands - 1)
+            book.command(session, "full", session.wanted_reason, now, not_before=not_before)
+            return
         session.acked_version = version  # no more is to be had
         book.changed_sessions.add(session.session_id)
-        if session.wanted_reason in {LANDING, SHARED}:
+        if slower:
             session.means = "disconnect"
             as_usual(book.plans(session.plan_version_id), session)
             if answer != NO_ANSWER:
@@ -392,14 +403,14 @@ def disconnect_again(book: Book, session: Session, reason: str, now: Instant) ->
         book.notify("enforcement-failed", reason, now, session=session, facts={"reason": reason})
 
 
-def _allowed_octets(plan: Plan, profile: Profile, session: Session, event_at: Instant) -> int | None:
-    """What may have gone through since the last report: at the line's rate until the NAS said that it applies this
-    profile, then at the profile's. None where that can not be said."""
+def _allowed_octets(plan: Plan, profile: Profile, session: Session, begin: Instant, end: Instant) -> int | None:
+    """What may have gone through between two moments: at the line's rate until the NAS said that it applies this profile,
+    then at the profile's. None where that can not be said."""
     changed_at = (session.acked_at or 0) + SETTLING_MS
-    after = _shaped_octets(profile, event_at - max(changed_at, session.last_event_at))
-    if after is None or event_at <= changed_at:
+    after = _shaped_octets(profile, end - max(changed_at, begin))
+    if after is None or end <= changed_at:
         return None
-    before_seconds = -(-max(changed_at - session.last_event_at, 0) // 1000)
+    before_seconds = -(-max(changed_at - begin, 0) // 1000)
     if not before_seconds:
         return after
     up, down = plan.max_up_octets_per_second, plan.max_down_octets_per_second

@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 
 from charging.admission import Admitted, Login
+from charging.enforcement import NO_ANSWER
 from charging.payment import TopUp
 from charging.plan import Allowance, Exhausted, Plan, Profile, Rate, Unit
 from charging.session import Means, Session
+from charging.settle import CommandAcked, CommandFailed
 from charging.slices import ALL
 from tests.charging.cases.story import BEGIN, Memory
 from tests.charging.test_book import MB, report_of, stage_of
@@ -198,3 +200,61 @@ def test_nobody_is_slowed_for_one_whom_what_he_holds_does_not_help() -> None:
     assert admitted.wanted == "exhausted"
     assert happened.commands == []
     assert (session_of(stage, first).pace_permille, held(stage)) == (ALL, before)
+
+
+# --- was it applied? ---------------------------------------------------------------------------------------------------
+
+#: Paced to half the line from its login: 1,562,500 octets a second.
+HALF_SPEED = 1_562_500
+
+
+def paced(stage: Memory) -> Admitted:
+    admitted = log_in(stage)
+    assert session_of(stage, admitted).pace_permille == 500
+    return admitted
+
+
+def means_after(stage: Memory, admitted: Admitted, second: int, event_second: int, down: int, seconds: int) -> Means:
+    """A report that comes at `second` and says that it is of `event_second`."""
+    report = report_of(admitted, "interim", event_second, 0, down, seconds)._replace(means="rate")
+    stage.settle(report, BEGIN + second * 1000)
+    return session_of(stage, admitted).means
+
+
+def test_two_reports_of_one_second_are_of_as_long_as_the_session_lasted_between_them() -> None:
+    stage = stage_of(plan(150 * MB))
+    admitted = paced(stage)
+    start(stage, admitted)
+    assert means_after(stage, admitted, 60, 60, HALF_SPEED * 60, 60) == "rate"
+    assert means_after(stage, admitted, 65, 60, HALF_SPEED * 65, 65) == "rate"
+
+
+def test_a_nas_whose_clock_is_ahead_has_not_had_longer_to_apply_an_order() -> None:
+    stage = stage_of(plan(500 * MB, replace(LINE, interim_interval_seconds=60)))
+    admitted = log_in(stage)
+    ahead = 150
+    stage.settle(report_of(admitted, "start", ahead, 0, 0, 0)._replace(means="rate"), BEGIN)
+    for second in (60, 120):
+        assert means_after(stage, admitted, second, second + ahead, 120 * MB * second // 60, second) == "rate"
+    session = session_of(stage, admitted)
+    assert session.pace_permille < ALL
+    stage.settle(CommandAcked(1, session.session_id, session.wanted_version), BEGIN + 179_000)
+    # Nearly all of this was before the answer; by the NAS's clock all of it came after.
+    assert means_after(stage, admitted, 180, 180 + ahead, 340 * MB, 180) == "rate"
+
+
+def test_a_nas_that_was_away_hears_of_the_full_speed_again_later() -> None:
+    stage = stage_of(plan(150 * MB))
+    admitted = paced(stage)
+    start(stage, admitted)
+    pay(stage, 5_000 * MB, 10)
+    session = session_of(stage, admitted)
+    for times, second in enumerate((40, 110, 200)):
+        failed = CommandFailed(1, session.session_id, session.wanted_version, NO_ANSWER)
+        _, happened = stage.settle(failed, BEGIN + second * 1000)
+        (command,) = happened.commands
+        assert (command.reason, command.not_before) == ("enough", BEGIN + second * 1000 + 30_000 * 2**times)
+    failed = CommandFailed(1, session.session_id, session.wanted_version, NO_ANSWER)
+    _, happened = stage.settle(failed, BEGIN + 400_000)
+    assert not happened.commands  # it can not be reached
+    assert session.acked_version == session.wanted_version
