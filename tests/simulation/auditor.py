@@ -810,7 +810,7 @@ class Auditor:
                 return False  # of several, each must be paid for
             if any(free[account, unit] > 0 for unit in units):
                 return True
-            return any(free[account, "money"] >= _first_price(rate, plan) for rate in plan["rates"])
+            return any(free[account, "money"] >= _next_price(rate, plan) for rate in plan["rates"])
 
         return able
 
@@ -1015,11 +1015,15 @@ def _round(micros: Fraction, rounding: dict[str, Any]) -> int:
     return int(whole) * coin
 
 
-def _first_price(rate: dict[str, Any], plan: dict[str, Any]) -> int:
-    """What any use costs at first; where that depends on what was used before, more than anybody has."""
+def _next_price(rate: dict[str, Any], plan: dict[str, Any]) -> int:
+    """What the next use of a session costs at most, whatever it has used; where that depends on more than the line, more
+    than anybody has. Where not all is rounded up, what was rounded away before may make it dearer by the smallest amount."""
     if any(rate.get(word) for word in ("tiers", "free", "windows", "zones", "valid_until", "accumulate")):
         return NEVER
-    return _price(rate, rate.get("first_step") or rate["step"], plan["rounding"])
+    rounding = plan["rounding"]
+    first = _price(rate, max(rate.get("first_step") or 0, rate["step"]), rounding)
+    coin: int = 10 ** (6 - rounding["decimals"])
+    return first if rounding["mode"] == "up" else first + coin
 
 
 def _in_zones(rate: dict[str, Any], zones: dict[str, list[str]], group: str) -> bool:
