@@ -7,13 +7,13 @@ account's version. A job that fails leaves everything as it was and is run again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Engine, and_, select, text, tuple_, update
+from sqlalchemy import ColumnElement, Engine, Select, and_, bindparam, select, text, tuple_, update
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -60,6 +60,47 @@ _session = tables.session.c
 _bucket = tables.bucket.c
 _subscription = tables.subscription.c
 _restart = tables.nas_restart.c
+
+
+def _page(which: ColumnElement[bool]) -> Select[Any]:
+    """The next live sessions that meet a condition, in the order of their key. To be made once: the jobs ask every second,
+    and to put a statement together costs more than to run it."""
+    after = tuple_(bindparam("after_account"), bindparam("after_session"))
+    return (
+        select(_session.account_id, _session.session_id, _session.state, _session.last_report_at)
+        .where(_session.closed_at.is_(None), which, tuple_(_session.account_id, _session.session_id) > after)
+        .order_by(_session.account_id, _session.session_id)
+        .limit(MOST_AT_ONCE)
+    )
+
+
+_STALE: Final = _page(_session.stale_at < bindparam("now"))
+#: A session that no report has named yet can be told nothing: its first report does it.
+_REVIEWS: Final = _page(and_(_session.review_at <= bindparam("now"), _session.acct_session_id.is_not(None)))
+_RESTARTED: Final = _page(
+    and_(
+        _session.nas_id == bindparam("nas_id"),
+        _session.nas_address == bindparam("nas_address"),
+        _session.created_at < bindparam("event_at"),
+    )
+)
+#: Accounts with buckets and with periods that are over, those that have waited longest first.
+_DUE: Final = (
+    select(_bucket.account_id, _bucket.expires_at.label("at"))
+    .where(_bucket.closed_at.is_(None), _bucket.expires_at.is_not(None), _bucket.expires_at <= bindparam("now"))
+    .order_by(text("at"))
+    .limit(bindparam("most")),
+    select(_subscription.account_id, _subscription.due_at.label("at"))
+    .where(_subscription.due_at.is_not(None), _subscription.due_at <= bindparam("now"))
+    .order_by(text("at"))
+    .limit(bindparam("most")),
+)
+_RESTARTS: Final = (
+    select(_restart.nas_id, _restart.nas_address, _restart.event_at)
+    .where(_restart.finished_at.is_(None))
+    .order_by(_restart.event_at)
+    .limit(MOST_AT_ONCE)
+)
 
 #: Rows of an inbox that are left alone for now → until when.
 Aside = dict[int, Instant]
@@ -117,26 +158,20 @@ async def read_inbox(
 
 async def close_stale(engine: Engine, writer: Writer, run: Run, now: Instant) -> int:
     """Close the live sessions that have been silent for too long; how many."""
-    return await _settle_all(engine, writer, run, _session.stale_at < now, _silence)
+    return await _settle_all(engine, writer, run, _STALE, {"now": now}, _silence)
 
 
 async def review_due(engine: Engine, writer: Writer, run: Run, now: Instant) -> int:
-    """Look again at the live sessions for which the clock has come to a change; how many. A session that no report has
-    named yet can be told nothing: its first report does it."""
-    due = and_(_session.review_at <= now, _session.acct_session_id.is_not(None))
-    return await _settle_all(engine, writer, run, due, _look_again)
+    """Look again at the live sessions for which the clock has come to a change; how many."""
+    return await _settle_all(engine, writer, run, _REVIEWS, {"now": now}, _look_again)
 
 
 async def close_restarted(engine: Engine, writer: Writer, run: Run, now: Instant) -> int:
     """Close the sessions that a NAS lost when it restarted; how many. A restart is finished when none is left."""
     closed = 0
     for restart in await _in_thread(run, _restarts, engine):
-        lost = and_(
-            _session.nas_id == restart.nas_id,
-            _session.nas_address == restart.nas_address,
-            _session.created_at < restart.event_at,
-        )
-        closed += await _settle_all(engine, writer, run, lost, partial(_lost, restart.event_at))
+        which = {"nas_id": restart.nas_id, "nas_address": restart.nas_address, "event_at": restart.event_at}
+        closed += await _settle_all(engine, writer, run, _RESTARTED, which, partial(_lost, restart.event_at))
         await _in_thread(run, _finish, engine, restart, now)
     return closed
 
@@ -178,13 +213,18 @@ def _look_again(row: Any) -> Review:
 
 
 async def _settle_all(
-    engine: Engine, writer: Writer, run: Run, which: ColumnElement[bool], item_of: Callable[[Any], Close | Review]
+    engine: Engine,
+    writer: Writer,
+    run: Run,
+    statement: Select[Any],
+    which: Mapping[str, Any],
+    item_of: Callable[[Any], Close | Review],
 ) -> int:
     """An item for each live session that meets a condition, some at a time; how many it concerned."""
     done = 0
     after = (-1, -1)
     while True:
-        page = await _in_thread(run, _live, engine, which, after)
+        page = await _in_thread(run, _live, engine, statement, which, after)
         for outcome in await _settled(writer, [item_of(row) for row in page]):
             if isinstance(outcome, Exception):
                 raise outcome
@@ -347,45 +387,27 @@ def _answer(engine: Engine, answers: Sequence[Any], post: Post) -> int:
         return foreign.answer(connection, post.inbox, answers)
 
 
-def _live(engine: Engine, which: ColumnElement[bool], after: tuple[int, int]) -> Sequence[Any]:
-    """The next live sessions that meet a condition, in the order of their key."""
-    statement = (
-        select(_session.account_id, _session.session_id, _session.state, _session.last_report_at)
-        .where(_session.closed_at.is_(None), which, tuple_(_session.account_id, _session.session_id) > after)
-        .order_by(_session.account_id, _session.session_id)
-        .limit(MOST_AT_ONCE)
-    )
+def _live(engine: Engine, statement: Select[Any], which: Mapping[str, Any], after: tuple[int, int]) -> Sequence[Any]:
+    """The next live sessions of a `_page`."""
     with reading(engine) as connection:
-        return connection.execute(statement).all()
+        given = {**which, "after_account": after[0], "after_session": after[1]}
+        return connection.execute(statement, given).all()
 
 
 def _due(engine: Engine, now: Instant, without: Collection[int]) -> list[int]:
     """Accounts of which something is due, those that have waited longest first."""
-    ending = select(_bucket.account_id, _bucket.expires_at.label("at")).where(
-        _bucket.closed_at.is_(None), _bucket.expires_at.is_not(None), _bucket.expires_at <= now
-    )
-    due = select(_subscription.account_id, _subscription.due_at.label("at")).where(
-        _subscription.due_at.is_not(None), _subscription.due_at <= now
-    )
     found: dict[int, Instant] = {}
     with reading(engine) as connection:
-        for chosen in (ending, due):
-            statement = chosen.order_by(text("at")).limit(MOST_AT_ONCE + len(without))
-            for account_id, at in connection.execute(statement):
+        for statement in _DUE:
+            for account_id, at in connection.execute(statement, {"now": now, "most": MOST_AT_ONCE + len(without)}):
                 if account_id not in without:
                     found[account_id] = min(at, found.get(account_id, at))
     return sorted(found, key=lambda account_id: (found[account_id], account_id))[:MOST_AT_ONCE]
 
 
 def _restarts(engine: Engine) -> Sequence[Any]:
-    statement = (
-        select(_restart.nas_id, _restart.nas_address, _restart.event_at)
-        .where(_restart.finished_at.is_(None))
-        .order_by(_restart.event_at)
-        .limit(MOST_AT_ONCE)
-    )
     with reading(engine) as connection:
-        return connection.execute(statement).all()
+        return connection.execute(_RESTARTS).all()
 
 
 def _remind(engine: Engine, now: Instant, ahead_ms: int) -> int:

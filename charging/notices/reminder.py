@@ -10,7 +10,7 @@ import json
 from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, literal, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, and_, bindparam, exists, literal, select
 
 from charging.bulk import sets
 from charging.notices.kinds import NoticeKind
@@ -24,6 +24,9 @@ STILL_NEWS_MS: Final = 86_400_000
 #: Where the ids of everything begin (settle): these have the end's time in front, as others have that of their writing.
 _EPOCH_MS: Final = 1_735_689_600_000
 _COLUMNS: Final = ("account_id", "notice_id", "bucket_id", "subscriber_id", "kind", "detail", "facts", "created_at")
+_NOW: Final = bindparam("now", type_=BigInteger)
+_UNTIL: Final = bindparam("until", type_=BigInteger)
+_AHEAD_MS: Final = bindparam("ahead_ms", type_=BigInteger)
 
 
 def remind(connection: Connection, now: Instant, ahead_ms: int) -> int:
@@ -31,40 +34,33 @@ def remind(connection: Connection, now: Instant, ahead_ms: int) -> int:
 
     What ends within `ahead_ms` is told, but for what never lasted longer than that.
     """
+    ahead = {"now": now, "ahead_ms": ahead_ms, "until": now + ahead_ms}
     rows: list[tuple[Any, ...]] = [
-        *(_of_bucket(row, now) for row in connection.execute(_buckets(now, ahead_ms))),
-        *(_of_service(row, "expiry-soon", now) for row in connection.execute(_services_that_end(now, ahead_ms))),
-        *(_of_service(row, "expired", now) for row in connection.execute(_services_that_ended(now))),
+        *(_of_bucket(row, now) for row in connection.execute(_BUCKETS, ahead)),
+        *(_of_service(row, "expiry-soon", now) for row in connection.execute(_SERVICES_THAT_END, ahead)),
+        *(
+            _of_service(row, "expired", now)
+            for row in connection.execute(_SERVICES_THAT_ENDED, {"now": now, "since": now - STILL_NEWS_MS})
+        ),
     ]
     if rows:
         sets(connection).insert(notice, _COLUMNS, sorted(rows, key=itemgetter(0, 1)), "ON CONFLICT DO NOTHING")
     return len(rows)
 
 
-def _buckets(now: Instant, ahead_ms: int) -> Select[Any]:
+def _buckets() -> Select[Any]:
     b = bucket.c
     # A bucket's own id is no other notice's: both come from one source. It ends once.
     wanted = and_(
         b.closed_at.is_(None),
-        b.expires_at > now,
-        b.expires_at <= now + ahead_ms,
-        b.valid_from + ahead_ms < b.expires_at,
+        b.expires_at > _NOW,
+        b.expires_at <= _UNTIL,
+        b.valid_from + _AHEAD_MS < b.expires_at,
         b.balance > 0,
         b.subscriber_id.is_(None),  # what ends with a period comes again with the next
     )
     chosen = select(b.account_id, b.bucket_id, b.name, b.unit, b.balance, b.expires_at)
     return chosen.where(wanted, _untold(b.account_id, b.bucket_id)).order_by(b.expires_at).limit(MOST_AT_ONCE)
-
-
-def _services_that_end(now: Instant, ahead_ms: int) -> Select[Any]:
-    s = subscriber.c
-    ends = and_(s.expires_at > now, s.expires_at <= now + ahead_ms, s.created_at + ahead_ms < s.expires_at)
-    return _services(ends, 0)
-
-
-def _services_that_ended(now: Instant) -> Select[Any]:
-    s = subscriber.c
-    return _services(and_(s.expires_at <= now, s.expires_at > now - STILL_NEWS_MS), 1)
 
 
 def _services(which: ColumnElement[bool], ended: int) -> Select[Any]:
@@ -93,3 +89,18 @@ def _of_service(row: Any, kind: NoticeKind, now: Instant) -> tuple[Any, ...]:
 
 def _json(facts: dict[str, int | str]) -> str:
     return json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
+
+
+# Made once: to put a statement together costs more than to run it.
+_BUCKETS: Final = _buckets()
+_SERVICES_THAT_END: Final = _services(
+    and_(
+        subscriber.c.expires_at > _NOW,
+        subscriber.c.expires_at <= _UNTIL,
+        subscriber.c.created_at + _AHEAD_MS < subscriber.c.expires_at,
+    ),
+    0,
+)
+_SERVICES_THAT_ENDED: Final = _services(
+    and_(subscriber.c.expires_at <= _NOW, subscriber.c.expires_at > bindparam("since", type_=BigInteger)), 1
+)

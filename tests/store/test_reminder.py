@@ -79,9 +79,8 @@ def test_two_nodes_tell_it_once(shop: Shop) -> None:
     pay_for(shop, "anna", 10)
     shop.now += 8 * DAY
     with shop.engine.connect() as connection:
-        seen = [list(connection.execute(chosen)) for chosen in (
-            reminder._buckets(shop.now, AHEAD), reminder._services_that_end(shop.now, AHEAD),
-        )]  # fmt: skip
+        ahead = {"now": shop.now, "ahead_ms": AHEAD, "until": shop.now + AHEAD}
+        seen = [list(connection.execute(chosen, ahead)) for chosen in (reminder._BUCKETS, reminder._SERVICES_THAT_END)]
     assert turn(shop) == 2
     rows = [reminder._of_bucket(row, shop.now) for row in seen[0]]
     rows += [reminder._of_service(row, "expiry-soon", shop.now) for row in seen[1]]
