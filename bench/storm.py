@@ -25,7 +25,7 @@ from bench.subject import Unusable
 SECRET = "bench-secret-on-loopback-0123456"
 ACCOUNTING_ON = 7
 #: What a server with 20,000 sessions in its database may take at the most, and how much a storm may add to it.
-MOST_MEMORY_MB = 512
+MOST_MEMORY_MB = 384 * PROCESSES
 CLOSED_WITHIN_SECONDS = 120
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sqlalchemy import Engine
-from structlog.testing import capture_logs
 
 from aaa.runner import MOST_IN_FLIGHT
 from bench.cluster import own_folder
@@ -21,8 +20,7 @@ def test_ten_thousand_sessions_without_money_are_told_within_half_a_minute() -> 
 
 
 def test_the_queue_of_ten_thousand_is_empty_in_the_end(engine: Engine) -> None:
-    with capture_logs():  # a line for each command
-        found = Mass(engine, 10_000).run()
+    found = Mass(engine, 10_000).run()
     print(f"\n{found}")
     assert found.unenforced == 0
     assert found.others_slowed_after <= 30
