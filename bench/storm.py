@@ -18,7 +18,7 @@ import click
 
 from bench import load
 from bench.cluster import Cluster, own_folder
-from bench.ours import DATABASE, Ours
+from bench.ours import DATABASE, PROCESSES, Ours
 from bench.packets import ACCESS_ACCEPT, ACCOUNTING_RESPONSE, Sessions, accounting, attribute, logins
 from bench.subject import Unusable
 
