@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import tempfile
@@ -13,6 +14,8 @@ from tests.simulation.world import Verdict, World
 
 #: A seed whose run itself breaks is told like any other finding.
 CRASHED = "crashed"
+#: Like the server itself: what was imported is never garbage, and what a run leaves is little.
+GC_THRESHOLDS = (200_000, 20, 100)
 
 
 class Runner:
@@ -47,6 +50,9 @@ _runner: list[Runner] = []
 def _begin() -> None:
     folder = tempfile.mkdtemp(prefix="aaa-simulation-", dir=memory_folder())
     _runner.append(Runner(Path(folder)))
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     multiprocessing.util.Finalize(None, _remove, args=(folder,), exitpriority=10)
 
 
