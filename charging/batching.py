@@ -25,8 +25,8 @@ Run = Callable[[Callable[[], "Sequence[object]"]], "Deferred[Sequence[object]]"]
 #: How long a batch waits for company at the most; for how much of what the one before it had; and after how large a one at
 #: the least.
 LINGER_SECONDS: Final = 2 * 10**-3
-COMPANY_PERCENT: Final = 50
-LEAST_TO_LINGER: Final = 8
+COMPANY_PERCENT: Final = 90
+LEAST_TO_LINGER: Final = 4
 #: When an item came that may wait for as long as it takes, in looks.
 _PATIENT: Final = 2**62
 

@@ -172,12 +172,12 @@ def test_after_a_large_batch_one_alone_waits_for_others() -> None:
     floor.submit("early")
     floor.go()
     assert not floor.waiting, "it would go alone"
-    floor.submit(*range(8))
+    floor.submit(*range(16))
     assert not floor.waiting
-    floor.submit("tenth")
+    floor.submit("last")
     assert len(floor.waiting) == 1
     floor.go()
-    assert floor.batches[2:] == [["early", *range(8), "tenth"]]
+    assert floor.batches[2:] == [["early", *range(16), "last"]]
     clock.advance(1)
     assert not floor.waiting
     assert not floor.queue.busy
@@ -195,13 +195,13 @@ def test_nobody_waits_for_long() -> None:
 
 def test_where_enough_wait_the_next_batch_goes_at_once() -> None:
     floor = busy(Clock(), 20)
-    floor.submit(*range(10))
+    floor.submit(*range(18))
     floor.go()
     assert len(floor.waiting) == 1
 
 
 def test_a_small_batch_is_not_waited_for() -> None:
-    floor = busy(Clock(), 7)
+    floor = busy(Clock(), 3)
     floor.submit("alone")
     floor.go()
     assert len(floor.waiting) == 1
