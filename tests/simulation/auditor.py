@@ -353,6 +353,8 @@ class Auditor:
             moved[account, debit, unit] -= amount
             if kind == "usage":
                 posted[account, session, debit, unit] += amount
+            elif kind == "credit":  # a volume tier has made cheaper what was paid
+                posted[account, session, credit, unit] -= amount
         unposted: dict[tuple[int, int], int] = defaultdict(int)
         nas_of = {(a, s): nas for a, s, nas in self._rows("SELECT account_id, session_id, nas_id FROM session")}
         for account, session, bucket, unit, accrued, on_record in self._rows(
