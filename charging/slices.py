@@ -128,14 +128,15 @@ def hold_next(
     if session.interval_seconds < usual:
         want = slice_for(plan, session)
         covered = covered_permille(plan, want, _hold(book, session, want, now))
+    if covered < ALL:
+        sharing = [s for s in book.live_sessions() if s is session or (s.wanted == "full" and s.means in _SHARING)]
+        if len(sharing) > 1:
+            covered = _share(book, session, sharing, now, starved)
     if covered == ALL:
         session.pace_permille = ALL
         if not plan.charges("seconds"):
             session.timeout_seconds = None
         return ALL
-    sharing = [s for s in book.live_sessions() if s is session or (s.wanted == "full" and s.means in _SHARING)]
-    if len(sharing) > 1:
-        covered = _share(book, session, sharing, now, starved)
     _adapt(session, plan, covered)
     return covered
 
@@ -297,6 +298,8 @@ def _share(book: Book, session: Session, sharing: Sequence[Session], now: Instan
     """Equal parts of what is left for all; what `session` gets of its slice, in thousandths. Nothing changes where that is 0."""
     plans = {each.session_id: book.plans(each.plan_version_id) for each in sharing}
     wants = {each.session_id: slice_for(plans[each.session_id], each) for each in sharing}
+    # Who can pay with money too leaves the rest to those who can not.
+    sharing = sorted(sharing, key=lambda s: bool(plans[s.session_id].rates))
     kept = [(c, c.held) for each in sharing if each is not session for c in book.charges_of(each)]
     for each in sharing:
         book.release(each)
@@ -322,8 +325,6 @@ def _share(book: Book, session: Session, sharing: Sequence[Session], now: Instan
     for each in sharing:
         book.release(each)
     for each in sharing:
-        if each is session:
-            continue
         plan, want = plans[each.session_id], wants[each.session_id]
         part = Usage(
             want.up * granted_octets // octets if octets else 0,
@@ -331,6 +332,8 @@ def _share(book: Book, session: Session, sharing: Sequence[Session], now: Instan
             want.seconds * granted_seconds // seconds if seconds else 0,
         )
         uncovered = _hold(book, each, part, now)
+        if each is session:
+            continue  # it gets what is left over, too, when all have their parts
         counted, given = charged_part(plan, want), charged_part(plan, part)
         missing = Usage(*(w - g + u for w, g, u in zip(counted, given, uncovered, strict=True)))
         before, covered = told(each), covered_permille(plan, want, missing)

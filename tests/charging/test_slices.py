@@ -258,3 +258,21 @@ def test_a_nas_that_was_away_hears_of_the_full_speed_again_later() -> None:
     _, happened = stage.settle(failed, BEGIN + 400_000)
     assert not happened.commands  # it can not be reached
     assert session.acked_version == session.wanted_version
+
+
+def test_who_can_pay_with_money_too_leaves_the_octets_to_those_who_can_not() -> None:
+    stage = stage_of(plan(1_500 * MB, sessions=2), money=1_000_000_000)
+    only_octets = stage.books[1].plans(1)
+    pays_too = replace(only_octets, rates=(Rate("octets", "total", 20_000, MB, 1, 0),))
+    stage.books[1].plans = {1: only_octets, 2: pays_too}.__getitem__
+    first = log_in(stage, "d1")
+    start(stage, first)
+    login = Login(1, 1, "alice", 2, None, None, 1, "10.0.0.1", "d2", "d2", means="rate")
+    second, _ = stage.settle(login, BEGIN)
+    assert isinstance(second, Admitted)
+    start(stage, second)
+    told_after(stage, first, 300, 600 * MB)
+    assert session_of(stage, first).wanted == "full"
+    told_after(stage, second, 300, 600 * MB)
+    assert session_of(stage, first).wanted == "full"
+    assert session_of(stage, second).wanted == "full"
