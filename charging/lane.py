@@ -2,7 +2,7 @@
 
 The work is plain code, as it would run in a thread. Here it runs in a greenlet: wherever it would wait for PostgreSQL's
 socket, the reactor goes on, and comes back when there is something to read. So the interpreter's lock never goes to
-and fro between two threads that both have work, which cost a busy server a fifth of its time.
+and fro between two threads that both have work, which nearly doubled what a report cost a busy server.
 
 SQLite has no socket to wait for: its work belongs into a thread.
 """
