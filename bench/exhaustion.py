@@ -15,11 +15,12 @@ from typing import Any, Final
 import click
 
 from bench.cluster import Cluster, own_folder
+from bench.figures import show
 from bench.load import Unanswered
 from bench.nases import RESOURCES_UNAVAILABLE, Command, Nases, Packet
 from bench.packets import NASES
 from bench.poor import PoorServer, session_of
-from bench.restore import SECRET, show
+from bench.restore import SECRET
 from bench.storm import memory_mb
 from bench.subject import Unusable
 

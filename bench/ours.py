@@ -147,10 +147,12 @@ class Ours:
 
     name = "ours"
 
-    def __init__(self, cluster: Cluster, folder: Path, subscribers: int, secret: str, plan: str = PLAN) -> None:
-        """`folder` has nothing of another one; `plan`: what its subscribers have bought."""
+    def __init__(
+        self, cluster: Cluster, folder: Path, subscribers: int, secret: str, plan: str = PLAN, database: str = DATABASE
+    ) -> None:
+        """`folder` and `database` are nobody else's; `plan`: the plan file."""
         self.cluster, self.folder, self.secret, self.plan = cluster, folder / "ours", secret, plan
-        self.database = DATABASE if plan == PLAN else f"{DATABASE}_rich"
+        self.database = database
         self.subscribers = subscribers
         self.auth_port, self.acct_port = load.free_ports(2)
         self._process: subprocess.Popen[bytes] | None = None
@@ -182,6 +184,14 @@ class Ours:
             )
         return done.stdout
 
+    def plan_of(self, _number: int) -> str:
+        """What the subscriber of that number has bought."""
+        return "bench"
+
+    def nas_options(self) -> tuple[str, ...]:
+        """What else is to be said of the NASes."""
+        return ()
+
     def _fill(self) -> None:
         self.cluster.create(self.database)
         plan, people = self.folder / "plan.toml", self.folder / "subscribers.csv"
@@ -193,7 +203,7 @@ class Ours:
             rows.writerow(("username", "password", "plan", "account", "allow_chap"))
             for n in range(self.subscribers):
                 one = Subscriber(n)
-                rows.writerow((one.username, one.password, "bench", one.username, "yes"))
+                rows.writerow((one.username, one.password, self.plan_of(n), one.username, "yes"))
         self._aaa("db", "upgrade")
         self._aaa(
             "nas",
@@ -205,6 +215,7 @@ class Ours:
             self.secret,
             "--require-message-authenticator",
             "no",
+            *self.nas_options(),
         )
         self._aaa("plan", "load", str(plan))
         self._aaa("subscriber", "import", str(people))

@@ -3,9 +3,6 @@
 python -m bench.plans
 """
 
-import json
-import shutil
-import tempfile
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,7 +11,8 @@ import click
 
 from bench import load
 from bench.__main__ import NOT_QUIET, SECRET, measured, running
-from bench.cluster import Cluster
+from bench.cluster import Cluster, own_folder
+from bench.figures import show
 from bench.ours import PLAN, RICH_PLAN, Ours
 from bench.packets import ACCOUNTING_RESPONSE, Sessions
 from bench.subject import Unusable
@@ -33,7 +31,7 @@ def compare(folder: Path, outstanding: int, rounds: int) -> dict[str, Any]:
     noisy = 0
     try:
         servers = {
-            name: Ours(cluster, folder / name, SESSIONS, SECRET, plan)
+            name: Ours(cluster, folder / name, SESSIONS, SECRET, plan, f"aaa_{name}")
             for name, plan in (("plain", PLAN), ("rich", RICH_PLAN))
         }
         sent = dict.fromkeys(servers, 0)
@@ -73,21 +71,12 @@ def compare(folder: Path, outstanding: int, rounds: int) -> dict[str, Any]:
 @click.option("--json", "as_json", is_flag=True)
 def main(*, outstanding: int, rounds: int, as_json: bool) -> None:
     """What tiers, windows, fair use and roll-over cost against a plain plan."""
-    folder = Path(tempfile.mkdtemp(prefix="aaa-plans-"))
-    folder.chmod(0o711)  # PostgreSQL runs as another user when root starts it
     try:
-        found = compare(folder, outstanding, rounds)
+        with own_folder("plans") as folder:
+            found = compare(folder, outstanding, rounds)
     except (Unusable, load.Unanswered) as error:
         raise click.ClickException(str(error)) from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-    else:
-        for key, value in found.items():
-            click.echo(f"{key.replace('_', ' '):<30} {value if value != [] else 'nothing'}")
-    if found["wrong"]:
-        raise click.exceptions.Exit(1)
+    show(found, as_json=as_json)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """This server with subscribers of two kinds: those who have plenty, and behind them those whose first report uses up what there is."""
 
-import csv
 from pathlib import Path
 
 from bench import ours
 from bench.cluster import Cluster
 from bench.nases import Nases, Packet
-from bench.ours import DATABASE, Ours
-from bench.packets import CLASS, NASES, Sessions, Subscriber, first_of, logins
+from bench.ours import Ours
+from bench.packets import CLASS, NASES, Sessions, first_of, logins
 from bench.subject import Unusable
 
 #: One report uses up the megabyte; after it only money helps.
@@ -40,26 +39,15 @@ class PoorServer(Ours):
 
     def __init__(self, cluster: Cluster, folder: Path, rich: int, poor: int, secret: str, coa_port: int) -> None:
         self.rich, self.poor, self.coa_port = rich, poor, coa_port
-        super().__init__(cluster, folder, rich + poor, secret)
+        super().__init__(cluster, folder, rich + poor, secret, PLAN)
 
-    def _fill(self) -> None:
-        self.cluster.create(DATABASE)
-        plan, people = self.folder / "plan.toml", self.folder / "subscribers.csv"
-        (self.folder / "aaa.toml").write_text('log_level = "warning"\n')
-        plan.write_text(PLAN)
-        with people.open("w", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(("username", "password", "plan", "account", "allow_chap"))
-            for n in range(self.subscribers):
-                one = Subscriber(n)
-                rows.writerow((one.username, one.password, "bench" if n < self.rich else "poor", one.username, "yes"))
-        self._aaa("db", "upgrade")
-        self._aaa(
-            "nas", "add", "bench", "--address", "127.0.0.0/8", "--secret", self.secret,
-            "--require-message-authenticator", "no", "--coa-port", str(self.coa_port),
-        )  # fmt: skip
-        self._aaa("plan", "load", str(plan))
-        self._aaa("subscriber", "import", str(people))
+    def plan_of(self, number: int) -> str:
+        """The last ones are poor."""
+        return "bench" if number < self.rich else "poor"
+
+    def nas_options(self) -> tuple[str, ...]:
+        """Where they take CoA."""
+        return "--coa-port", str(self.coa_port)
 
     def log_in(self, nases: Nases, count: int) -> Sessions:
         """Everybody, each on the NAS of that number in turn of `count`, a multiple of NASES; and their Starts."""

@@ -7,8 +7,6 @@ to the packet's arrival at the NAS.
 
 from __future__ import annotations
 
-import json
-import sys
 import threading
 import time
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 import click
 
 from bench.cluster import Cluster, own_folder
+from bench.figures import show
 from bench.load import Unanswered
 from bench.nases import Command, Nases, Packet
 from bench.ours import DATABASE
@@ -144,17 +143,6 @@ def main(*, per_second: int, top_ups: int, seconds: float, as_json: bool) -> Non
     except (Unusable, Unanswered) as error:
         raise click.ClickException(str(error)) from None
     show(found, as_json=as_json)
-
-
-def show(found: dict[str, Any], *, as_json: bool) -> None:
-    """Print it; exit status 1 where something is wrong."""
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-    else:
-        for key, value in found.items():
-            click.echo(f"{key.replace('_', ' '):<34} {value if value != [] else 'nothing'}")
-    if found["wrong"]:
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ left.
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,6 +16,7 @@ import click
 
 from bench import load
 from bench.cluster import Cluster, own_folder
+from bench.figures import show
 from bench.ours import DATABASE, PROCESSES, Ours
 from bench.packets import ACCESS_ACCEPT, ACCOUNTING_RESPONSE, Sessions, accounting, attribute, logins
 from bench.subject import Unusable
@@ -119,13 +118,7 @@ def main(*, count: int, outstanding: int, as_json: bool) -> None:
             found = storm(folder, count, outstanding)
     except (Unusable, load.Unanswered) as error:
         raise click.ClickException(str(error)) from None
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-    else:
-        for key, value in found.items():
-            click.echo(f"{key.replace('_', ' '):<34} {value if value != [] else 'nothing'}")
-    if found["wrong"]:
-        sys.exit(1)
+    show(found, as_json=as_json)
 
 
 if __name__ == "__main__":

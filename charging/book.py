@@ -514,6 +514,19 @@ class Book:
         self._append(entry, kind, reference, now, actor, session_id=session_id)
         self.changed_account = True
 
+    def end(self, session: Session, reason: str, now: Instant) -> None:
+        """Close a session: its holds go back, what it used is posted. What it leaves is not yet given to others."""
+        self.release(session)
+        session.state = "closed"
+        session.closed_at = now
+        session.close_reason = reason
+        self.ended.append(session.session_id)
+        self.changed_sessions.add(session.session_id)
+        self.post(session, now)
+        for charge in self.charges_of(session):
+            charge.live = False
+            self.changed_charges.add((charge.session_id, charge.bucket_id, charge.unit))
+
     def post(self, session: Session, now: Instant) -> None:
         """Write what a session has accrued since the last time into the ledger, one transfer per bucket."""
         plan = self.plans(session.plan_version_id)

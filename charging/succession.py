@@ -58,7 +58,8 @@ def _succeed(book: Book, session: Session, plan_version_id: int, now: Instant) -
         acked_profile="",
         review_at=None,
     )
-    _close(book, session, now)
+    # Without `usage.close`: what it leaves is its successor's before anybody else's.
+    book.end(session, PLAN_CHANGED, now)
     book.add_session(successor, opening)
     if reserve(book, successor, plan, now):
         said = told(successor)[:4]
@@ -68,20 +69,6 @@ def _succeed(book: Book, session: Session, plan_version_id: int, now: Instant) -
         exhaust(book, successor, plan, now)
     elif successor.acked_version < successor.wanted_version:
         book.command(successor, "exhausted", successor.wanted_reason, now)
-
-
-def _close(book: Book, session: Session, now: Instant) -> None:
-    """As `usage.close`, but that what it leaves is its successor's before anybody else's."""
-    book.release(session)
-    session.state = "closed"
-    session.closed_at = now
-    session.close_reason = PLAN_CHANGED
-    book.ended.append(session.session_id)
-    book.changed_sessions.add(session.session_id)
-    book.post(session, now)
-    for charge in book.charges_of(session):
-        charge.live = False
-        book.changed_charges.add((charge.session_id, charge.bucket_id, charge.unit))
 
 
 def _carried(before: Plan, after: Plan, rated: str) -> str:

@@ -138,16 +138,7 @@ def _keep_newest(book: Book, session: Session, now: Instant) -> None:
 
 def close(book: Book, session: Session, reason: str, now: Instant) -> None:
     """End a session: its holds go back, what it used is posted, others may have what it leaves. Closed is final."""
-    book.release(session)
-    session.state = "closed"
-    session.closed_at = now
-    session.close_reason = reason
-    book.ended.append(session.session_id)
-    book.changed_sessions.add(session.session_id)
-    book.post(session, now)
-    for charge in book.charges_of(session):
-        charge.live = False
-        book.changed_charges.add((charge.session_id, charge.bucket_id, charge.unit))
+    book.end(session, reason, now)
     cover_again(book, now)
     reconsider(book, "released", now)
 

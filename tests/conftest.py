@@ -7,7 +7,6 @@ database. PostgreSQL comes out of a wheel and is started once for all xdist work
 import os
 import shutil
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -221,10 +220,6 @@ def eventually() -> Callable[..., None]:
     """`eventually(lambda: ..., within=5)`: wait for a real process to make it true, and say so when it does not."""
 
     def wait(condition: Callable[[], object], *, within: int = 5) -> None:
-        deadline = time.monotonic() + within
-        while not condition():
-            if time.monotonic() > deadline:
-                pytest.fail(f"did not become true within {within} s")
-            time.sleep(0.02)
+        outside.until(condition, within=within)
 
     return wait

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -35,6 +36,14 @@ def free_udp_ports(count: int) -> list[int]:
     finally:
         for each in held:
             each.close()
+
+
+def until(condition: Callable[[], object], *, within: float, what: str = "it did not become true") -> None:
+    """Wait for a real process to make it true; AssertionError with `what` after so many seconds."""
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} within {within} s"
+        time.sleep(0.02)
 
 
 def alive(port: int) -> bool:

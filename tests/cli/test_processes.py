@@ -5,10 +5,11 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.outside import until
 
 WITHIN_SECONDS = 20
 
@@ -33,13 +34,6 @@ def program(text: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
-
-
-def until(found: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + WITHIN_SECONDS
-    while not found():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
 
 
 def said(folder: Path) -> dict[int, int]:
@@ -90,7 +84,7 @@ def test_sigterm_ends_all(tmp_path: Path) -> None:
         sys.exit(processes.run_together(3, run))
     """
     with program(text, tmp_path) as process:
-        until(lambda: len(said(tmp_path)) == 3, "not all began")
+        until(lambda: len(said(tmp_path)) == 3, within=WITHIN_SECONDS, what="not all began")
         process.send_signal(signal.SIGTERM)
         assert process.wait(WITHIN_SECONDS) == 0
         assert not any(lives(pid) for pid in said(tmp_path).values())
@@ -98,11 +92,11 @@ def test_sigterm_ends_all(tmp_path: Path) -> None:
 
 def test_one_that_is_killed_is_started_again_alone(tmp_path: Path) -> None:
     with program("processes.LEAST_LIFE_SECONDS = 0.0\n" + textwrap.dedent(RESTING), tmp_path) as process:
-        until(lambda: len(said(tmp_path)) == 3, "not all began")
+        until(lambda: len(said(tmp_path)) == 3, within=WITHIN_SECONDS, what="not all began")
         before = said(tmp_path)
         (tmp_path / f"2-{before[2]}").unlink()
         os.kill(before[2], signal.SIGKILL)
-        until(lambda: 2 in said(tmp_path), "it was not started again")
+        until(lambda: 2 in said(tmp_path), within=WITHIN_SECONDS, what="it was not started again")
         after = said(tmp_path)
         assert after[2] != before[2]
         assert (after[1], after[3]) == (before[1], before[3])
@@ -123,9 +117,11 @@ def test_one_that_dies_at_once_is_not_started_for_ever(tmp_path: Path) -> None:
 
 def test_they_end_when_the_first_process_is_killed(tmp_path: Path) -> None:
     with program(RESTING, tmp_path) as process:
-        until(lambda: len(said(tmp_path)) == 3, "not all began")
+        until(lambda: len(said(tmp_path)) == 3, within=WITHIN_SECONDS, what="not all began")
         process.kill()
-        until(lambda: not any(lives(pid) for pid in said(tmp_path).values()), "they live on")
+        until(
+            lambda: not any(lives(pid) for pid in said(tmp_path).values()), within=WITHIN_SECONDS, what="they live on"
+        )
 
 
 def test_a_mistake_of_the_operator_is_one_line(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from charging import planfile
 from tests.databases import Databases
-from tests.outside import ROOT
+from tests.outside import ROOT, until
 from tests.peers import strongswan
 from tests.peers.machines import Network
 from tests.peers.site import Site
@@ -64,10 +64,8 @@ class Lab(NamedTuple):
         """As a shop does it; done when it is paid in."""
         with plain_sql(self.database_url) as sql:
             sql(top_up(account, reference, "octets", amount))
-            deadline = time.monotonic() + WITHIN_SECONDS
-            while sql(f"SELECT status FROM billing_top_up WHERE external_ref = '{reference}'") != [("applied",)]:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            status = f"SELECT status FROM billing_top_up WHERE external_ref = '{reference}'"
+            until(lambda: sql(status) == [("applied",)], within=WITHIN_SECONDS, what="it was not paid in")
 
     def sessions(self, *users: str) -> list[dict[str, Any]]:
         """All that they ever had."""
