@@ -577,7 +577,7 @@ class Book:
     def coverable(self, session: Session, plan: Plan, want: Usage, now: Instant) -> Coverage:
         """How far a plain plan's unheld balances cover a usage."""
         return cover(
-            plan,
+            plan.ahead,
             want,
             self.usable_buckets(now),
             _unheld,

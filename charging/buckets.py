@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from charging.money import MAX_AMOUNT, Rounding
 from charging.plan import Direction, Instant, Lines, Plan, Rate, Unit
-from charging.tariff import Position, cost, in_steps, price, quota, reach
+from charging.tariff import Position, cost, in_steps, left_out, price, quota, reach
 
 #: Draws past everything that could pay: consumed, but not covered. It is no bucket's number.
 SHORTFALL: Final = 0
@@ -125,7 +125,7 @@ def cover(
     A bucket of the usage's own unit goes before money. `available` says what a bucket may give; `rated` is what this
     session has been charged per price line so far; `credit_micros` is what the money buckets may go below zero.
     `lines` are those that price this use (all of the plan); `counted` says what lines that count over a period have
-    counted in it.
+    counted in it. For what has not been used yet, `plan` is `Plan.ahead`.
     """
     draws: list[tuple[Bucket, int]] = []
     if plan.prices_sessions:
@@ -167,7 +167,7 @@ def _cover_session(
     entrance = 0
     for index, rate in lines:
         if rate.unit == "session" and not rated.get(index, _NOTHING_RATED).units:
-            units, micros = _affordable(rate, plan.rounding, _NOTHING_RATED, 1, purse - entrance, counted.get(index, 0))
+            units, micros = _affordable(plan, rate, _NOTHING_RATED, 1, purse - entrance, counted.get(index, 0))
             if not units:
                 return Coverage([], {}, 0, charged_part(plan, usage), refused=True)
             entrance += micros
@@ -233,7 +233,7 @@ def _by_rates(
         else:
             units = (up if rate.direction != "down" else 0) + (down if rate.direction != "up" else 0)
         before = rated.get(index, _NOTHING_RATED)
-        units, spent = _affordable(rate, plan.rounding, before, units, purse - micros, counted.get(index, 0))
+        units, spent = _affordable(plan, rate, before, units, purse - micros, counted.get(index, 0))
         if not units:
             continue
         micros += spent
@@ -247,12 +247,14 @@ def _by_rates(
     return new_rated, micros, Usage(up, down, seconds)
 
 
-def _affordable(rate: Rate, rounding: Rounding, before: Rated, units: int, purse: int, counted: int) -> tuple[int, int]:
+def _affordable(plan: Plan, rate: Rate, before: Rated, units: int, purse: int, counted: int) -> tuple[int, int]:
     """How many of `units` a purse pays for at this point of the session, and their cost."""
     if not units:
         return 0, 0
+    rounding = plan.rounding if before.micros else plan.first_rounding
     if not rate.plain:
-        return _affordable_in_tiers(rate, rounding, before, units, purse, counted)
+        owed = 0 if rounding is plan.rounding else left_out(rate, counted, plan.rounding)
+        return _affordable_in_tiers(rate, rounding, before, units, purse - owed, counted, owed)
     try:
         spent = price(rate, before.units + units, rounding) - before.micros
     except OverflowError:  # more than any purse holds
@@ -264,7 +266,7 @@ def _affordable(rate: Rate, rounding: Rounding, before: Rated, units: int, purse
 
 
 def _affordable_in_tiers(
-    rate: Rate, rounding: Rounding, before: Rated, units: int, purse: int, counted: int
+    rate: Rate, rounding: Rounding, before: Rated, units: int, purse: int, counted: int, owed: int
 ) -> tuple[int, int]:
     at = Position(
         before.units, in_steps(rate, before.units) if rate.accumulate == "session" else counted, before.micros
@@ -272,9 +274,9 @@ def _affordable_in_tiers(
     if rate.maximum_micros is None or rate.beyond == "free":
         spent = cost(rate, at, units, rounding)
         if spent <= purse:
-            return units, spent
-    units = min(units, reach(rate, at, max(purse, 0), rounding))
-    return units, cost(rate, at, units, rounding) if units else 0
+            return units, spent + owed
+    units = min(units, reach(rate, at, purse if owed else max(purse, 0), rounding))
+    return units, cost(rate, at, units, rounding) + owed if units else 0
 
 
 _NOTHING_BLOCKED: Final[frozenset[Unit]] = frozenset()

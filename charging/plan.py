@@ -6,6 +6,7 @@ Rates are bit/s, volumes octets, times seconds, money micros. `up` is from the s
 import calendar
 import hashlib
 import json
+from copy import copy
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from math import lcm
@@ -409,6 +410,11 @@ class Plan:
     accumulates: bool = field(init=False, repr=False, compare=False)
     """A price goes by what was used in a day, a week or a month."""
     prices_sessions: bool = field(init=False, repr=False, compare=False)
+    first_rounding: Rounding = field(init=False, repr=False, compare=False)
+    """As `rounding`, of a line that has cost a session nothing yet."""
+    ahead: "Plan" = field(init=False, repr=False, compare=False)
+    """The same plan for what has not been used yet: what a session costs first is rounded up. Else who has nothing would be
+    let in by a price that rounds to 0, and again and again."""
     counts: bool = field(init=False, repr=False, compare=False)
     """Something is counted over periods: a price line, or what a member draws from an allowance."""
     disconnects_at_maximum: bool = field(init=False, repr=False, compare=False)
@@ -442,6 +448,8 @@ class Plan:
             "selective": any(map(_is_selective, self.rates)),
             "accumulates": any(rate.accumulate != "session" for rate in self.rates),
             "prices_sessions": any(rate.unit == "session" for rate in self.rates),
+            "first_rounding": self.rounding,
+            "ahead": self,
             "counts": (
                 any(rate.accumulate != "session" for rate in self.rates)
                 or any(each.member_cap is not None for each in self.allowances)
@@ -455,6 +463,10 @@ class Plan:
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
+        if self.rounding.mode != "up":
+            ahead = copy(self)
+            object.__setattr__(ahead, "first_rounding", Rounding("up", self.rounding.decimals))
+            object.__setattr__(self, "ahead", ahead)
 
     def charges(self, unit: Unit) -> bool:
         """Does usage in this unit (for `money`: any usage at all) draw something?"""

@@ -123,6 +123,7 @@ def charge(
 def hold(book: Book, session: Session, plan: Plan, want: Usage, rated: dict[int, Rated], now: Instant) -> Coverage:
     """What a session is to hold for its next slice. Where a change lies within it, the dearer side is held; whether
     anything is left to go on with is for the present side to say."""
+    plan = plan.ahead
     if not plan.accumulates and not book.is_scoped():
         moment = _present(plan, now)
         if moment.until >= now + want.seconds * 1000:
@@ -156,6 +157,7 @@ def after_changes(
     book: Book, session: Session, plan: Plan, want: Usage, rated: dict[int, Rated], now: Instant
 ) -> Iterator[tuple[Instant, Coverage]]:
     """What would cover a session's slice after each of the next changes of prices and buckets."""
+    plan = plan.ahead
     tab = Tab(book, session, plan, now, rated, unheld=True)
     tab.own = {charge.bucket_id: charge.held for charge in book.charges_of(session)}
     at = now

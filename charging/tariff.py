@@ -98,6 +98,15 @@ def cost(rate: Rate, at: Position, units: int, rounding: Rounding) -> int:
     return _since(rate, at, counted, rounding)
 
 
+def left_out(rate: Rate, counted: int, rounding: Rounding) -> int:
+    """Micros that a line's count over a period was not charged because they were rounded away; 0 where it counts over the
+    session, whose own charge says it."""
+    if rate.accumulate == "session":
+        return 0
+    up = Rounding("up", rounding.decimals)
+    return _micros(rate, counted, up, 0) - _micros(rate, counted, rounding, 0)
+
+
 def reach(rate: Rate, at: Position, micros: int, rounding: Rounding) -> int:
     """How many more units a session that stands `at` may use for `micros`, in whole steps: the inverse of `cost`.
 

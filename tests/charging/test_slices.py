@@ -6,13 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from charging.admission import Admitted, Login
+from charging.admission import Admitted, Login, Refused
+from charging.book import Counter
 from charging.enforcement import NO_ANSWER
+from charging.money import Rounding, RoundingMode
 from charging.payment import TopUp
-from charging.plan import Allowance, Exhausted, Plan, Profile, Rate, Unit
+from charging.plan import Allowance, Exhausted, Plan, Profile, Rate, Tier, Unit
 from charging.session import Means, Session
 from charging.settle import CommandAcked, CommandFailed
 from charging.slices import ALL
+from charging.window import period_of
 from tests.charging.cases.story import BEGIN, Memory
 from tests.charging.test_book import MB, report_of, stage_of
 
@@ -276,3 +279,79 @@ def test_who_can_pay_with_money_too_leaves_the_octets_to_those_who_can_not() -> 
     told_after(stage, second, 300, 600 * MB)
     assert session_of(stage, first).wanted == "full"
     assert session_of(stage, second).wanted == "full"
+
+
+# --- what rounds to nothing ------------------------------------------------------------------------------------------
+
+
+def rounded(mode: RoundingMode, rate: Rate) -> Plan:
+    return replace(plan(0), allowances=(), rates=(rate,), rounding=Rounding(mode, 2), max_sessions=None)
+
+
+CENT_FOR_10_MB = Rate("octets", "total", 10_000, 10 * MB, 1)
+#: By month: each login finds what was counted before it.
+BY_MONTH = replace(CENT_FOR_10_MB, accumulate="month", name="metered")
+
+
+@pytest.mark.parametrize("means", ["rate", "profile", "disconnect", "volume", "time"])
+@pytest.mark.parametrize("mode", ["up", "down", "half-even"])
+@pytest.mark.parametrize("micros", [0, 9_999])
+@pytest.mark.parametrize(
+    "rate",
+    [
+        CENT_FOR_10_MB,
+        Rate("seconds", "total", 10_000, 3600, 1),
+        replace(CENT_FOR_10_MB, fee_micros=100),
+        BY_MONTH,
+        Rate("octets", "total", 0, 1, 1, tiers=(Tier(10 * MB, 10_000, 10 * MB), Tier(None, 1_000, 10 * MB))),
+    ],
+)
+def test_a_price_that_rounds_to_nothing_is_not_paid_by_nothing(
+    means: Means, mode: RoundingMode, micros: int, rate: Rate
+) -> None:
+    """Else each login would be given its first octets."""
+    sold = rounded(mode, rate)
+    for action in (sold.exhausted, Exhausted("disconnect")):
+        stage = stage_of(replace(sold, exhausted=action), money=micros)
+        if rate.accumulate == "month":
+            counter = Counter(1, f"rate:p:{rate.name}", *period_of("month", BEGIN, "UTC"))
+            # Rounded up, all of a begun cent is paid.
+            stage.books[1].count(counter, 10_000_000 if mode == "up" else 11_500_000)
+        login = Login(1, 1, "alice", 1, None, None, 1, "10.0.0.1", "d", "d", means=means)
+        for _ in range(3):
+            outcome, _ = stage.settle(login, BEGIN)
+            assert outcome == Refused("exhausted") or (isinstance(outcome, Admitted) and outcome.wanted == "exhausted")
+
+
+@pytest.mark.parametrize("means", ["rate", "profile", "disconnect", "volume", "time"])
+@pytest.mark.parametrize("mode", ["up", "down", "half-even"])
+@pytest.mark.parametrize(
+    ("micros", "rate"),
+    [
+        (10_000, CENT_FOR_10_MB),
+        (5_000_000, Rate("octets", "total", 10_000, 100_000 * MB, 1)),  # a slice costs less than a cent
+        (10_000, BY_MONTH),
+        (0, replace(CENT_FOR_10_MB, free=1_000 * MB)),
+        (0, replace(BY_MONTH, free=1_000 * MB)),
+        (0, replace(CENT_FOR_10_MB, price_micros=0)),
+        (0, Rate("octets", "total", 0, 1, 1, tiers=(Tier(50 * MB, 0, 10 * MB), Tier(None, 1_000, 10 * MB)))),
+    ],
+)
+def test_who_can_pay_the_next_rounding_or_need_not_is_let_in(
+    means: Means, mode: RoundingMode, micros: int, rate: Rate
+) -> None:
+    stage = stage_of(rounded(mode, rate), money=micros)
+    assert log_in(stage, means=means).wanted == "full"
+
+
+@pytest.mark.parametrize(("mode", "reached"), [("up", 10 * MB), ("down", 20 * MB - 1), ("half-even", 15 * MB - 1)])
+def test_who_has_paid_has_what_his_plan_rounds_away(mode: RoundingMode, reached: int) -> None:
+    stage = stage_of(rounded(mode, CENT_FOR_10_MB), money=10_000)
+    admitted = log_in(stage)
+    start(stage, admitted)
+    told_after(stage, admitted, 60, 10 * MB - 1)
+    told_after(stage, admitted, 120, reached - 1)
+    assert session_of(stage, admitted).wanted == "full"
+    told_after(stage, admitted, 180, reached)
+    assert session_of(stage, admitted).wanted == "exhausted"
+    assert stage.books[1].money_bucket().balance == 0
