@@ -615,6 +615,15 @@ class Book:
                 return True
         return False
 
+    def held(self, session: Session, bucket: Bucket) -> int:
+        """What a session holds of a bucket."""
+        charge = self.charges.get((session.session_id, bucket.bucket_id, bucket.unit))
+        return 0 if charge is None else charge.held
+
+    def keep_hold(self, session: Session, bucket: Bucket, until: Instant) -> None:
+        """What a session holds of a bucket it goes on holding."""
+        self.charge_of(session, bucket.bucket_id, bucket.unit).held_until = until
+
     def trim_holds(self) -> list[Session]:
         """Cut back holds that a bucket no longer covers, youngest session first; the sessions that lost some.
 

@@ -247,6 +247,16 @@ def _by_rates(
     return new_rated, micros, Usage(up, down, seconds)
 
 
+def spent(rate: Rate, rounding: Rounding, before: Rated, units: int, purse: int) -> int | None:
+    """What `units` more cost at this point of the session by a line without a maximum that counts the session alone; None
+    where a purse does not pay for all of them, or where something comes back."""
+    try:
+        micros = price(rate, before.units + units, rounding) - before.micros
+    except OverflowError:
+        return None
+    return micros if 0 <= micros <= purse else None
+
+
 def _affordable(plan: Plan, rate: Rate, before: Rated, units: int, purse: int, counted: int) -> tuple[int, int]:
     """How many of `units` a purse pays for at this point of the session, and their cost."""
     if not units:

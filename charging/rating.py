@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from charging.book import Book, Counter
-from charging.buckets import Bucket, Coverage, Rated, Usage, cover
+from charging.buckets import Bucket, Coverage, Rated, Usage, cover, spent
 from charging.plan import Instant, Lines, Plan, Rate
 from charging.scope import Scope, read_scope
 from charging.session import Session
@@ -33,6 +33,10 @@ LATEST_COUNT_MS: Final = 35 * 86_400_000
 
 
 _NO_COUNTS: Final[Mapping[Counter, int]] = {}
+_NOTHING_RATED: Final = Rated(0, 0)
+_NOTHING_USED: Final = Usage(0, 0, 0)
+#: A hold is cut back where a cheaper tier leaves more than an eighth of it over.
+_MORE_THAN_NEEDED: Final = 8
 
 
 class Piece(NamedTuple):
@@ -100,9 +104,10 @@ def charge(
     if not plan.accumulates and not book.is_scoped():
         present = _present(plan, span[0])
         if present.until >= span[1]:
-            return Charged(
-                _at_once(book, session, plan, used, rated, present, _balance, now), _NO_COUNTS, estimated=False
+            found = _from_one_purse(book, session, plan, used, rated, present, now) or _at_once(
+                book, session, plan, used, rated, present, _balance, now
             )
+            return Charged(found, _NO_COUNTS, estimated=False)
     tab = Tab(book, session, plan, now, rated)
     parts = pieces(plan, tab.scopes, used, span)
     if len(parts) == 1:
@@ -151,6 +156,61 @@ def _at_once(
     """Cover a use in which no price changes, where buckets have no conditions and nothing is counted: nearly every report."""
     lines = plan.lines_for(place_of(session), present.names)
     return cover(plan, usage, book.usable_buckets(now), available, rated, book.account.credit_limit_micros, lines)
+
+
+def _from_one_purse(
+    book: Book, session: Session, plan: Plan, used: Usage, rated: dict[int, Rated], present: Present, now: Instant
+) -> Coverage | None:
+    """What `_at_once` says, where one line prices all of the use and one bucket of money pays for it; else None."""
+    found = _sole(book, session, plan, present, now)
+    if found is None:
+        return None
+    index, rate, bucket = found
+    units = used.up + used.down
+    before = rated.get(index, _NOTHING_RATED)
+    micros = spent(rate, plan.rounding, before, units, bucket.balance)
+    if micros is None:
+        return None
+    new_rated = {index: Rated(before.units + units, before.micros + micros)} if units else {}
+    return Coverage([(bucket, micros)] if micros else [], new_rated, micros, _NOTHING_USED)
+
+
+def keeps_hold(book: Book, session: Session, plan: Plan, want: Usage, now: Instant) -> bool:
+    """Does the money that a session holds still pay for its next slice, and not for much more? Then it keeps it. For
+    plans that charge nothing but octets in total."""
+    if plan.accumulates or book.is_scoped():
+        return False
+    present = _present(plan, now)
+    found = _sole(book, session, plan, present, now) if present.until >= now + want.seconds * 1000 else None
+    if found is None:
+        return False
+    index, rate, bucket = found
+    held = book.held(session, bucket)
+    if not held or bucket.held > bucket.balance:
+        return False
+    before = book.rated_of(session).get(index, _NOTHING_RATED)
+    micros = spent(rate, plan.rounding, before, want.up + want.down, held)
+    if micros is None or held > micros + micros // _MORE_THAN_NEEDED:
+        return False
+    book.keep_hold(session, bucket, session.stale_at)
+    return True
+
+
+def _sole(book: Book, session: Session, plan: Plan, present: Present, now: Instant) -> tuple[int, Rate, Bucket] | None:
+    """The line that prices all that a session uses, and the bucket that pays for all of it: nearly always, once a session
+    is on money. Where a purse runs out, or anything else decides too, it is for `cover` to say."""
+    lines = plan.lines_for(place_of(session), present.names)
+    if len(lines) != 1 or not plan.charges_total_octets_only:
+        return None
+    index, rate = lines[0]
+    if rate.maximum_micros is not None:
+        return None
+    for bucket in book.usable_buckets(now):
+        if bucket.unit == "money":
+            return index, rate, bucket
+        if bucket.blocker or bucket.balance > 0:
+            return None
+    return None
 
 
 def after_changes(

@@ -117,7 +117,10 @@ def hold_next(
         plain
         and plan.charges_total_octets_only
         and not book.is_scoped()
-        and book.keeps_hold(session, want.up + want.down, session.stale_at, now)
+        and (
+            book.keeps_hold(session, want.up + want.down, session.stale_at, now)
+            or rating.keeps_hold(book, session, plan, want, now)
+        )
     ):
         return ALL
     covered = covered_permille(plan, want, _hold(book, session, want, now))

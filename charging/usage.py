@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from charging import rating
 from charging.book import Binding, Book, Opening, UsageLine
-from charging.buckets import SHORTFALL, Bucket, Rated, Usage, cover, read_rated
+from charging.buckets import SHORTFALL, Bucket, Rated, Usage, cover
 from charging.enforcement import check_applied, cover_again, free_octets, go_on, promised, reconsider, review
 from charging.level import count
 from charging.notices.kinds import Facts
@@ -151,7 +151,7 @@ def _charge(
 
     What was consumed is always booked: what no bucket covers goes to shortfall, in its own unit.
     """
-    rated = read_rated(session.rated)
+    rated = book.rated_of(session)
     plain = book.is_plain(plan)
     estimated = False
     span = None if plain and not plan.measured else rating.span_of(session, used, event_at)
