@@ -595,7 +595,8 @@ class Book:
             charge.held_until = until
 
     def keeps_hold(self, session: Session, want_octets: int, until: Instant, now: Instant) -> bool:
-        """Would `hold` come to what the session holds already? The common case, and much cheaper to see than to do.
+        """Does what the session holds cover its next slice, and not much more? The common case, and much cheaper to see
+        than to hold anew.
 
         True when all of it is on the bucket of octets that is drawn first, and that bucket still covers its holds; then
         only the hold's end moves. Only for plans that charge nothing but octets in total.
@@ -605,7 +606,7 @@ class Book:
                 charge = self.charges.get((session.session_id, bucket.bucket_id, "octets"))
                 if (
                     charge is None
-                    or charge.held != want_octets
+                    or not want_octets <= charge.held <= enough(want_octets)
                     or bucket.direction != "total"
                     or bucket.held > bucket.balance
                 ):
@@ -716,6 +717,12 @@ class Book:
         session.acked_profile = session.profile
         session.failed_commands = 0
         self.changed_sessions.add(session.session_id)
+
+
+def enough(amount: int) -> int:
+    """The most that a session goes on holding where it needs `amount`: a slice is now a little longer, now a little
+    shorter, as its NAS reports."""
+    return amount + amount // 8
 
 
 def _unheld(bucket: Bucket) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from charging.book import Book, Counter
+from charging.book import Book, Counter, enough
 from charging.buckets import Bucket, Coverage, Rated, Usage, cover, spent
 from charging.plan import Instant, Lines, Plan, Rate
 from charging.scope import Scope, read_scope
@@ -35,8 +35,6 @@ LATEST_COUNT_MS: Final = 35 * 86_400_000
 _NO_COUNTS: Final[Mapping[Counter, int]] = {}
 _NOTHING_RATED: Final = Rated(0, 0)
 _NOTHING_USED: Final = Usage(0, 0, 0)
-#: A hold is cut back where a cheaper tier leaves more than an eighth of it over.
-_MORE_THAN_NEEDED: Final = 8
 
 
 class Piece(NamedTuple):
@@ -190,7 +188,7 @@ def keeps_hold(book: Book, session: Session, plan: Plan, want: Usage, now: Insta
         return False
     before = book.rated_of(session).get(index, _NOTHING_RATED)
     micros = spent(rate, plan.rounding, before, want.up + want.down, held)
-    if micros is None or held > micros + micros // _MORE_THAN_NEEDED:
+    if micros is None or held > enough(micros):
         return False
     book.keep_hold(session, bucket, session.stale_at)
     return True
