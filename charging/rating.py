@@ -187,7 +187,8 @@ def keeps_hold(book: Book, session: Session, plan: Plan, want: Usage, now: Insta
     if not held or bucket.held > bucket.balance:
         return False
     before = book.rated_of(session).get(index, _NOTHING_RATED)
-    micros = spent(rate, plan.rounding, before, want.up + want.down, held)
+    rounding = plan.rounding if before.micros else plan.ahead.first_rounding
+    micros = spent(rate, rounding, before, want.up + want.down, held)
     if micros is None or held > enough(micros):
         return False
     book.keep_hold(session, bucket, session.stale_at)
