@@ -390,7 +390,12 @@ def _of_its_time(sessions: list[Session], report: Report) -> list[Session]:
             and report.kind != "start"
         ):
             return [session]
-    return [s for s in sessions if s.started_at is None or s.started_at <= report.event_at] or sessions
+    begun = [s for s in sessions if s.started_at is None or s.started_at <= report.event_at]
+    if any(s.closed_at is None or s.started_at is None for s in begun):
+        return begun
+    # What was charged to somebody later may have begun earlier.
+    latest = max((s.started_at or 0 for s in begun), default=0)
+    return [s for s in begun if s.started_at == latest] or sessions
 
 
 def _bind(book: Book, session: Session, report: Report) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import click
@@ -62,8 +62,8 @@ class _Session:
     """The reports of one session, in the order in which they were true."""
 
     nas: Nas
-    rows: list[OrphanReport] = field(default_factory=list)
-    reports: list[Report] = field(default_factory=list)
+    rows: list[OrphanReport]
+    reports: list[Report]
 
     @property
     def digests(self) -> list[str]:
@@ -100,7 +100,8 @@ def charge(setup: Setup, username: str, acct_session_id: str | None, nas_name: s
     """Charge a subscriber's orphans, by the plan that he has now: each session as if it had been let in.
 
     They become sessions that have ended, so no NAS is told anything. What is not there to pay for them becomes shortfall.
-    Reports that come later can be charged too: it goes on from there.
+    Where a NAS used one Acct-Session-Id again, each Start to Stop is a session of its own. Reports that come later can be
+    charged too: it goes on from there.
     """
     at = now()
     sessions = [
@@ -156,14 +157,16 @@ def _sessions(setup: Setup, username: str | None, nas_name: str | None) -> list[
         rows = orphans.waiting(connection, username=username, nas_id=nas_id, limit=MOST_REPORTS + 1)
     if len(rows) > MOST_REPORTS:
         raise RegistryError(f"more than {MOST_REPORTS} reports; choose by --user or --nas, or: aaa orphan forget")
-    found: dict[str, _Session] = {}
+    found: dict[str, list[tuple[OrphanReport, Report]]] = {}
+    of: dict[str, Nas] = {}
     for row, nas, report in _read(rows, nases):
-        session = found.setdefault(report.session_key, _Session(nas))
-        session.rows.append(row)
-        session.reports.append(report)
-    for session in found.values():
-        session.reports.sort(key=lambda report: (report.event_at, report.seconds or 0))
-    return list(found.values())
+        found.setdefault(report.session_key, []).append((row, report))
+        of[report.session_key] = nas
+    return [
+        _Session(of[key], [row for row, _ in run], [report for _, report in run])
+        for key, pairs in found.items()
+        for run in orphans.runs(pairs)
+    ]
 
 
 def _read(rows: Iterable[OrphanReport], nases: Mapping[int, Nas]) -> Iterator[tuple[OrphanReport, Nas, Report]]:
@@ -181,7 +184,7 @@ def _read(rows: Iterable[OrphanReport], nases: Mapping[int, Nas]) -> Iterator[tu
 
 
 def _record(each: _Session) -> dict[str, Any]:
-    first, last = each.rows[0], each.rows[-1]
+    first = each.rows[0]
     return {
         "username": first.username,
         "nas": each.nas.name,
@@ -189,8 +192,8 @@ def _record(each: _Session) -> dict[str, Any]:
         "acct_session_id": _shown(first.acct_session_id),
         "reason": first.reason,
         "reports": len(each.rows),
-        "first_at": iso(first.received_at),
-        "last_at": iso(last.received_at),
+        "first_at": iso(min(row.received_at for row in each.rows)),
+        "last_at": iso(max(row.received_at for row in each.rows)),
         "octets_up": _total(each.reports, "octets_up"),
         "octets_down": _total(each.reports, "octets_down"),
         "seconds": max((report.seconds or 0 for report in each.reports), default=0),
