@@ -19,7 +19,7 @@ from charging import planfile, quote, usage
 from charging.amounts import parse_octets, parse_seconds
 from charging.book import Account, Book
 from charging.bound import Line, bound
-from charging.buckets import SHORTFALL, Bucket, Usage, charged_part
+from charging.buckets import SHORTFALL, Bucket, Rated, Usage, charged_part, cover, spent
 from charging.money import MAX_AMOUNT, Rounding, parse_money, parse_price
 from charging.payment import money_bucket
 from charging.plan import Allowance, Plan, Profile, Rate, Tier, from_json, to_json
@@ -415,6 +415,19 @@ def test_reports_add_up(rate: Rate, deltas: list[int], rounding: Rounding, over_
         assert micros == cost(rate, Position(0, start, 0), units, rounding)
     else:
         assert micros == 0
+
+
+@given(rates(), st.integers(0, 10**8), st.integers(0, 10**8), st.integers(0, 10**10), roundings)
+def test_one_purse_pays_what_the_whole_reckoning_says(
+    rate: Rate, used: int, more: int, purse: int, rounding: Rounding
+) -> None:
+    rate = replace(rate, maximum_micros=None)
+    plan = Plan("p", "EUR", "UTC", Profile("line"), rounding=rounding, rates=(rate,))
+    before = Rated(used, price(rate, used, rounding))
+    bucket = money_bucket(1, 1, BEGIN)
+    found = cover(plan, Usage(0, more, 0), [bucket], lambda _: purse, {0: before}, 0)
+    whole = not found.uncovered.down and not found.credit
+    assert spent(rate, rounding, before, more, purse) == (found.money if whole else None)
 
 
 def test_nothing_overflows_silently() -> None:

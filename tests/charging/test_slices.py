@@ -130,6 +130,48 @@ def test_with_enough_again_reports_come_as_often_as_usual() -> None:
     assert session.interval_seconds >= 300
 
 
+# --- while there is enough ------------------------------------------------------------------------------------------
+
+#: 0.1 cent a MB, a tenth of it beyond 2 GB, ten times as much beyond 4 GB.
+TIERS = (Tier(2_000 * MB, 1_000, MB), Tier(4_000 * MB, 100, MB), Tier(None, 10_000, MB))
+BY_MONEY = replace(plan(0), allowances=(), rates=(Rate("octets", "total", 0, 1, 1, tiers=TIERS),))
+
+
+def test_a_hold_is_kept_while_it_pays_for_the_next_slice_and_not_for_much_more() -> None:
+    stage = stage_of(BY_MONEY, money=1_000_000_000)
+    admitted = log_in(stage)
+    start(stage, admitted)
+    holds = {}
+    for second, used in ((300, 100), (600, 900), (900, 1_500), (1_200, 2_100), (1_500, 2_800), (1_800, 3_500)):
+        assert told_after(stage, admitted, second, used * MB) == []
+        holds[used] = held(stage) / 1_000
+    slice_mb = holds[100]
+    assert holds == {
+        100: slice_mb,
+        900: slice_mb,  # all of it still lies in the first tier
+        1_500: pytest.approx(500 + (slice_mb - 500) / 10, rel=0.05),
+        2_100: pytest.approx(slice_mb / 10, rel=0.05),
+        2_800: holds[2_100],
+        3_500: pytest.approx(50 + (slice_mb - 500) * 10, rel=0.05),
+    }
+
+
+@pytest.mark.parametrize("sold", [BY_MONEY, plan(100_000 * MB)], ids=["money", "octets"])
+def test_a_report_some_seconds_sooner_or_later_is_no_reason_to_hold_another_slice(sold: Plan) -> None:
+    stage = stage_of(sold, money=1_000_000_000)
+    admitted = log_in(stage)
+    start(stage, admitted)
+    holds = set()
+    second = 310
+    for late in (0, -12, 9, -8, 7, 0, -10):
+        told_after(stage, admitted, second + late, MB * second // 300)
+        holds.add(held(stage))
+        second += 300
+    assert len(holds) <= 2, "one for 310 s and one for what came latest after it"
+    told_after(stage, admitted, second + 300, MB * second // 300)
+    assert held(stage) > max(holds)
+
+
 # --- below a slice, shared ------------------------------------------------------------------------------------------
 
 
