@@ -87,15 +87,15 @@ class Share(NamedTuple):
 
 def arrange(book: Book, item: Arrangement, now: Instant) -> Applied | NotApplied:
     """Do what is arranged, or say why not; then nothing has changed."""
-    subscription = book.subscriptions.get(item.subscriber_id)
-    if subscription is not None and subscription.state == "ended":
+    known = subscription = book.subscriptions.get(item.subscriber_id)
+    if known is not None and (known.state == "ended" or book.plans(known.plan_version_id).period is None):
         subscription = None
     match item.what:
         case Change():
             return _change(book, subscription, item, item.what, now)
         case Leave():
-            if subscription is not None:
-                _leave(book, subscription, now)
+            if known is not None:
+                _leave(book, known, now)
             return Applied(0)
         case _ if subscription is None:
             return NotApplied("subscriber: the plan is not sold by periods")
@@ -104,7 +104,7 @@ def arrange(book: Book, item: Arrangement, now: Instant) -> Applied | NotApplied
         case Resume():
             if subscription.state != "paused":
                 return NotApplied(f"subscriber: the period is {subscription.state}, not paused")
-            resume(book, subscription, now)
+            resume(book, subscription, now, now)
             serve_again(book, set(), now)
             return Applied(0)
 
@@ -145,7 +145,10 @@ def _change(
             return NotApplied("at: the present plan has no periods; change it now")
         given = Grant(item.account_id, what.plan_version_id, item.reference, item.actor, item.subscriber_id)
         book.agree_on(Contract(item.subscriber_id, plan.name, None))
-        if plan.period is not None:
+        known = book.subscriptions.get(item.subscriber_id)
+        if known is not None:
+            _leave(book, known, now)  # what the plan before grants in a rhythm ends with it
+        if plan.period is not None or (plan.recurring and what.granting):
             return subscribe(book, given, now)
         return grant(book, given, now) if what.granting else Applied(0)
     if what.when == "period-end":
@@ -215,7 +218,7 @@ def _change_now(
     charge(book, plan, price, reference, actor, now, now)
     holders = close_period(book, subscription, now, now)
     enter(book, subscription, what.plan_version_id, number, period, price, reference, now)
-    grant_period(book, subscription, plan, now, now, actor, reference, share)
+    holders |= grant_period(book, subscription, plan, now, now, actor, reference, share)
     succeed(book, subscription.subscriber_id, what.plan_version_id, now)
     serve_again(book, holders, now)
     return Applied(sum(b.balance for b in book.usable_buckets(now) if b.unit == "money"))

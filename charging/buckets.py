@@ -38,9 +38,11 @@ class Bucket:
     scope: str = ""
     """When, where and for whom it may be drawn, as `scope` reads it; empty: always, everywhere, for all of the account."""
     subscriber_id: int | None = None
-    """Whose period it ends with."""
+    """Whose period it ends with, or whose rhythm."""
     rolled: int = 0
     """Into how many further periods it went over."""
+    every: str = ""
+    """The rhythm in which its allowance is granted anew, `1 day`; empty: it has none of its own."""
     closed_at: Instant | None = None
     """When its time was over and what was left went to `expired`."""
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from charging.book import Book
 from charging.buckets import Bucket
 from charging.enforcement import exhaust, renew
 from charging.notices.kinds import Facts
-from charging.plan import Instant
+from charging.plan import Instant, RollOver
 
 EXPIRED: Final = "expired"
+ROLL_OVER: Final = "roll-over"
 
 
 def expire(book: Book, bucket: Bucket, at: Instant, now: Instant) -> set[int]:
@@ -39,6 +41,30 @@ def expire_paid(book: Book, bucket: Bucket, at: Instant, now: Instant) -> set[in
         facts: Facts = {"bucket": bucket.name, "unit": bucket.unit, "left": bucket.balance, "expires_at": at}
         book.notify(EXPIRED, f"{bucket.name}: {bucket.balance} {bucket.unit} left", now, bucket=bucket, facts=facts)
     return expire(book, bucket, at, now)
+
+
+def roll_over(
+    book: Book, buckets: list[Bucket], rule: RollOver, until: Instant, at: Instant, now: Instant, actor: str
+) -> None:
+    """Move what may go over into buckets that last until then, the youngest first: it lasts longest."""
+    old = sorted((b for b in buckets if b.rolled < rule.periods and b.balance > 0), key=lambda b: b.rolled)
+    total = sum(b.balance for b in old)
+    if total < rule.minimum:
+        return
+    room = total if rule.maximum is None else min(total, rule.maximum)
+    for bucket in old:
+        amount = min(bucket.balance, room)
+        if not amount:
+            break
+        room -= amount
+        carried = replace(
+            bucket, bucket_id=book.fresh_bucket_id(), balance=0, held=0, granted=amount, low_water_marks="", marks_passed=0,
+            valid_from=at, expires_at=until, rolled=bucket.rolled + 1, closed_at=None,
+        )  # fmt: skip
+        reference = f"bucket:{bucket.bucket_id}"
+        book.move(bucket, "rollover", -amount, ROLL_OVER, reference, now, actor, effective_at=at)
+        book.add_bucket(carried)
+        book.move(carried, "rollover", amount, ROLL_OVER, reference, now, actor, effective_at=at)
 
 
 def hold_again(book: Book, holders: set[int], now: Instant) -> None:

@@ -10,6 +10,7 @@ from charging.book import MONEY_BUCKET, Book
 from charging.buckets import Bucket
 from charging.enforcement import reconsider
 from charging.money import MAX_AMOUNT
+from charging.period import period_of
 from charging.plan import Allowance, Duration, Instant, Plan, Unit
 from charging.scope import scope_of
 
@@ -106,9 +107,16 @@ def grant(book: Book, item: Grant, now: Instant) -> Applied:
     return Applied(0)
 
 
-def grant_allowance(book: Book, plan: Plan, allowance: Allowance, subscriber_id: int | None, now: Instant) -> Bucket:
-    """The new bucket of an allowance, still empty."""
-    return book.add_bucket(_allowance_bucket(book, plan, allowance, subscriber_id, now))
+def grant_allowance(
+    book: Book, plan: Plan, allowance: Allowance, subscriber_id: int | None, now: Instant, anchor: Instant | None = None
+) -> Bucket:
+    """The new bucket of an allowance, still empty. `anchor`: what its rhythm is counted from; None: from now."""
+    bucket = _allowance_bucket(book, plan, allowance, subscriber_id, now)
+    if allowance.every is not None:
+        anchor = now if anchor is None else anchor
+        bucket.every, bucket.subscriber_id = str(allowance.every), subscriber_id
+        bucket.expires_at = period_of(anchor, allowance.every, plan.time_zone, now, from_midnight=True).end
+    return book.add_bucket(bucket)
 
 
 def money_bucket(account_id: int, bucket_id: int, now: Instant) -> Bucket:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import calendar
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -46,13 +46,14 @@ class Period(NamedTuple):
     end: Instant
 
 
-def boundary(anchor: Instant, every: Every, time_zone: str, number: int) -> Instant:
-    """Where the period of that number begins.
+def boundary(anchor: Instant, every: Every, time_zone: str, number: int, *, from_midnight: bool = False) -> Instant:
+    """Where the period of that number begins. `from_midnight`: by days and months they begin at midnight of the anchor's
+    day, not at its time of day.
 
     A day that the month does not have is its last one. A local time that the clock skips stands for the moment as long
     after the gap; of two equal ones it is the first.
     """
-    if number == 0:
+    if number == 0 and not from_midnight:
         return anchor
     if every.unit == "hour":
         return anchor + number * every.count * _HOUR_MS
@@ -64,12 +65,16 @@ def boundary(anchor: Instant, every: Every, time_zone: str, number: int) -> Inst
     else:
         year, month_index = divmod(_months(day) + number * every.count, 12)
         day = date(year, month_index + 1, min(day.day, calendar.monthrange(year, month_index + 1)[1]))
-    moment = datetime.combine(day, began.time(), zone)
+    moment = datetime.combine(day, time() if from_midnight else began.time(), zone)
     return (moment - _EPOCH) // _MILLISECOND
 
 
-def period_of(anchor: Instant, every: Every, time_zone: str, at: Instant) -> Period:
+def period_of(anchor: Instant, every: Every, time_zone: str, at: Instant, *, from_midnight: bool = False) -> Period:
     """The period that a moment lies in; before the anchor the number is negative."""
+
+    def begins(number: int) -> Instant:
+        return boundary(anchor, every, time_zone, number, from_midnight=from_midnight)
+
     match every.unit:
         case "hour":
             number = (at - anchor) // (every.count * _HOUR_MS)
@@ -80,11 +85,11 @@ def period_of(anchor: Instant, every: Every, time_zone: str, at: Instant) -> Per
             zone = ZoneInfo(time_zone)
             number = (_months(_local(at, zone).date()) - _months(_local(anchor, zone).date())) // every.count
     # The estimate is at most one off: the time of day, or the day of the month, may not have come yet.
-    while boundary(anchor, every, time_zone, number) > at:
+    while begins(number) > at:
         number -= 1
-    while (end := boundary(anchor, every, time_zone, number + 1)) <= at:
+    while (end := begins(number + 1)) <= at:
         number += 1
-    return Period(number, boundary(anchor, every, time_zone, number), end)
+    return Period(number, begins(number), end)
 
 
 def following(anchor: Instant, every: Every, time_zone: str, period: Period) -> Period:

@@ -100,7 +100,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class RollOver:
-    """What of an allowance goes over into the next period."""
+    """What of an allowance goes over into the next period, or the next span of its own rhythm."""
 
     maximum: int | None = None
     """At most so much of it, the youngest first; None: all."""
@@ -168,6 +168,8 @@ class Allowance:
     valid_until: Instant | None = field(default=None, metadata=LATER)
     """and before this."""
     roll_over: RollOver | None = field(default=None, metadata=LATER)
+    every: Every | None = field(default=None, metadata=LATER)
+    """It is granted anew so often, whatever the plan's periods are; None: with each of them, or once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,6 +407,8 @@ class Plan:
     """What is counted for caps and speed steps, and at which amounts something happens."""
     lines: Lines = field(init=False, repr=False, compare=False)
     """All price lines, with their numbers."""
+    recurring: tuple[Allowance, ...] = field(init=False, repr=False, compare=False)
+    """Those that have a rhythm of their own."""
     selective: bool = field(init=False, repr=False, compare=False)
     """Which line prices a use depends on when, where, and on what was used in the period."""
     accumulates: bool = field(init=False, repr=False, compare=False)
@@ -445,6 +449,7 @@ class Plan:
             "hours": _hours(self),
             "measured": _measured(self),
             "lines": tuple(enumerate(self.rates)),
+            "recurring": tuple(each for each in self.allowances if each.every is not None),
             "selective": any(map(_is_selective, self.rates)),
             "accumulates": any(rate.accumulate != "session" for rate in self.rates),
             "prices_sessions": any(rate.unit == "session" for rate in self.rates),
@@ -620,11 +625,12 @@ def _profile(read: dict[str, Any]) -> Profile:
 
 
 def _allowance(read: dict[str, Any]) -> Allowance:
-    validity, rolls = read.pop("validity", None), read.pop("roll_over", None)
+    validity, rolls, every = (read.pop(key, None) for key in ("validity", "roll_over", "every"))
     names: dict[str, Any] = {key: tuple(read.pop(key, ())) for key in ("windows", "zones")}
     return Allowance(
         validity=None if validity is None else Duration(**validity),
         roll_over=None if rolls is None else RollOver(**rolls),
+        every=None if every is None else Every(**every),
         **names,
         **read,
     )

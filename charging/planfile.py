@@ -235,11 +235,12 @@ def _plan(name: str, table: Table, sale: _Sale) -> Plan:
         profile_windows=profile_windows,
         caps=_caps(table, currency, profile, profile_named),
         fair_use=_fair_use(table, profile, profile_named),
-        period=_period_terms(table, sale),
+        period=_period_terms(table, sale, allowances),
     )
     if plan.period is None:
         for number, allowance in enumerate(allowances):
-            if allowance.roll_over or allowance.periods or allowance.valid_from or allowance.valid_until:
+            rolls = allowance.roll_over is not None and allowance.every is None
+            if rolls or allowance.periods or allowance.valid_from or allowance.valid_until:
                 table.fault(
                     "allowance", f"[{number}] goes by periods, and the plan has none; write [plan.{name}.period] too"
                 )
@@ -309,11 +310,26 @@ def _fair_use(plan: Table, usual: Profile | None, profile_named: Callable[[objec
     return FairUse(tuple(steps), per, direction) if steps else None
 
 
-def _period_terms(plan: Table, sale: _Sale) -> PeriodTerms | None:
+def _is_shorter(span: Every, period: Every) -> bool:
+    """Does a span always end before a period that begins with it?"""
+    if span.unit == period.unit:
+        return span.count < period.count
+    longest = {"hour": 1, "day": 24, "month": 31 * 24}[span.unit] * span.count + (span.unit != "hour")
+    shortest = {"hour": 1, "day": 24, "month": 28 * 24}[period.unit] * period.count - (period.unit != "hour")
+    return longest < shortest  # hours; the clock may be changed once in each
+
+
+def _period_terms(plan: Table, sale: _Sale, allowances: tuple[Allowance, ...]) -> PeriodTerms | None:
     table = plan.table("period")
     if table is None:
         return None
     every = table.take("every", _every, None, required='every = "1 month"')
+    for number, each in enumerate(allowances):
+        if every is not None and each.every is not None and not _is_shorter(each.every, every):
+            message = (
+                f"{each.every} is not shorter than the plan's period, {every}; write a shorter time, or leave it out"
+            )
+            plan.faults.add((*plan.path, "allowance", number, "every"), message)
     price = _price(sale.currency)
     terms = PeriodTerms(
         every=every or Every(1, "month"),
@@ -408,7 +424,10 @@ def _allowances(plan: Table, sale: _Sale) -> tuple[Allowance, ...]:
             valid_from=granted_from,
             valid_until=granted_until,
             roll_over=_roll_over(table, unit, currency),
+            every=table.take("every", _every, None),
         )
+        if allowance.every is not None and "validity" in table.values:
+            table.fault("validity", f"it lasts until it comes again, every {allowance.every}; leave one of the two")
         if "member_cap_per" in table.values and "member_cap" not in table.values:
             example = _EXAMPLES[unit or "octets"]
             table.fault("member_cap_per", f'a period without a cap; write member_cap = "{example}" too')

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, pairwise
 from typing import Final, Literal, NamedTuple
 
 from charging import rating
@@ -14,6 +14,7 @@ from charging.money import MAX_AMOUNT
 from charging.payment import Grant, grant, money_bucket
 from charging.period import period_of as period_after
 from charging.plan import Instant, Plan, Rate
+from charging.rhythm import span_of, turn_on_paper
 from charging.session import Session
 from charging.subscription import grants, price_of
 from charging.window import period_of
@@ -63,16 +64,15 @@ class Quote(NamedTuple):
 def quote(plan: Plan, use: Use, *, allowances: bool = True) -> Quote:
     """What a use costs a new subscriber of the plan, who has all its allowances, or none of them."""
     book, session = _imagined(plan, use, MAX_AMOUNT, allowances=allowances)
-    end = use.begin + use.seconds * 1000
     tab = rating.Tab(book, session, plan, use.begin, {})
-    parts = rating.pieces(plan, tab.scopes, Usage(use.up, use.down, use.seconds), (use.begin, end))
     items: list[Item] = []
     micros = 0
     if plan.period is not None and use.period:
         micros = price_of(plan.period, use.period, use.begin)
         until = period_after(use.begin, plan.period.every, plan.time_zone, use.begin).end
         items.append(Item(use.begin, until, "period", f"period {use.period}", "period", 1, micros))
-    for piece, until in zip(parts, [*(part.begin for part in parts[1:]), end], strict=True):
+    granted = _granted(plan, use) if allowances else replace(plan, allowances=())
+    for piece, until in _pieces(granted, use, tab):
         before = tab.rated
         found = tab.take(piece.usage, piece.begin)
         micros += found.money
@@ -92,6 +92,34 @@ def quote(plan: Plan, use: Use, *, allowances: bool = True) -> Quote:
             if amount:
                 items.append(Item(piece.begin, until, "unpaid", "", unit, amount, 0))
     return Quote(items, micros)
+
+
+def _pieces(plan: Plan, use: Use, tab: rating.Tab) -> Iterator[tuple[rating.Piece, Instant]]:
+    """The pieces of a use, and until when; where the plan grants something anew in between, that is on the tab then."""
+    end = use.begin + use.seconds * 1000
+    edges = [use.begin, *sorted(_turns(plan, use, end)), end]
+    before = Usage(0, 0, 0)
+    for begin, until in pairwise(edges):
+        # Shares of the whole up to here, so that rounding never adds or loses anything.
+        part, whole = (until - use.begin, end - use.begin) if until < end else (1, 1)
+        so_far = Usage(use.up * part // whole, use.down * part // whole, use.seconds * part // whole)
+        used = Usage(so_far.up - before.up, so_far.down - before.down, so_far.seconds - before.seconds)
+        before = so_far
+        if begin > use.begin:
+            turn_on_paper(tab.book, plan, _SUBSCRIBER, use.begin, begin)
+            tab.look_again(begin)
+        parts = rating.pieces(plan, tab.scopes, used, (begin, until))
+        yield from zip(parts, [*(part.begin for part in parts[1:]), until][: len(parts)], strict=True)
+
+
+def _turns(plan: Plan, use: Use, end: Instant) -> set[Instant]:
+    """Within a use, when something is granted anew."""
+    found = set[Instant]()
+    for each in plan.recurring:
+        at = use.begin
+        while (at := span_of(plan, each, use.begin, at).end) < end:
+            found.add(at)
+    return found
 
 
 class Reach(NamedTuple):
@@ -115,6 +143,11 @@ def reach(plan: Plan, use: Use, micros: int, *, allowances: bool = True) -> Reac
     return Reach(octets, None if seconds * 1000 >= rating.FURTHEST_MS else seconds)
 
 
+def _granted(plan: Plan, use: Use) -> Plan:
+    """The plan with the allowances of that period only."""
+    return replace(plan, allowances=tuple(each for each in plan.allowances if grants(each, use.period or 1, use.begin)))
+
+
 def _imagined(plan: Plan, use: Use, micros: int, *, allowances: bool) -> tuple[Book, Session]:
     ids = count(_PURSE + 1)
     account = Account(1, plan.currency, "prepaid", 0, "active", 0, 0, "")
@@ -122,8 +155,8 @@ def _imagined(plan: Plan, use: Use, micros: int, *, allowances: bool) -> tuple[B
     purse = book.add_bucket(money_bucket(1, _PURSE, use.begin))
     purse.balance = micros
     if allowances:
-        kept = tuple(each for each in plan.allowances if grants(each, use.period or 1, use.begin))
-        granted, book.plans = plan, lambda _: replace(granted, allowances=kept)
+        granted = _granted(plan, use)
+        book.plans = lambda _: granted
         grant(book, Grant(1, 1, "quote", "quote", _SUBSCRIBER), use.begin)
         book.plans = lambda _: plan
     for rate in plan.rates:

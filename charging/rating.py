@@ -298,6 +298,11 @@ class Tab:
 
     def __post_init__(self) -> None:
         self.place = place_of(self.session)
+        self.look_again(self.now)
+
+    def look_again(self, now: Instant) -> None:
+        """At the buckets that can be drawn at a later moment."""
+        self.now = now
         self.usable = self.book.usable_buckets(self.now)
         scoped = self.usable if self.book.is_scoped() else ()
         self.scoped = [(b, read_scope(b.scope) if b.scope else None) for b in scoped]

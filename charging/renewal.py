@@ -14,12 +14,13 @@ from typing import Final, NamedTuple
 from charging.book import Book
 from charging.buckets import Bucket, is_purse, usable
 from charging.enforcement import cover_again, reconsider
-from charging.expiry import expire, expire_paid, hold_again
+from charging.expiry import expire, expire_paid, hold_again, roll_over
 from charging.level import move_counts
 from charging.notices.kinds import Facts
-from charging.payment import Applied, Grant, NotApplied, grant_allowance
+from charging.payment import Applied, Grant, NotApplied, grant, grant_allowance
 from charging.period import Period, period_of
-from charging.plan import Instant, Plan, RollOver
+from charging.plan import Instant, Plan
+from charging.rhythm import buckets_of, turn
 from charging.subscription import UNPAID, Contract, PaidPeriod, Subscription, grants, price_of, terms_of
 from charging.succession import succeed
 
@@ -27,9 +28,9 @@ SERVER: Final = "server"
 RENEWED: Final = "renewed"
 #: What a period costs, in the ledger.
 RENEWAL: Final = "renewal"
-ROLL_OVER: Final = "roll-over"
-#: How much of what has become due one transaction does; the job comes back for the rest.
-MOST_STEPS: Final = 50
+#: How much of what has become due one transaction does; the job comes back for the rest. More than an outage of three days
+#: leaves of what is granted by the hour.
+MOST_STEPS: Final = 100
 
 
 class Missing(NamedTuple):
@@ -50,8 +51,9 @@ def catch_up(book: Book, now: Instant) -> int:
             steps += 1
         if not due:
             for bucket in [b for b in book.buckets.values() if _has_ended(b, at)]:
-                holders |= (expire if bucket.subscriber_id is not None else expire_paid)(book, bucket, at, now)
-                steps += 1
+                if bucket.closed_at is None:  # not ended with another one of the same rhythm
+                    holders |= _end(book, bucket, at, now)
+                    steps += 1
     if steps:
         serve_again(book, holders, now)
     return steps
@@ -68,11 +70,51 @@ def pay_unpaid(book: Book, now: Instant) -> None:
                 catch_up(book, now)  # a grace may have been longer than the period
 
 
+def _end(book: Book, bucket: Bucket, at: Instant, now: Instant) -> set[int]:
+    """The end of a bucket's own time; where its allowance has a rhythm, the next span begins."""
+    if bucket.subscriber_id is None:
+        return expire_paid(book, bucket, at, now)
+    subscription = book.subscriptions.get(bucket.subscriber_id) if bucket.every else None
+    if subscription is None:
+        return expire(book, bucket, at, now)
+    return go_on(book, subscription, at, now)
+
+
+def go_on(book: Book, subscription: Subscription, at: Instant, now: Instant) -> set[int]:
+    """Begin the next spans of whatever the plan grants in a rhythm; the sessions that held something of the last ones."""
+    reference = f"span:{subscription.subscriber_id}:{at}"
+    return turn(book, subscription, _serving_plan(book, subscription, at), at, now, SERVER, reference)
+
+
+def _serving_plan(book: Book, subscription: Subscription, at: Instant) -> Plan | None:
+    """The plan that is paid for at that moment; one without periods in its newest version. None: nothing is."""
+    plan = book.plans(subscription.plan_version_id)
+    if plan.period is not None:
+        return plan if subscription.state == "active" else None
+    if subscription.state != "ended":
+        return None
+    if not _may_be_charged(book, subscription, at) and not _is_online(book, subscription):
+        # Else the ledger would grow for ever by those who are gone; the next login begins it anew.
+        subscription.state = "waiting"
+        book.revise_subscription(subscription)
+        return None
+    version = next_version(book, subscription)
+    if version != subscription.plan_version_id and book.plans(version).period is None:
+        subscription.plan_version_id, plan = version, book.plans(version)
+        book.revise_subscription(subscription)
+    return plan
+
+
+def _is_online(book: Book, subscription: Subscription) -> bool:
+    return any(session.subscriber_id == subscription.subscriber_id for session in book.live_sessions())
+
+
 def subscribe(book: Book, item: Grant, now: Instant) -> Applied | NotApplied:
-    """The plan's first period for a subscriber, as soon as it is paid or he logs in."""
+    """The plan's first period for a subscriber, as soon as it is paid or he logs in. A plan without periods, but with a
+    rhythm, is granted at once."""
     assert item.subscriber_id is not None
     plan = book.plans(item.plan_version_id)
-    waits = terms_of(plan).begins == "first-use"
+    waits = plan.period is not None and plan.period.begins == "first-use"
     subscription = Subscription(
         account_id=book.account.account_id,
         subscriber_id=item.subscriber_id,
@@ -89,6 +131,10 @@ def subscribe(book: Book, item: Grant, now: Instant) -> Applied | NotApplied:
         paused_at=None,
         due_at=None,
     )
+    if plan.period is None:
+        subscription.state = "ended"
+        book.revise_subscription(subscription)
+        return grant(book, item, now)
     book.revise_subscription(subscription)
     book.agree_on(Contract(item.subscriber_id, plan.name, item.plan_version_id))
     if not waits:
@@ -99,9 +145,14 @@ def subscribe(book: Book, item: Grant, now: Instant) -> Applied | NotApplied:
 
 
 def first_use(book: Book, subscriber_id: int, now: Instant) -> None:
-    """He logs in: a period that waits for that begins."""
+    """He logs in: a period, or a rhythm, that waits for that begins."""
     subscription = book.subscriptions.get(subscriber_id)
     if subscription is None or subscription.state != "waiting":
+        return
+    if book.plans(subscription.plan_version_id).period is None:
+        subscription.state, subscription.anchor_at = "ended", now
+        book.revise_subscription(subscription)
+        go_on(book, subscription, now, now)
         return
     if isinstance(_begin(book, subscription, now, now, now, SERVER), Missing):
         subscription.state = "lapsed"  # from now on it waits for money
@@ -159,19 +210,20 @@ def leave(
     plan = book.plans(version)
     holders = close_period(book, subscription, at, now)
     subscription.plan_name, subscription.plan_version_id, subscription.next_plan_name = plan.name, version, None
-    subscription.state, subscription.due_at = "ended", None
+    subscription.state, subscription.due_at, subscription.anchor_at = "ended", None, at
     book.revise_subscription(subscription)
     book.agree_on(Contract(subscription.subscriber_id, plan.name, None))
     reference = f"period:{subscription.subscriber_id}:{at}"
     for allowance in plan.allowances if granting else ():
-        bucket = grant_allowance(book, plan, allowance, subscription.subscriber_id, at)
+        bucket = grant_allowance(book, plan, allowance, subscription.subscriber_id, at)  # a rhythm counts from here
         book.move(bucket, f"grant:{plan.name}", allowance.amount, "grant", reference, now, actor, effective_at=at)
     succeed(book, subscription.subscriber_id, version, now)
     return holders
 
 
-def resume(book: Book, subscription: Subscription, at: Instant) -> None:
-    """The clock goes on: everything ends as much later as it stood still."""
+def resume(book: Book, subscription: Subscription, at: Instant, now: Instant) -> None:
+    """The clock goes on: everything ends as much later as it stood still. A rhythm keeps to the calendar; what it grants for
+    the span of this moment comes where that has not been granted before."""
     assert subscription.paused_at is not None
     later_ms = at - subscription.paused_at
     begun = subscription.start_at
@@ -185,6 +237,7 @@ def resume(book: Book, subscription: Subscription, at: Instant) -> None:
     for bucket in of_the_period(book, subscription):
         bucket.expires_at = subscription.end_at
         book.revise_bucket(bucket)
+    go_on(book, subscription, at, now)
 
 
 # --- what is due -----------------------------------------------------------------------------------------------------
@@ -205,7 +258,7 @@ def _look_at(book: Book, subscription: Subscription, at: Instant, now: Instant) 
     if subscription.state == "grace":
         _lapse(book, subscription, now)
     elif subscription.state == "paused":
-        resume(book, subscription, at)
+        resume(book, subscription, at, now)
     else:
         subscription.due_at = None
         book.revise_subscription(subscription)
@@ -297,7 +350,7 @@ def _begin(
     charge(book, plan, price, reference, actor, at, now)
     holders = _end_of_period(book, subscription, plan, period, at, now, actor)
     enter(book, subscription, version, number, period, price, reference, now)
-    grant_period(book, subscription, plan, at, now, actor, reference)
+    holders |= grant_period(book, subscription, plan, at, now, actor, reference)
     succeed(book, subscription.subscriber_id, version, now)
     if number > 1 and period.end > now:
         facts: Facts = {"plan": plan.name, "price_micros": price, "renews_at": period.end}
@@ -397,10 +450,11 @@ def grant_period(
     actor: str,
     reference: str,
     share: tuple[int, int] = (1, 1),
-) -> None:
-    """A bucket for each allowance that this period grants; `share`: a part of what lasts as long as the period."""
+) -> set[int]:
+    """A bucket for each allowance that this period grants; `share`: a part of what lasts as long as the period. The
+    sessions that held something of a span that ended at the same moment."""
     for allowance in plan.allowances:
-        if not grants(allowance, subscription.number, subscription.start_at):
+        if allowance.every is not None or not grants(allowance, subscription.number, subscription.start_at):
             continue
         once = allowance.periods == 1
         amount = allowance.amount
@@ -412,6 +466,7 @@ def grant_period(
             bucket.expires_at = subscription.end_at
             book.revise_bucket(bucket)
         book.move(bucket, f"grant:{plan.name}", amount, "grant", reference, now, actor, effective_at=at)
+    return turn(book, subscription, plan, at, now, actor, reference, prorated=share[0] != share[1])
 
 
 def _end_of_period(
@@ -423,51 +478,35 @@ def _end_of_period(
     rules = {
         (each.name, each.unit): each.roll_over
         for each in before.allowances
-        if each.roll_over is not None and (each.name, each.unit) in granted
+        if each.roll_over is not None and each.every is None and (each.name, each.unit) in granted
     }
     ending = of_the_period(book, subscription)
     for key, rule in rules.items():
-        _roll_over(book, [b for b in ending if (b.name, b.unit) == key], rule, period, at, now, actor)
+        roll_over(book, [b for b in ending if (b.name, b.unit) == key], rule, period.end, at, now, actor)
+    if plan.name != before.name:
+        ending += buckets_of(book, subscription.subscriber_id)
     return close_period(book, subscription, at, now, ending)
 
 
 def close_period(
     book: Book, subscription: Subscription, at: Instant, now: Instant, ending: list[Bucket] | None = None
 ) -> set[int]:
-    """What is left of a period expires."""
+    """What is left of a period expires; unless it is said what ends, that of the spans in it too."""
+    if ending is None:
+        ending = of_the_period(book, subscription) + buckets_of(book, subscription.subscriber_id)
     holders = set[int]()
-    for bucket in of_the_period(book, subscription) if ending is None else ending:
+    for bucket in ending:
         holders |= expire(book, bucket, at, now)
     return holders
 
 
-def _roll_over(
-    book: Book, buckets: list[Bucket], rule: RollOver, period: Period, at: Instant, now: Instant, actor: str
-) -> None:
-    """Move what may go over into buckets of the next period, the youngest first: it lasts longest."""
-    old = sorted((b for b in buckets if b.rolled < rule.periods and b.balance > 0), key=lambda b: b.rolled)
-    total = sum(b.balance for b in old)
-    if total < rule.minimum:
-        return
-    room = total if rule.maximum is None else min(total, rule.maximum)
-    for bucket in old:
-        amount = min(bucket.balance, room)
-        if not amount:
-            break
-        room -= amount
-        carried = replace(
-            bucket, bucket_id=book.fresh_bucket_id(), balance=0, held=0, granted=amount, low_water_marks="", marks_passed=0,
-            valid_from=at, expires_at=period.end, rolled=bucket.rolled + 1, closed_at=None,
-        )  # fmt: skip
-        reference = f"bucket:{bucket.bucket_id}"
-        book.move(bucket, "rollover", -amount, ROLL_OVER, reference, now, actor, effective_at=at)
-        book.add_bucket(carried)
-        book.move(carried, "rollover", amount, ROLL_OVER, reference, now, actor, effective_at=at)
-
-
 def of_the_period(book: Book, subscription: Subscription) -> list[Bucket]:
     """The buckets that end with it, the oldest first."""
-    mine = (b for b in book.buckets.values() if b.subscriber_id == subscription.subscriber_id and b.closed_at is None)
+    mine = (
+        b
+        for b in book.buckets.values()
+        if b.subscriber_id == subscription.subscriber_id and b.closed_at is None and not b.every
+    )
     return sorted(mine, key=lambda b: (b.created_at, b.name, b.bucket_id))
 
 

@@ -464,8 +464,9 @@ def _decide(work: _Work, item: Item, now: Instant) -> Outcome:
 def _pay(work: _Work, book: Book, item: TopUp | Grant | Order | Terms, now: Instant) -> Applied | NotApplied | Agreed:
     """What comes in or is put right; a row of an inbox once."""
     if isinstance(item, Grant):
-        sold_by_periods = book.plans(item.plan_version_id).period is not None and item.subscriber_id is not None
-        return subscribe(book, item, now) if sold_by_periods else grant(book, item, now)
+        plan = book.plans(item.plan_version_id)
+        comes_again = (plan.period is not None or plan.recurring) and item.subscriber_id is not None
+        return subscribe(book, item, now) if comes_again else grant(book, item, now)
     if isinstance(item, Terms):
         return agree(book, item, now)
     if isinstance(item, TopUp):

@@ -1,13 +1,14 @@
 """Shadow rating: what recorded use would have cost under another plan.
 
 The same code charges as charges the living, on a book that nobody has: with the plan's allowances, granted anew whenever the
-last of them has ended, and with money without end. So what comes out is what the plan asks for, not what a
+last of them has ended or as often as they say, and with money without end. So what comes out is what the plan asks for, not what a
 subscriber could pay.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import count
 from typing import NamedTuple
 
@@ -17,10 +18,12 @@ from charging.buckets import Bucket, Coverage, Usage, cover, is_purse, read_rate
 from charging.money import MAX_AMOUNT
 from charging.payment import Grant, grant, money_bucket
 from charging.plan import Instant, Plan
+from charging.rhythm import turn_on_paper
 from charging.session import Session
 from charging.zone import Place
 
 _PURSE = 1
+_SUBSCRIBER = 1
 
 
 class Used(NamedTuple):
@@ -53,23 +56,29 @@ class Bill(NamedTuple):
 def shadow(plan: Plan, uses: Iterable[Used]) -> Bill:
     """Charge a subscriber's recorded use, in the order of time, as the plan would."""
     ids = count(_PURSE + 1)
-    book = Book(Account(1, plan.currency, "prepaid", 0, "active", 0, 0, ""), lambda: next(ids), lambda _: plan)
+    lasting = replace(plan, allowances=tuple(each for each in plan.allowances if each.every is None))
+    book = Book(Account(1, plan.currency, "prepaid", 0, "active", 0, 0, ""), lambda: next(ids), lambda _: lasting)
     sessions: dict[int, Session] = {}
-    before = would = periods = 0
+    before = would = periods = began = 0
     granted_until: Instant | None = 0
+    gone: list[Bucket] = []
     for use in uses:
         if not book.buckets:
+            began = use.begun_at
             book.add_bucket(money_bucket(1, _PURSE, use.begun_at)).balance = MAX_AMOUNT
-        if plan.allowances and granted_until is not None and use.event_at >= granted_until:
+        known = set(book.buckets)
+        if lasting.allowances and granted_until is not None and use.event_at >= granted_until:
             granted_until = _grant(book, use.begun_at)
-            periods += 1
+        if plan.recurring:
+            gone += turn_on_paper(book, plan, _SUBSCRIBER, began, use.event_at)
+        periods += not book.buckets.keys() <= known
         session = sessions.get(use.session_id)
         if session is None:
-            session = sessions[use.session_id] = book.sessions[use.session_id] = session_of(use, 1)
+            session = sessions[use.session_id] = book.sessions[use.session_id] = session_of(use, _SUBSCRIBER)
         before += use.micros
         would += charged(book, session, plan, use).money
     drawn = {
-        unit: sum(b.granted - b.balance for b in book.buckets.values() if b.unit == unit and not is_purse(b))
+        unit: sum(b.granted - b.balance for b in (*book.buckets.values(), *gone) if b.unit == unit and not is_purse(b))
         for unit in ("octets", "seconds")
     }
     return Bill(before, would, drawn["octets"], drawn["seconds"], periods)
@@ -78,7 +87,7 @@ def shadow(plan: Plan, uses: Iterable[Used]) -> Bill:
 def _grant(book: Book, at: Instant) -> Instant | None:
     """All allowances, from a moment on; until when, None: for ever."""
     before = set(book.buckets)
-    grant(book, Grant(1, 1, "shadow", "shadow", 1), at)
+    grant(book, Grant(1, 1, "shadow", "shadow", _SUBSCRIBER), at)
     ends = [bucket.expires_at for key, bucket in book.buckets.items() if key not in before]
     return None if None in ends else max(end for end in ends if end is not None)
 

@@ -50,6 +50,7 @@ class BucketLine(NamedTuple):
     expires_at: Instant | None
     created_at: Instant
     scope: str
+    every: str
 
     @property
     def available(self) -> int:

@@ -9,9 +9,11 @@ from charging.plan import Allowance, Instant, PeriodTerms, Plan
 
 State = Literal["waiting", "active", "grace", "lapsed", "paused", "ended"]
 """waiting: for the first login. active: the period is paid. grace: it is over and the next one not paid, but service goes
-on. lapsed: nothing is paid. paused: somebody stopped the clock. ended: the plan has no periods any more."""
+on. lapsed: nothing is paid. paused: somebody stopped the clock. ended: the plan has no periods (any more); where that plan
+grants something in a rhythm and the service has ended, it is waiting for the next login."""
 
-#: Who may use what his account has. One whose plan has no periods has no subscription, or an ended one.
+#: Who may use what his account has. One whose plan has no periods has an ended subscription, or none at all where it has no
+#: rhythm either.
 SERVED: Final = frozenset({"active", "grace", "ended"})
 #: Money that comes in begins the next period.
 UNPAID: Final = frozenset({"grace", "lapsed"})

@@ -220,8 +220,9 @@ bucket = Table(
     Column("expires_at", BigInteger),
     Column("created_at", BigInteger, nullable=False),
     Column("scope", Text, nullable=False, server_default="", comment="JSON: when, where and who may draw; empty: any"),
-    Column("subscriber_id", BigInteger, comment="whose period it ends with; null: nobody's"),
+    Column("subscriber_id", BigInteger, comment="whose period or rhythm it ends with; null: nobody's"),
     Column("rolled", Integer, nullable=False, server_default="0", comment="into how many further periods it went over"),
+    Column("every", Text, nullable=False, server_default="", comment="the rhythm of its allowance; empty: none"),
     Column(
         "closed_at", BigInteger, comment="when its time was over and what was left went to `expired`; null: not yet"
     ),
@@ -253,7 +254,7 @@ subscription = Table(
     Column("plan_name", Text, nullable=False),
     Column("plan_version_id", BigInteger, nullable=False, comment="what the period that runs was sold under"),
     Column("next_plan_name", Text, comment="what the next period is of; null: the same plan"),
-    Column("state", Text, nullable=False, comment="waiting, active, grace, lapsed, paused or ended"),
+    Column("state", Text, nullable=False, comment="waiting, active, grace, lapsed, paused; ended: no periods"),
     Column("anchor_at", BigInteger, nullable=False, comment="what the periods' ends are counted from"),
     Column("number", Integer, nullable=False, comment="how many periods of this plan were paid"),
     Column("start_at", BigInteger, nullable=False),

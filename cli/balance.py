@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -32,6 +33,7 @@ COLUMNS = (
     Column("available", _amount("available"), right=True),
     Column("expires (UTC)", lambda record: day(record["expires_at"])),
 )
+_EVERY = Column("every", lambda record: record["every"] or "-")
 _ONLY = Column("only", lambda record: ", ".join(record["only"]) or "-")
 
 
@@ -61,10 +63,15 @@ def balance(setup: Setup, account: str, expired: bool, as_json: bool) -> None:
             }
         )
         return
-    columns = (*COLUMNS, _ONLY) if any(record["only"] for record in records) else COLUMNS
-    print_records(records, columns, as_json=False, none="no bucket")
+    print_records(records, columns_for(records), as_json=False, none="no bucket")
     if found.credit_limit_micros:
         click.echo(f"credit limit: {amount_text('money', found.credit_limit_micros, found.currency)}")
+
+
+def columns_for(records: Sequence[Record]) -> tuple[Column, ...]:
+    """Rhythm and conditions only where a bucket has some."""
+    rare = ((_EVERY, "every"), (_ONLY, "only"))
+    return (*COLUMNS, *(column for column, key in rare if any(record[key] for record in records)))
 
 
 def record_of(line: BucketLine, account: AccountLine) -> Record:
@@ -84,6 +91,7 @@ def record_of(line: BucketLine, account: AccountLine) -> Record:
         "source": line.source,
         "valid_from": iso(line.valid_from),
         "expires_at": iso(line.expires_at),
+        "every": line.every or None,
         "only": conditions_of(line, account.currency),
         "currency": account.currency,
     }

@@ -134,7 +134,7 @@ def explain(setup: Setup, account: str, moment: Instant | None, as_json: bool) -
         click.echo("\nPeriods; only one that is active or in its grace is served:\n")
         print_records(periods, _PERIODS, as_json=False, none="")
     click.echo("\nBuckets, in the order in which they are drawn:\n")
-    print_records(bucket_records, balance.COLUMNS, as_json=False, none="none")
+    print_records(bucket_records, balance.columns_for(bucket_records), as_json=False, none="none")
     click.echo(f"\n{_sessions_sentence(live)}")
     if live:
         click.echo("")

@@ -316,6 +316,8 @@ def _profile(profile: Profile) -> str:
 def _allowance(allowance: Allowance, currency: str, time_zone: str) -> str:
     direction = f" {allowance.direction}" if allowance.unit == "octets" else ""
     parts = [f"{allowance.name}: {amount_text(allowance.unit, allowance.amount, currency)}{direction}"]
+    if allowance.every is not None:
+        parts.append(f"every {allowance.every}")
     if allowance.validity is not None:
         parts.append(f"valid {amounts.format_duration(allowance.validity)}")
     if allowance.priority:

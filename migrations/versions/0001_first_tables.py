@@ -273,13 +273,21 @@ def upgrade() -> None:  # noqa: PLR0915  every table and index once
             nullable=False,
             comment="JSON: when, where and who may draw; empty: any",
         ),
-        sa.Column("subscriber_id", sa.BigInteger(), nullable=True, comment="whose period it ends with; null: nobody's"),
+        sa.Column(
+            "subscriber_id",
+            sa.BigInteger(),
+            nullable=True,
+            comment="whose period or rhythm it ends with; null: nobody's",
+        ),
         sa.Column(
             "rolled",
             sa.Integer(),
             server_default="0",
             nullable=False,
             comment="into how many further periods it went over",
+        ),
+        sa.Column(
+            "every", sa.Text(), server_default="", nullable=False, comment="the rhythm of its allowance; empty: none"
         ),
         sa.Column(
             "closed_at",
@@ -1012,7 +1020,9 @@ def _make_subscriptions() -> None:
         sa.Column(
             "next_plan_name", sa.Text(), nullable=True, comment="what the next period is of; null: the same plan"
         ),
-        sa.Column("state", sa.Text(), nullable=False, comment="waiting, active, grace, lapsed, paused or ended"),
+        sa.Column(
+            "state", sa.Text(), nullable=False, comment="waiting, active, grace, lapsed, paused; ended: no periods"
+        ),
         sa.Column("anchor_at", sa.BigInteger(), nullable=False, comment="what the periods' ends are counted from"),
         sa.Column("number", sa.Integer(), nullable=False, comment="how many periods of this plan were paid"),
         sa.Column("start_at", sa.BigInteger(), nullable=False),
@@ -1071,7 +1081,7 @@ _VIEWS = {
     "billing_bucket": """
         SELECT a.name AS account, b.bucket_id, b.name, b.unit, b.direction, b.balance, b.held,
                b.balance - b.held AS available, b.granted, b.priority, b.blocker, b.source,
-               {b.valid_from} AS valid_from, {b.expires_at} AS expires_at
+               {b.valid_from} AS valid_from, {b.expires_at} AS expires_at, b.every
         FROM bucket AS b JOIN account AS a ON a.account_id = b.account_id""",
     "billing_session": """
         SELECT a.name AS account, s.username, s.session_id, {text:s.acct_session_id} AS acct_session_id, n.name AS nas,

@@ -1,6 +1,7 @@
 """Periods: month ends, leap years, both changes of the clock, and what holds for all of them."""
 
 from datetime import datetime
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -80,6 +81,33 @@ def test_days_have_23_and_25_hours_where_the_clock_changes() -> None:
     spring = period_of(at("2027-03-01 00:00"), DAY, BERLIN, at("2027-03-28 12:00"))
     autumn = period_of(at("2027-03-01 00:00"), DAY, BERLIN, at("2027-10-31 12:00"))
     assert [(each.end - each.start) // 3_600_000 for each in (spring, autumn)] == [23, 25]
+
+
+@pytest.mark.parametrize(
+    ("began", "zone", "every", "boundaries"),
+    [
+        # a day is a calendar day, of 23 and of 25 hours too (in Berlin on 28 March and 31 October 2027)
+        ("2027-03-27 14:30", BERLIN, DAY, ["2027-03-27 00:00", "2027-03-28 00:00", "2027-03-29 00:00"]),
+        ("2027-10-30 14:30", BERLIN, DAY, ["2027-10-30 00:00", "2027-10-31 00:00", "2027-11-01 00:00"]),
+        ("2028-02-28 23:59", BERLIN, DAY, ["2028-02-28 00:00", "2028-02-29 00:00", "2028-03-01 00:00"]),
+        ("2027-03-24 14:30", BERLIN, Every(7, "day"), ["2027-03-24 00:00", "2027-03-31 00:00", "2027-04-07 00:00"]),
+        ("2027-01-31 10:00", BERLIN, MONTH, ["2027-01-31 00:00", "2027-02-28 00:00", "2027-03-31 00:00"]),
+        # hours are counted from the moment itself
+        ("2027-03-28 01:30", BERLIN, Every(6, "hour"), ["2027-03-28 01:30", "2027-03-28 08:30", "2027-03-28 14:30"]),
+        # where midnight itself is skipped (Beirut, 28 March 2027), that day begins an hour later, and no other one
+        ("2027-03-27 14:30", "Asia/Beirut", DAY, ["2027-03-27 00:00", "2027-03-28 01:00", "2027-03-29 00:00"]),
+        ("2027-03-28 14:30", "Asia/Beirut", DAY, ["2027-03-28 01:00", "2027-03-29 00:00", "2027-03-30 00:00"]),
+        # where it comes twice (Havana, 7 November 2027), the day has 25 hours
+        ("2027-11-06 14:30", "America/Havana", DAY, ["2027-11-06 00:00", "2027-11-07 00:00", "2027-11-08 00:00"]),
+    ],
+)
+def test_spans_begin_at_midnight(began: str, zone: str, every: Every, boundaries: list[str]) -> None:
+    anchor = at(began, zone)
+    begins = [boundary(anchor, every, zone, number, from_midnight=True) for number in range(3)]
+    assert [said(each, zone) for each in begins] == boundaries
+    for number, (begin, end) in enumerate(pairwise(begins)):
+        for moment in (begin, (begin + end) // 2, end - 1):
+            assert period_of(anchor, every, zone, moment, from_midnight=True) == Period(number, begin, end)
 
 
 def test_an_anchor_in_the_second_of_two_equal_hours_is_where_its_first_period_begins() -> None:
