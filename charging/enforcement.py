@@ -386,6 +386,9 @@ def command_failed(book: Book, session: Session, version: int, answer: str, now:
             as_usual(book.plans(session.plan_version_id), session)
             if answer != NO_ANSWER:
                 book.observe(session, "not-applied", now)
+            else:  # perhaps only its answers were lost, and it is slower now than what is paid for
+                session.failed_commands = 1
+                book.command(session, "full", ENOUGH, now, not_before=now + RETRY_MS)
     elif session.wanted == "cut":
         disconnect_again(book, session, answer, now)
     else:

@@ -305,6 +305,22 @@ def test_a_nas_that_was_away_hears_of_the_full_speed_again_later() -> None:
     assert session.acked_version == session.wanted_version
 
 
+def test_a_nas_that_may_have_heard_of_the_slower_speed_is_told_of_the_full_one() -> None:
+    stage = stage_of(plan(500 * MB, replace(LINE, interim_interval_seconds=60)))
+    admitted = log_in(stage)
+    start(stage, admitted)
+    for second in (60, 120):
+        means_after(stage, admitted, second, second, 120 * MB * second // 60, second)
+    session = session_of(stage, admitted)
+    assert session.pace_permille < ALL
+    failed = CommandFailed(1, session.session_id, session.wanted_version, NO_ANSWER)
+    _, happened = stage.settle(failed, BEGIN + 150_000)
+    (command,) = happened.commands
+    assert (command.reason, command.not_before) == ("enough", BEGIN + 180_000)
+    assert (session.pace_permille, session.means) == (ALL, "disconnect")
+    assert session.acked_version < session.wanted_version == command.version
+
+
 def test_who_can_pay_with_money_too_leaves_the_octets_to_those_who_can_not() -> None:
     stage = stage_of(plan(1_500 * MB, sessions=2), money=1_000_000_000)
     only_octets = stage.books[1].plans(1)
