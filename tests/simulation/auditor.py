@@ -151,6 +151,8 @@ class Sums:
     """Octets and seconds that were used, "octets covered" and "seconds covered" by buckets or shortfall, money drawn."""
     lines: dict[int, tuple[int, int]] = field(default_factory=lambda: defaultdict(lambda: (0, 0)))
     """By price line: units and micros."""
+    bought: bool = False
+    """Something was drawn from a bucket."""
     uses: list[tuple[int, int, dict[int, int]]] = field(default_factory=list)
     """From, to, and the units of each price line in between."""
 
@@ -159,7 +161,8 @@ class Sums:
         self.charged += micros
         self.units["octets"] += octets
         self.units["seconds"] += seconds
-        for _bucket, unit, amount in draws:
+        for bucket, unit, amount in draws:
+            self.bought = self.bought or bucket > 0
             self.units[unit if unit == "money" else f"{unit} covered"] += amount
         added = {}
         for part in rated.split():
@@ -729,6 +732,8 @@ class Auditor:
         self.commands(now)
         self.enforcement(now)
         self.levels(now)
+        self.maxima(now)
+        self.blockers(now)
         self.stale(now)
         if self._fair:
             self.bound(now)
@@ -798,6 +803,7 @@ class Auditor:
     def _able(self, now: int) -> Callable[[int, dict[str, Any]], bool]:
         """Has an account something free that pays for use by a plan?"""
         free: dict[tuple[int, str], int] = defaultdict(int)
+        blocked = set(self._rows("SELECT account_id, unit FROM bucket WHERE blocker AND closed_at IS NULL"))
         for account, unit, available, expires_at, credit in self._rows(
             "SELECT b.account_id, b.unit, b.balance - b.held, b.expires_at, a.credit_limit_micros FROM bucket AS b "
             "JOIN account AS a ON a.account_id = b.account_id WHERE b.direction = 'total' AND b.scope = ''"
@@ -810,6 +816,8 @@ class Auditor:
             units = {line["unit"] for line in lines} - {"money"}
             if len(units) != 1:
                 return False  # of several, each must be paid for
+            if plan.get("period") or any((account, unit) in blocked for unit in units):
+                return False  # something else may be in the way
             if any(free[account, unit] > 0 for unit in units):
                 return True
             return any(free[account, "money"] >= _next_price(rate, plan) for rate in plan["rates"])
@@ -848,13 +856,16 @@ class Auditor:
             if paid != right:
                 words = f"paid {paid} micros for {amount} {rate['unit']} of the day, they cost {right}"
                 self._complain(now, "prices", f"subscriber {subscriber}, {name} {line_name}: {words}")
+            if rate.get("beyond") == "disconnect" and _ends_before(rate, amount, plan["rounding"]):
+                words = f"{amount} {rate['unit']} of the day are beyond the end of line {line_name}"
+                self._complain(now, "prices", f"subscriber {subscriber}: {words}")
 
     def _price_of_chain(self, root: int, members: list[Sums], plan: dict[str, Any], now: int) -> None:
         rates = plan["rates"]
         for sums in members:
             if sums.charged != sums.units["money"] or sums.charged != sum(paid for _, paid in sums.lines.values()):
                 self._complain(now, "prices", f"session {root}: its lines' amounts are not what they drew of money")
-            for unit in {rate["unit"] for rate in rates}:
+            for unit in {rate["unit"] for rate in rates} - {"session"}:
                 priced = sum(amount for index, (amount, _) in sums.lines.items() if rates[index]["unit"] == unit)
                 left = sums.units[unit] - sums.units[f"{unit} covered"]
                 # Seconds at the exhausted profile's speed are free, and nobody writes down how many they were.
@@ -867,6 +878,24 @@ class Auditor:
         if paid not in right:
             words = f"paid {paid} micros by plan {plan['name']}, its use costs {sorted(right)}"
             self._complain(now, "prices", f"session {root} ({len(members)} in a row): {words}")
+        self._entrance(root, members, plan, now)
+        for index in own:
+            most = max(each[index] for each in used)
+            if rates[index].get("beyond") == "disconnect" and _ends_before(rates[index], most, plan["rounding"]):
+                self._complain(now, "prices", f"session {root}: {most} by line {index} are beyond its end")
+
+    def _entrance(self, root: int, members: list[Sums], plan: dict[str, Any], now: int) -> None:
+        """The price of the session itself is paid once, and before anything else is drawn."""
+        visits = [index for index, rate in enumerate(plan["rates"]) if rate["unit"] == "session"]
+        paid = dict.fromkeys(visits, 0)
+        for sums in members:
+            for index in visits:
+                paid[index] += sums.lines[index][0]
+                if sums.lines[index][0] > 1:
+                    self._complain(now, "prices", f"session {root} paid {sums.lines[index][0]} times to begin")
+                always = not plan["rates"][index].get("windows")
+                if always and not paid[index] and sums.bought:
+                    self._complain(now, "prices", f"session {root} was charged for use, and not to begin")
 
     def _sold_there(
         self, session: int, plan: dict[str, Any], group: str, begin: int, end: int, units: dict[int, int], now: int
@@ -887,6 +916,60 @@ class Auditor:
                     rates[index]["direction"],
                 ):
                     self._complain(now, "prices", f"{words}, where line {earlier.get('name')} comes first")
+
+    def maxima(self, now: int) -> None:
+        """A session that has come to the end of what a line sells is over, and not only slower."""
+        units: dict[tuple[int, int], int] = defaultdict(int)
+        for session, rated in self._rows("SELECT session_id, rated FROM usage_line WHERE rated <> ''"):
+            for part in rated.split():
+                index, amount, _ = map(int, part.split(":"))
+                units[session, index] += amount
+        for session, content in self._rows(
+            "SELECT s.session_id, v.content FROM session AS s "
+            "JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id "
+            "WHERE s.wanted = 'exhausted'"
+        ):
+            plan = json.loads(content)
+            for index, rate in enumerate(plan["rates"]):
+                if not rate.get("beyond") or any(
+                    rate.get(w) for w in ("windows", "zones", "valid_until", "accumulate")
+                ):
+                    continue
+                alone = [each["unit"] for each in plan["rates"]].count(rate["unit"]) == 1
+                used = units[session, index]
+                if alone and used and _ends_before(rate, used + 1, plan["rounding"]):
+                    words = f"session {session} has come to the end of line {rate['name']} with {used}"
+                    self._complain(now, "maxima", f"{words}, and lives on")
+
+    def blockers(self, now: int) -> None:
+        """Behind a bucket that lets nothing else pay, nothing else has paid, be it empty or not."""
+        last: dict[int, list[tuple[str, int | None, int, int]]] = defaultdict(list)
+        buckets: dict[int, bool] = {}
+        for account, bucket, unit, blocker, scope, begin, end in self._rows(
+            "SELECT account_id, bucket_id, unit, blocker, scope, valid_from, expires_at FROM bucket"
+        ):
+            buckets[bucket] = bool(blocker)
+            limits = json.loads(scope or "{}")
+            if blocker and not limits.get("windows") and not limits.get("zones"):
+                span = begin + REPORT_SECONDS * 1000, (NEVER if end is None else end) - REPORT_SECONDS * 1000
+                last[account].append((unit, limits.get("subscriber_id"), *span))
+        if not last:
+            return
+        for account, session, subscriber, at, draws, rated, content in self._rows(
+            "SELECT u.account_id, u.session_id, s.subscriber_id, u.recorded_at, u.draws, u.rated, v.content "
+            "FROM usage_line AS u "
+            "JOIN session AS s ON s.account_id = u.account_id AND s.session_id = u.session_id "
+            "JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id"
+        ):
+            for unit, whose, begin, end in last.get(account, ()):
+                if begin <= at < end and whose in (None, subscriber):
+                    drawn = sum(n for b, u, n in json.loads(draws) if u == unit and b and not buckets[b])
+                    rates = json.loads(content)["rates"]
+                    parts = [tuple(map(int, part.split(":"))) for part in rated.split()]
+                    priced = sum(amount for index, amount, _ in parts if rates[index]["unit"] == unit)
+                    if drawn or priced:
+                        words = f"{drawn} {unit} of other buckets and {priced} for money"
+                        self._complain(now, "blockers", f"session {session} used {words}, behind a blocker")
 
     def levels(self, now: int) -> None:
         """Who has used so much today has the profile of that step, and nobody else; the hour's has whom no step slows."""
@@ -968,6 +1051,17 @@ def _price_of_all(plan: dict[str, Any], units: dict[int, int]) -> int:
 
 def _price(rate: dict[str, Any], units: int, rounding: dict[str, Any]) -> int:
     """Whole steps, less what is free, by the tiers, and the fee; less the discount; rounded once; within its limits."""
+    most = rate.get("maximum_micros")
+    micros = _price_without_end(rate, units, rounding)
+    return micros if most is None else min(micros, most)
+
+
+def _ends_before(rate: dict[str, Any], units: int, rounding: dict[str, Any]) -> bool:
+    """Are so many units beyond the maximum, where a session is to end?"""
+    return units > 0 and _price_without_end(rate, units, rounding) > rate.get("maximum_micros", NEVER)
+
+
+def _price_without_end(rate: dict[str, Any], units: int, rounding: dict[str, Any]) -> int:
     if units <= 0:
         return 0
     first = rate.get("first_step") or rate["step"]
@@ -978,10 +1072,7 @@ def _price(rate: dict[str, Any], units: int, rounding: dict[str, Any]) -> int:
         price += _by_tiers(rate, beyond)
     price = price * (100 - rate.get("discount_percent", 0)) / 100
     micros = _round(price, rounding)
-    if beyond > 0:
-        micros = max(micros, rate.get("minimum_micros", 0))
-    most = rate.get("maximum_micros")
-    return micros if most is None else min(micros, most)
+    return max(micros, rate.get("minimum_micros", 0)) if beyond > 0 else micros
 
 
 def _by_tiers(rate: dict[str, Any], units: int) -> Fraction:
@@ -1020,7 +1111,7 @@ def _round(micros: Fraction, rounding: dict[str, Any]) -> int:
 def _next_price(rate: dict[str, Any], plan: dict[str, Any]) -> int:
     """What the next use of a session costs at most, whatever it has used; where that depends on more than the line, more
     than anybody has. Where not all is rounded up, what was rounded away before may make it dearer by the smallest amount."""
-    if any(rate.get(word) for word in ("tiers", "free", "windows", "zones", "valid_until", "accumulate")):
+    if any(rate.get(word) for word in ("tiers", "free", "windows", "zones", "valid_until", "accumulate", "beyond")):
         return NEVER
     rounding = plan["rounding"]
     first = _price(rate, max(rate.get("first_step") or 0, rate["step"]), rounding)

@@ -250,6 +250,33 @@ def days_counted_by_session() -> Iterator[None]:
         yield
 
 
+@_bug("prices", odd=True)
+def sessions_begun_for_nothing() -> Iterator[None]:
+    """What the session itself costs is taken for paid."""
+
+    def cover(original: Any, plan: Any, usage: Any, buckets: Any, available: Any, rated: Any, *more: Any) -> Any:
+        begun = {index: charging.buckets.Rated(1, 0) for index, rate in plan.lines if rate.unit == "session"}
+        return original(plan, usage, buckets, available, {**begun, **rated}, *more)
+
+    with _around(charging.buckets, "_cover_session", cover):
+        yield
+
+
+@_bug("maxima", odd=True)
+def nothing_ends_at_its_maximum() -> Iterator[None]:
+    with mock.patch.object(charging.enforcement, "at_maximum", return_value=False):
+        yield
+
+
+@_bug("blockers", odd=True)
+def money_pays_behind_a_blocker() -> Iterator[None]:
+    def by_rates(original: Any, plan: Any, usage: Any, _blocked: Any, *more: Any) -> Any:
+        return original(plan, usage, frozenset(), *more)
+
+    with _around(charging.buckets, "_by_rates", by_rates):
+        yield
+
+
 @_bug("scopes", odd=True)
 def buckets_for_everybody_everywhere() -> Iterator[None]:
     with mock.patch.object(charging.scope.Scope, "allows", return_value=True):

@@ -1,5 +1,6 @@
 """Plans made up at random of everything that can be sold, beside the fixed ones: tiers of every kind, windows, zones, dates,
-steps, fees, free units, minima, maxima, discounts, counts over a day; allowances for some, for some of the time, up to a cap."""
+steps, fees, free units, minima, maxima that end a session, discounts, counts over a day, prices for the session itself;
+allowances for some, for some of the time, up to a cap, and such that let nothing else pay."""
 
 from __future__ import annotations
 
@@ -43,6 +44,8 @@ def _plan(name: str, chance: random.Random, slow: Profile) -> Plan:
         rates.append(_rate("otherwise", unit, chance))
     else:  # each direction by itself
         rates += [replace(_rate(way, "octets", chance), direction=way) for way in ("down", "up")]
+    if chance.random() < 0.35:
+        rates.insert(chance.randrange(len(rates) + 1), _visit(chance))
     allowances = [_allowance(f"allowance-{n}", chance) for n in range(chance.randrange(4))]
     profile = Profile(f"{name}-line", rate_down_bps=10_000_000, rate_up_bps=4_000_000, interim_interval_seconds=60)
     return Plan(
@@ -73,6 +76,8 @@ def _rate(name: str, unit: Any, chance: random.Random) -> Rate:
         free=chance.choice([0, 0, 5 * size]), minimum_micros=chance.choice([0, 0, 20_000]),
         maximum_micros=chance.choice([None, None, 400_000]), discount_percent=chance.choice([0, 0, 15]),
     )  # fmt: skip
+    if chance.random() < 0.25:
+        rate = replace(rate, maximum_micros=chance.choice([60_000, 150_000]), beyond="disconnect")
     if chance.random() < 0.5:
         first = chance.randrange(1, 20) * size
         second = first + chance.randrange(1, 40) * size
@@ -85,6 +90,16 @@ def _rate(name: str, unit: Any, chance: random.Random) -> Rate:
     return rate
 
 
+def _visit(chance: random.Random) -> Rate:
+    """The price of the session itself."""
+    return Rate(
+        "session", "total", chance.choice([40_000, 100_001]), 1, 1, name="visit",
+        accumulate=chance.choice(["session", "day"]), free=chance.choice([0, 0, 1]),
+        discount_percent=chance.choice([0, 10]), maximum_micros=chance.choice([None, None, 150_000]),
+        windows=chance.choice([(), (), _some(chance, ["early", "late"])]),
+    )  # fmt: skip
+
+
 def _allowance(name: str, chance: random.Random) -> Allowance:
     unit = chance.choice(["octets", "octets", "seconds", "money"])
     amount = {"octets": chance.randrange(5, 60) * MB, "seconds": chance.randrange(60, 900), "money": 300_000}[unit]
@@ -93,6 +108,6 @@ def _allowance(name: str, chance: random.Random) -> Allowance:
         priority=chance.randrange(3),
         validity=chance.choice([None, None, Duration(seconds=chance.randrange(5, 20) * 60)]),
         windows=chance.choice([(), (), _some(chance, ["early", "late"])]),
-        zones=chance.choice([(), (), ("north",)]), shared=chance.random() < 0.7,
+        zones=chance.choice([(), (), ("north",)]), blocker=unit != "money" and chance.random() < 0.2, shared=chance.random() < 0.7,
         member_cap=chance.choice([None, None, amount // 3]), member_cap_per=chance.choice([None, "day"]),
     )  # fmt: skip

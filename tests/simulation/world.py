@@ -92,6 +92,10 @@ _COUNTED = {
     "prices that fell": "usage_line WHERE amount_micros < 0",
     "counts over a day": "tally WHERE name LIKE 'rate:%' AND amount > 0",
     "members with a cap": "tally WHERE name LIKE 'bucket:%' AND amount > 0",
+    "ends at a maximum": "session WHERE wanted_reason = 'maximum'",
+    "visits": "session AS s JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id "
+    """WHERE s.rated <> '' AND v.content LIKE '%"unit":"session"%'""",
+    "blockers": "bucket WHERE blocker",
     "orphans": "orphan_report",
 }
 
@@ -161,7 +165,7 @@ HOURLY = Plan(
 )  # fmt: skip
 HOUR_MS = 3_600_000
 #: In so many runs there are plans made up for them alone.
-ODD_PLANS = 0.5
+ODD_PLANS = 0.75
 BUSIEST_BPS = {"glass": 160_000_000}
 
 
@@ -188,7 +192,7 @@ class World:
     def __init__(self, seed: int, database: Database, *, sleepy: bool = False, odd: bool = True) -> None:
         self.seed = seed
         self.odd = odd and not sleepy
-        """Half of the runs have plans that were made up for them."""
+        """Most runs have plans that were made up for them."""
         self.chance = chance = random.Random(f"world/{seed}")
         self.sleepy = sleepy
         """Several nodes, which often sleep between an order and its result."""
