@@ -195,7 +195,10 @@ def _charge(
         parts.append(f'[{SHORTFALL},"seconds",{uncovered.seconds}]')
     crossed = False
     if span is not None and plan.measured:
-        crossed = count(book, session, plan, used, coverage.money - coverage.credit, span, now)
+        if free:  # what is promised for nothing comes to no cap
+            down = min(free, uncovered.down)
+            used = used._replace(up=used.up - (free - down), down=used.down - down)
+        crossed = count(book, session, plan, used, coverage.money, span, now)
     return coverage.money, f"[{','.join(parts)}]", free + given_octets, lines, estimated, crossed
 
 

@@ -499,6 +499,33 @@ def test_a_cap_of_money_stops_the_spending(home: Open) -> None:
     assert here.audit() == []
 
 
+def test_what_is_free_without_money_comes_to_no_cap(home: Open) -> None:
+    price = '[[rate]]\nunit = "octets"\nprice = "1.00"\nper = "1GB"\n'
+    end = '[exhausted]\naction = "throttle"\nprofile = "one"\n'
+    here = home(price + end + cap("octets", "2GB"), money=1_000_000, at="2026-09-22T12:00")
+    alice = here.login("alice")
+    here.report(alice, "start", 0)
+    run_to(here, alice, GB)
+    assert told(here, alice) == ("exhausted", "", "exhausted")
+    acked(here, alice)
+    run_to(here, alice, 2 * GB)
+    assert list(tallies(here).values()) == [GB]
+    here.pay(5_000_000)
+    assert told(here, alice)[0] == "full"
+
+
+def test_what_a_tier_gives_back_was_not_spent(home: Open) -> None:
+    price = '[[rate]]\nunit = "octets"\nper = "1GB"\nmode = "volume"\n'
+    tiers = '[[rate.tier]]\nupto = "2GB"\nprice = "1.00"\n[[rate.tier]]\nprice = "0.10"\n'
+    here = home(price + tiers + cap("money", "9.00"), money=50_000_000, at="2026-09-22T12:00")
+    alice = here.login("alice")
+    here.report(alice, "start", 0)
+    run_to(here, alice, 2 * GB)
+    run_to(here, alice, 3 * GB)
+    assert here.balance() == 50_000_000 - 300_000
+    assert list(tallies(here).values()) == [300_000]
+
+
 def test_of_two_caps_the_months_holds_on_when_the_day_is_over(home: Open) -> None:
     daily, monthly = cap("octets", "5GB"), cap("octets", "9GB", "month", 'action = "throttle"\nprofile = "five"')
     here = home(daily + monthly, at="2026-09-20T20:00")
