@@ -10,6 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from hashlib import sha256
@@ -30,7 +31,8 @@ NEVER = 2**63
 HOURLY_MICROS = 300_000
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
-
+#: What is sold somewhere else than in UTC.
+AHEAD_OF_UTC_MS: Final = {"UTC": 0, "Pacific/Fiji": 12 * HOUR_MS}
 
 #: What the ledger calls what was ordered.
 _ORDERED: Final = {
@@ -141,6 +143,36 @@ class Truth:
         return self.nas.address, self.username, self.acct_session_id
 
 
+class Service(NamedTuple):
+    """What the books want of a session."""
+
+    session: int
+    wanted: str
+    pace: int
+    """The part of its rates, in thousandths, that it lands at softly when little is left."""
+    profile: str
+    cap: str
+
+
+class Range(NamedTuple):
+    """An amount that is not known exactly."""
+
+    least: int
+    most: int
+
+
+class Use(NamedTuple):
+    """What a report added that money paid for."""
+
+    begin: int
+    """0 where nobody knows."""
+    end: int
+    lines: dict[int, tuple[int, int]]
+    """By price line: units and micros."""
+    used: Figures | None
+    """All that it added; None where something else paid for a part of it."""
+
+
 @dataclass
 class Sums:
     """What a session's usage lines add up to."""
@@ -153,11 +185,11 @@ class Sums:
     """By price line: units and micros."""
     bought: bool = False
     """Something was drawn from a bucket."""
-    uses: list[tuple[int, int, dict[int, int]]] = field(default_factory=list)
-    """From, to, and the units of each price line in between."""
+    uses: list[Use] = field(default_factory=list)
 
-    def add(self, octets: int, seconds: int, micros: int, draws: list[Any], rated: str, event_at: int) -> None:
+    def add(self, used: Figures, free: int, micros: int, draws: list[Any], rated: str, event_at: int) -> None:
         """One usage line."""
+        octets, seconds = used.up + used.down - free, used.seconds
         self.charged += micros
         self.units["octets"] += octets
         self.units["seconds"] += seconds
@@ -169,9 +201,10 @@ class Sums:
             index, amount, paid = map(int, part.split(":"))
             before = self.lines[index]
             self.lines[index] = before[0] + amount, before[1] + paid
-            added[index] = amount
-        if seconds and added:
-            self.uses.append((event_at - seconds * 1000, event_at, added))
+            added[index] = amount, paid
+        if added:
+            alone = not free and not any(unit != "money" for _, unit, _ in draws)
+            self.uses.append(Use(event_at - seconds * 1000 if seconds else 0, event_at, added, used if alone else None))
 
 
 class Auditor:
@@ -526,7 +559,7 @@ class Auditor:
         }
         if not scope_of:
             return
-        drawn: dict[tuple[int, int, int], int] = defaultdict(int)
+        drawn: dict[tuple[int, int, int, int], int] = defaultdict(int)
         for account, session, subscriber, group, draws, event_at, seconds in self._rows(
             "SELECT u.account_id, u.session_id, s.subscriber_id, n.nas_group, u.draws, u.event_at, "
             "u.seconds_to - u.seconds_from FROM usage_line AS u "
@@ -537,7 +570,14 @@ class Auditor:
                 scope = scope_of.get((account, bucket))
                 if scope is None:
                     continue
-                drawn[account, bucket, subscriber] += amount
+                per, spell = scope.get("cap_per"), 0
+                if per is not None:
+                    spells = {
+                        _calendar(per, at, scope["time_zone"]) for at in (event_at - seconds * 1000, event_at - 1)
+                    }
+                    spell = spells.pop() if len(spells) == 1 and seconds else -1
+                if spell >= 0:  # else it was drawn in two, and nobody can say what in which
+                    drawn[account, bucket, subscriber, spell] += amount
                 words = f"session {session} drew {amount} {unit} of bucket {bucket}"
                 if scope.get("subscriber_id") not in (None, subscriber):
                     self._complain(now, "scopes", f"{words}, which is another's")
@@ -548,7 +588,7 @@ class Auditor:
                 open_then = {"windows": [window["name"] for window in windows]}
                 if seconds and windows and not _open_ms(open_then, scope, event_at - seconds * 1000, event_at):
                     self._complain(now, "scopes", f"{words} when it does not hold")
-        for (account, bucket, subscriber), amount in drawn.items():
+        for (account, bucket, subscriber, _), amount in drawn.items():
             cap = scope_of[account, bucket].get("cap")
             if cap is not None and amount > cap:
                 self._complain(
@@ -686,7 +726,7 @@ class Auditor:
         live: dict[tuple[str, str, str], list[tuple[Any, ...]]] = defaultdict(list)
         for address, username, name, *row in self._rows(
             "SELECT s.nas_address, s.username, s.acct_session_id, s.session_id, s.wanted, "
-            "s.pace_permille, s.acked_profile, v.content, s.wanted <> 'cut' AND s.acked_version = s.wanted_version AND s.acked_at < CASE s.wanted WHEN 'full' THEN ? ELSE ? END FROM session AS s "
+            "s.pace_permille, s.acked_profile, s.cap, v.content, s.wanted <> 'cut' AND s.acked_version = s.wanted_version AND s.acked_at < CASE s.wanted WHEN 'full' THEN ? ELSE ? END FROM session AS s "
             "JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id "
             "WHERE s.closed_at IS NULL AND s.acct_session_id IS NOT NULL",
             settled, noticed,
@@ -697,18 +737,16 @@ class Auditor:
                 continue
             rows = live.get(truth.name, [])
             if len(rows) == 1 and not truth.mistaken and not self._has_namesake(truth):
-                session, wanted, pace, name, content, agreed = rows[0]
-                if agreed and (wanted == "full" or truth.told_at < noticed):
+                *service, content, agreed = rows[0]
+                if agreed and (service[1] == "full" or truth.told_at < noticed):
                     plan = json.loads(content)
-                    self._compare_told(truth, session, wanted, pace, plan, _profiles(plan)[name], "told", now)
+                    self._compare_told(truth, Service(*service), plan, "told", now)
 
-    def _compare_told(
-        self, truth: Truth, session: int, wanted: str, pace: int, plan: dict[str, Any], full: dict[str, Any], check: str,
-        now: int,
-    ) -> None:  # fmt: skip
-        """`pace`: the part of its rates, in thousandths, that a session lands at softly when little is left."""
-        exhausted = plan["exhausted"]["profile"]
-        profile = full if wanted == "full" else exhausted
+    def _compare_told(self, truth: Truth, service: Service, plan: dict[str, Any], check: str, now: int) -> None:
+        session, wanted, pace, name, cap = service
+        full, exhausted = _profiles(plan)[name], plan["exhausted"]["profile"]
+        capped = next((each["reached"]["profile"] for each in plan.get("caps", ()) if each["name"] == cap), exhausted)
+        profile = full if wanted == "full" else capped
         rates = [profile["rate_up_bps"], profile["rate_down_bps"]]
         if wanted == "full" and pace != 1000:
             least = [exhausted["rate_up_bps"], exhausted["rate_down_bps"]] if exhausted else [1, 1]
@@ -770,7 +808,8 @@ class Auditor:
         able = self._able(now)
         live: dict[tuple[str, str, str], list[tuple[Any, ...]]] = defaultdict(list)
         for row in self._rows(
-            "SELECT s.nas_address, s.username, s.acct_session_id, s.session_id, s.wanted, s.pace_permille, s.profile, s.account_id, v.content, "
+            "SELECT s.nas_address, s.username, s.acct_session_id, s.session_id, s.wanted, s.pace_permille, s.profile, s.cap, "
+            "s.account_id, v.content, "
             "u.status, a.status FROM session AS s "
             "JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id "
             "JOIN subscriber AS u ON u.subscriber_id = s.subscriber_id JOIN account AS a ON a.account_id = s.account_id "
@@ -785,7 +824,7 @@ class Auditor:
                 if now - truth.answered_at < SILENT_MS and not self._orphans(truth.name):
                     self._complain(now, "enforcement", f"{truth.name} is on line, the books have closed it")
                 continue
-            session, wanted, pace, name, account, content, status, account_status = rows[-1]
+            session, wanted, pace, name, cap, account, content, status, account_status = rows[-1]
             plan = json.loads(content)
             if "suspended" in (status, account_status):
                 self._complain(now, "enforcement", f"{truth.name} is suspended and on line")
@@ -794,8 +833,8 @@ class Auditor:
                 self._complain(now, "enforcement", f"session {session} is to be cut and still on line")
                 continue
             if truth.nas.shapes:
-                self._compare_told(truth, session, wanted, pace, plan, _profiles(plan)[name], "enforcement", now)
-            if wanted == "exhausted" and able(account, plan):
+                self._compare_told(truth, Service(session, wanted, pace, name, cap), plan, "enforcement", now)
+            if wanted == "exhausted" and not cap and able(account, plan):
                 self._complain(
                     now, "enforcement", f"session {session} is {wanted}, there is something that pays for it"
                 )
@@ -828,13 +867,14 @@ class Auditor:
         """A session paid the price of all its use at once, however many reports it came in, and whatever was counted over
         a day the price of the day; each use by a line that was sold then and there, and all that nothing else paid for."""
         sums_of: dict[tuple[int, int], Sums] = defaultdict(Sums)
-        for account, session, octets, seconds, micros, draws, free, rated, event_at in self._rows(
-            "SELECT account_id, session_id, octets_up_to - octets_up_from + octets_down_to - octets_down_from, "
+        for account, session, up, down, seconds, micros, draws, free, rated, event_at in self._rows(
+            "SELECT account_id, session_id, octets_up_to - octets_up_from, octets_down_to - octets_down_from, "
             "seconds_to - seconds_from, amount_micros, draws, free_octets, rated, event_at FROM usage_line"
         ):
-            sums_of[account, session].add(octets - free, seconds, micros, json.loads(draws), rated, event_at)
+            used = Figures(up, down, seconds)
+            sums_of[account, session].add(used, free, micros, json.loads(draws), rated, event_at)
         chains: dict[tuple[int, int, bytes], list[tuple[Sums, dict[str, Any]]]] = defaultdict(list)
-        days: dict[tuple[int, str, str], list[Any]] = defaultdict(lambda: [None, None, 0, 0])
+        days: dict[tuple[int, str, str], list[Any]] = defaultdict(lambda: [None, None, []])
         for account, session, root, subscriber, group, acct_session_id, content in self._rows(
             "SELECT s.account_id, s.session_id, s.root_id, s.subscriber_id, n.nas_group, s.acct_session_id, v.content "
             "FROM session AS s JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id "
@@ -842,23 +882,46 @@ class Auditor:
         ):
             plan, sums = json.loads(content), sums_of[account, session]
             chains[account, root, bytes(acct_session_id or b"")].append((sums, plan))
-            for begin, end, units in sums.uses:
-                self._sold_there(session, plan, group, begin, end, units, now)
-            for index, (amount, paid) in sums.lines.items():
-                rate = plan["rates"][index]
-                if not _by_session(rate):
-                    day = days[subscriber, plan["name"], rate["name"]]
-                    day[0], day[1], day[2], day[3] = rate, plan, day[2] + amount, day[3] + paid
+            for use in sums.uses:
+                if use.begin:
+                    self._sold_there(session, plan, group, use, now)
+                for index in use.lines:
+                    rate = plan["rates"][index]
+                    if not _by_session(rate):
+                        day = days[subscriber, plan["name"], rate["name"]]
+                        day[0], day[1] = rate, plan
+                        day[2].append((use, *use.lines[index]))
         for (_account, root, _), members in chains.items():
             self._price_of_chain(root, [sums for sums, _ in members], members[0][1], now)
-        for (subscriber, name, line_name), (rate, plan, amount, paid) in days.items():
-            right = _price(rate, amount, plan["rounding"])
-            if paid != right:
-                words = f"paid {paid} micros for {amount} {rate['unit']} of the day, they cost {right}"
-                self._complain(now, "prices", f"subscriber {subscriber}, {name} {line_name}: {words}")
+        for (subscriber, name, line_name), (rate, plan, uses) in days.items():
+            self._price_of_days(f"subscriber {subscriber}, {name} {line_name}", rate, plan, uses, now)
+
+    def _price_of_days(
+        self, who: str, rate: dict[str, Any], plan: dict[str, Any], uses: list[tuple[Use, int, int]], now: int
+    ) -> None:
+        """What a line counts over a day, a week or a month costs what all of it together does. What was used from one to
+        the next is split by the time."""
+        amounts: dict[int, int] = defaultdict(int)
+        total = 0
+        for use, amount, paid in uses:
+            total += paid
+            spells = [_calendar(rate["accumulate"], at, plan["time_zone"]) for at in (use.begin, use.end - 1)]
+            if spells[0] == spells[1]:
+                amounts[spells[0]] += amount
+                continue
+            edge = use.end - (use.end + AHEAD_OF_UTC_MS[plan["time_zone"]]) % DAY_MS
+            first = _share_of(rate, use, edge, amount)
+            if first is None:
+                return  # nobody can say what of it was before
+            amounts[spells[0]] += first
+            amounts[spells[1]] += amount - first
+        right = sum(_price(rate, amount, plan["rounding"]) for amount in amounts.values())
+        if total != right:
+            words = f"paid {total} micros for {dict(amounts)} {rate['unit']} of each {rate['accumulate']}"
+            self._complain(now, "prices", f"{who}: {words}, they cost {right}")
+        for amount in amounts.values():
             if rate.get("beyond") == "disconnect" and _ends_before(rate, amount, plan["rounding"]):
-                words = f"{amount} {rate['unit']} of the day are beyond the end of line {line_name}"
-                self._complain(now, "prices", f"subscriber {subscriber}: {words}")
+                self._complain(now, "prices", f"{who}: {amount} {rate['unit']} are beyond its end")
 
     def _price_of_chain(self, root: int, members: list[Sums], plan: dict[str, Any], now: int) -> None:
         rates = plan["rates"]
@@ -869,7 +932,9 @@ class Auditor:
                 priced = sum(amount for index, (amount, _) in sums.lines.items() if rates[index]["unit"] == unit)
                 left = sums.units[unit] - sums.units[f"{unit} covered"]
                 # Seconds at the exhausted profile's speed are free, and nobody writes down how many they were.
-                if priced > left or (priced < left and not (unit == "seconds" and plan["exhausted"]["profile"])):
+                slowly = [plan["exhausted"], *(cap["reached"] for cap in plan.get("caps", ()))]
+                free = unit == "seconds" and any(each["profile"] for each in slowly)
+                if priced > left or (priced < left and not free):
                     self._complain(now, "prices", f"session {root}: not all {unit} that nothing covered have a price")
         own = [index for index, rate in enumerate(rates) if _by_session(rate)]
         paid = sum(sums.lines[index][1] for sums in members for index in own)
@@ -897,13 +962,12 @@ class Auditor:
                 if always and not paid[index] and sums.bought:
                     self._complain(now, "prices", f"session {root} was charged for use, and not to begin")
 
-    def _sold_there(
-        self, session: int, plan: dict[str, Any], group: str, begin: int, end: int, units: dict[int, int], now: int
-    ) -> None:
+    def _sold_there(self, session: int, plan: dict[str, Any], group: str, use: Use, now: int) -> None:
         """No line prices what was used when or where it does not hold; and none that comes after one that always did."""
         rates = plan["rates"]
         zones = {zone["name"]: zone["nas_groups"] for zone in plan.get("zones", ())}
-        for index, amount in units.items():
+        begin, end = use.begin, use.end
+        for index, (amount, _) in use.lines.items():
             if not amount:
                 continue
             words = f"session {session}: {amount} {rates[index]['unit']} by line {rates[index].get('name', index)}"
@@ -972,32 +1036,79 @@ class Auditor:
                         self._complain(now, "blockers", f"session {session} used {words}, behind a blocker")
 
     def levels(self, now: int) -> None:
-        """Who has used so much today has the profile of that step, and nobody else; the hour's has whom no step slows."""
-        used: dict[tuple[int, int], int] = defaultdict(int)
-        for subscriber, version, octets, free in self._rows(
-            "SELECT s.subscriber_id, s.plan_version_id, octets_up_to - octets_up_from + octets_down_to - octets_down_from, "
-            "free_octets FROM usage_line AS u "
-            "JOIN session AS s ON s.account_id = u.account_id AND s.session_id = u.session_id"
-        ):
-            used[subscriber, version] += octets - free
-        minute = now // 60_000 % 1_440
-        for session, subscriber, version, profile, content in self._rows(
-            "SELECT s.session_id, s.subscriber_id, s.plan_version_id, s.profile, v.content FROM session AS s "
+        """Who has used so much today, this week or this month has the profile of that step, and nobody else; the hour's has
+        whom no step slows; who has come to a cap has nothing more than its profile, and nobody else is kept to that."""
+        used = self._used_at_least_and_most()
+        told = {row[0] for row in self._rows("SELECT DISTINCT subscriber_id FROM notice WHERE kind = 'capped'")}
+        for session, subscriber, profile, wanted, reached, content in self._rows(
+            "SELECT s.session_id, s.subscriber_id, s.profile, s.wanted, s.cap, v.content FROM session AS s "
             "JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id "
-            "WHERE s.closed_at IS NULL AND s.wanted = 'full' AND s.acct_session_id IS NOT NULL"
+            "WHERE s.closed_at IS NULL AND s.wanted <> 'cut' AND s.acct_session_id IS NOT NULL"
         ):
             plan = json.loads(content)
-            right = ""
-            hours = {window["name"]: window["hours"] for window in plan.get("windows", ())}
+
+            def counted(each: dict[str, Any], unit: str, plan: dict[str, Any] = plan, who: int = subscriber) -> Range:
+                spell = _calendar(each["per"], now, plan["time_zone"])
+                return used[who, plan["name"], f"{unit} {each.get('direction', 'total')}", each["per"], spell]
+
+            for cap in plan.get("caps", ()):
+                least, most = counted(cap, cap["unit"])
+                if cap["unit"] == "seconds" and subscriber in told:
+                    least = 0  # seconds at a cap's profile are free, and nobody writes down how many they were
+                words = f"session {session} is {wanted}, its subscriber has used {least} to {most} {cap['unit']}"
+                if wanted == "full" and least >= cap["amount"]:
+                    self._complain(now, "levels", f"{words}, cap {cap['name']} is {cap['amount']}")
+                elif wanted == "exhausted" and reached == cap["name"] and most < cap["amount"]:
+                    self._complain(now, "levels", f"{words} and is kept to cap {cap['name']} of {cap['amount']}")
+            if wanted != "full":
+                continue
+            right = {""}
             for each in plan.get("profile_windows", ()):
-                if any(first <= minute < last for first, last in hours[each["window"]]):
-                    right = each["profile"]["name"]
-            for step in plan["fair_use"]["steps"] if plan.get("fair_use") else ():
-                if used[subscriber, version] >= step["after"]:
-                    right = step["profile"]["name"]
-            if profile != right:
-                words = f"session {session}: its subscriber has used {used[subscriber, version]}"
-                self._complain(now, "levels", f"{words}, its profile is {profile!r} and not {right!r}")
+                if _open_ms({"windows": [each["window"]]}, plan, now, now + 1):
+                    right = {each["profile"]["name"]}
+            fair_use = plan.get("fair_use")
+            for step in fair_use["steps"] if fair_use else ():
+                least, most = counted(fair_use, "octets")
+                if least >= step["after"]:
+                    right = {step["profile"]["name"]}
+                elif most >= step["after"]:
+                    right = right | {step["profile"]["name"]}
+            if profile not in right:
+                words = f"session {session}: its subscriber has used {counted(fair_use, 'octets') if fair_use else ''}"
+                self._complain(now, "levels", f"{words}, its profile is {profile!r} and not {sorted(right)}")
+
+    def _used_at_least_and_most(self) -> dict[tuple[int, str, str, str, int], Range]:
+        """By subscriber, plan, unit and direction, and spell: what was surely used in it, and what may have been. Of what
+        is free nobody says in which direction it went; and what lies in two spells may lie in either."""
+        used: dict[tuple[int, str, str, str, int], Range] = defaultdict(lambda: Range(0, 0))
+        zone_of = {}
+        for version, content in self._rows("SELECT plan_version_id, content FROM plan_version"):
+            plan = json.loads(content)
+            if plan.get("caps") or plan.get("fair_use"):
+                zone_of[version] = plan["name"], plan["time_zone"]
+        for subscriber, version, up, down, seconds, free, micros, event_at in self._rows(
+            "SELECT s.subscriber_id, s.plan_version_id, octets_up_to - octets_up_from, octets_down_to - octets_down_from, "
+            "seconds_to - seconds_from, free_octets, amount_micros, event_at "
+            "FROM usage_line AS u JOIN session AS s ON s.account_id = u.account_id AND s.session_id = u.session_id"
+        ):
+            if version not in zone_of:
+                continue
+            name, time_zone = zone_of[version]
+            amounts = {
+                "octets total": Range(up + down - free, up + down - free),
+                "octets down": Range(max(down - free, 0), down),
+                "seconds total": Range(seconds, seconds),
+                "money total": Range(micros, micros),
+            }
+            begin = event_at - seconds * 1000 if seconds else event_at - HOUR_MS
+            for per in ("day", "week", "month"):
+                spells = {_calendar(per, at, time_zone) for at in (begin, event_at - 1)}
+                for spell in spells:
+                    for what, amount in amounts.items():
+                        key = subscriber, name, what, per, spell
+                        surely = amount.least if len(spells) == 1 else min(amount.least, 0)
+                        used[key] = Range(used[key].least + surely, used[key].most + max(amount.most, surely))
+        return used
 
     def stale(self, now: int) -> None:
         """No session lives on in the books of which nothing was heard for three of its intervals and a minute."""
@@ -1019,7 +1130,9 @@ class Auditor:
             profile = profiles[""]
             octets_per_second = max(each["rate_up_bps"] + each["rate_down_bps"] for each in profiles.values()) // 8
             asked = profile["interim_interval_seconds"] * 11 // 10
-            ends = self._rows("SELECT count(*) FROM notice WHERE kind = 'exhausted' AND session_id = ?", session)[0][0]
+            ends = self._rows(
+                "SELECT count(*) FROM notice WHERE kind IN ('exhausted', 'capped') AND session_id = ?", session
+            )[0][0]
             most = octets_per_second * (max(interval, asked) + REPORT_SECONDS + ORDER_SECONDS) * max(ends, 1)
             if leaked > most:
                 self._complain(
@@ -1125,19 +1238,42 @@ def _in_zones(rate: dict[str, Any], zones: dict[str, list[str]], group: str) -> 
 
 
 def _open_ms(rate: dict[str, Any], plan: dict[str, Any], begin: int, end: int) -> int:
-    """For how much of a time on the simulation's one day (UTC) a line holds."""
+    """For how much of a time on one day, or from one to the next, a line holds."""
     end = min(end, rate.get("valid_until") or NEVER)
     if not rate.get("windows"):
         return max(0, end - begin)
-    midnight = begin - begin % DAY_MS
+    midnight = begin - (begin + AHEAD_OF_UTC_MS[plan["time_zone"]]) % DAY_MS
     hours = [
-        (midnight + first * 60_000, midnight + last * 60_000)
+        (day + first * 60_000, day + last * 60_000)
+        for day in (midnight, midnight + DAY_MS)
         for window in plan["windows"]
         if window["name"] in rate["windows"]
         for first, last in window["hours"]
     ]
     edges = sorted({begin, end, *(edge for span in hours for edge in span if begin < edge < end)})
     return sum(b - a for a, b in pairwise(edges) if any(first <= a and b <= last for first, last in hours))
+
+
+def _share_of(rate: dict[str, Any], use: Use, edge: int, amount: int) -> int | None:
+    """The units of a use before a moment: its part of the time, of each direction in whole octets. None where other things
+    paid for some of it, or it is not known since when it is."""
+    if not use.begin or use.used is None:
+        return None
+    part, whole = edge - use.begin, use.end - use.begin
+    if rate["unit"] == "session":
+        return amount  # paid with the first use
+    ways = {"total": ("up", "down"), "up": ("up",), "down": ("down",)}[rate["direction"]]
+    each = [use.used.seconds] if rate["unit"] == "seconds" else [getattr(use.used, way) for way in ways]
+    return sum(used * part // whole for used in each) if sum(each) == amount else None
+
+
+def _calendar(per: str, instant: int, time_zone: str) -> int:
+    """The number of the day, the week or the month that a moment lies in."""
+    day = (instant + AHEAD_OF_UTC_MS[time_zone]) // DAY_MS + date(1970, 1, 1).toordinal()
+    if per == "day":
+        return day
+    local = date.fromordinal(day)
+    return (day - 1) // 7 if per == "week" else local.year * 12 + local.month
 
 
 def _partitions(rated: list[dict[int, int]]) -> Iterable[list[dict[int, int]]]:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from twisted.internet.base import DelayedCall
 
-#: 2026-03-01 12:00:00 UTC
-BEGINNING = 1_772_366_400_000
+#: 2026-05-31 11:52:00 UTC. Eight minutes later a day, a week and a month begin in Fiji.
+BEGINNING = 1_780_228_320_000
 
 
 class FakeClock:

@@ -326,6 +326,12 @@ def use_of_the_day_not_counted() -> Iterator[None]:
         yield
 
 
+@_bug("levels", odd=True)
+def caps_not_kept() -> Iterator[None]:
+    with mock.patch.object(charging.enforcement, "cap_of", return_value=None):
+        yield
+
+
 @_bug("bound", first=40)
 def nobody_is_ever_out_of_money() -> Iterator[None]:
     def hold_next(original: Any, *args: Any, **named: Any) -> int:

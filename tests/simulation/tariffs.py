@@ -1,6 +1,7 @@
 """Plans made up at random of everything that can be sold, beside the fixed ones: tiers of every kind, windows, zones, dates,
-steps, fees, free units, minima, maxima that end a session, discounts, counts over a day, prices for the session itself;
-allowances for some, for some of the time, up to a cap, and such that let nothing else pay."""
+steps, fees, free units, minima, maxima that end a session, discounts, counts over a day, a week or a month, prices for the
+session itself; allowances for some, for some of the time, up to a cap, and such that let nothing else pay; other speeds by
+the hour, by what was used, and beyond caps. Half of it is sold where all calendar periods end in the middle of a run."""
 
 from __future__ import annotations
 
@@ -10,7 +11,19 @@ from dataclasses import replace
 from typing import Any, Final
 
 from charging.money import Rounding
-from charging.plan import Allowance, Duration, Exhausted, Plan, Profile, Rate, Tier
+from charging.plan import (
+    Allowance,
+    Cap,
+    Duration,
+    Exhausted,
+    FairUse,
+    Plan,
+    Profile,
+    ProfileWindow,
+    Rate,
+    SpeedStep,
+    Tier,
+)
 from charging.window import Window
 from charging.zone import Zone
 from tests.simulation.clock import BEGINNING
@@ -19,8 +32,12 @@ MB: Final = 1_000_000
 GROUPS: Final = ("", "north", "south")
 """Of NASes."""
 MOST_PLANS: Final = 3
-#: Minutes of the day, UTC, around the time that a run takes (from noon for half an hour).
-_FIRST_MINUTE, _LAST_MINUTE = 12 * 60, 12 * 60 + 18
+ZONES: Final = {"UTC": 0, "Pacific/Fiji": 12 * 60}
+"""Minutes ahead of UTC."""
+_CRAWL: Final = Profile("crawl", rate_down_bps=128_000, rate_up_bps=64_000, interim_interval_seconds=60)
+#: Minutes of the run in which windows begin.
+_LAST_MINUTE = 18
+_BEGINNING_MINUTE = BEGINNING // 60_000 % 1_440
 
 
 def plans(chance: random.Random, slow: Profile) -> list[Plan]:
@@ -29,7 +46,8 @@ def plans(chance: random.Random, slow: Profile) -> list[Plan]:
 
 
 def _plan(name: str, chance: random.Random, slow: Profile) -> Plan:
-    windows = [_window("early", chance), _window("late", chance)]
+    time_zone = chance.choice(sorted(ZONES))
+    windows = [_window(each, time_zone, chance) for each in ("early", "late", "fast")]
     zones = [Zone("north", nas_groups=("north",)), Zone("elsewhere", nas_groups=("sou*", "east"))]
     unit = chance.choice(["octets", "octets", "seconds"])
     rates: list[Rate] = []
@@ -49,17 +67,52 @@ def _plan(name: str, chance: random.Random, slow: Profile) -> Plan:
     allowances = [_allowance(f"allowance-{n}", chance) for n in range(chance.randrange(4))]
     profile = Profile(f"{name}-line", rate_down_bps=10_000_000, rate_up_bps=4_000_000, interim_interval_seconds=60)
     return Plan(
-        name, "EUR", "UTC", profile, allowances=tuple(allowances), rates=tuple(rates),
+        name, "EUR", time_zone, profile, allowances=tuple(allowances), rates=tuple(rates),
         exhausted=chance.choice([Exhausted("disconnect"), Exhausted("throttle", slow)]),
         max_sessions=chance.choice([1, 2, 3]),
         rounding=Rounding(chance.choice(["up", "down", "half-even"]), chance.choice([2, 4, 6])),
         windows=tuple(windows), zones=tuple(zones),
+        profile_windows=(ProfileWindow("fast", _speed("fast", 16_000_000, 6_000_000)),) if chance.random() < 0.3 else (),
+        fair_use=_fair_use(chance) if chance.random() < 0.3 else None,
+        caps=_caps(chance, slow) if chance.random() < 0.4 else (),
     )  # fmt: skip
 
 
-def _window(name: str, chance: random.Random) -> Window:
-    first = chance.randrange(_FIRST_MINUTE, _LAST_MINUTE)
-    return Window(name, hours=((first, first + chance.randrange(2, 10)),))
+def _window(name: str, time_zone: str, chance: random.Random) -> Window:
+    """Some minutes of the run; one that goes on over midnight is two."""
+    first = _BEGINNING_MINUTE + chance.randrange(_LAST_MINUTE) + ZONES[time_zone]
+    last = first + chance.randrange(2, 10)
+    if first < 1_440 < last:
+        return Window(name, hours=((first, 1_440), (0, last - 1_440)))
+    return Window(name, hours=((first % 1_440, (last - 1) % 1_440 + 1),))
+
+
+def _speed(name: str, down_bps: int, up_bps: int) -> Profile:
+    return Profile(name, rate_down_bps=down_bps, rate_up_bps=up_bps, interim_interval_seconds=60)
+
+
+def _fair_use(chance: random.Random) -> FairUse:
+    first = chance.randrange(5, 60) * MB
+    second = first + chance.randrange(5, 60) * MB
+    steps = (
+        SpeedStep(first, _speed("fair", 3_000_000, 1_000_000)),
+        SpeedStep(second, _speed("fairer", 1_000_000, 500_000)),
+    )
+    return FairUse(
+        steps[: chance.randrange(1, 3)], chance.choice(["day", "week", "month"]), chance.choice(["total", "down"])
+    )
+
+
+def _caps(chance: random.Random, slow: Profile) -> tuple[Cap, ...]:
+    """One or two, of whatever there is to count."""
+    found = []
+    for name in ("first", "second")[: chance.randrange(1, 3)]:
+        unit = chance.choice(["octets", "octets", "seconds", "money"])
+        amount = {"octets": chance.randrange(10, 80) * MB, "seconds": chance.randrange(60, 900), "money": 90_000}[unit]
+        direction = chance.choice(["total", "down"]) if unit == "octets" else "total"
+        reached = chance.choice([Exhausted("disconnect"), Exhausted("throttle", slow), Exhausted("throttle", _CRAWL)])
+        found.append(Cap(name, unit, amount, chance.choice(["day", "week", "month"]), direction, reached))  # type: ignore[arg-type]
+    return tuple(found)
 
 
 def _some(chance: random.Random, names: Sequence[str]) -> tuple[str, ...]:
@@ -86,7 +139,7 @@ def _rate(name: str, unit: Any, chance: random.Random) -> Rate:
         rate = replace(rate, tiers=tiers, mode=chance.choice(["graduated", "volume", "package", "flat"]))
     if chance.random() < 0.3:
         # A count over a day has no steps here: then its sum is the sum of what was used, however sessions share it.
-        rate = replace(rate, accumulate="day", step=1, first_step=0, fee_micros=0)
+        rate = replace(rate, accumulate=chance.choice(["day", "week", "month"]), step=1, first_step=0, fee_micros=0)
     return rate
 
 
@@ -94,7 +147,7 @@ def _visit(chance: random.Random) -> Rate:
     """The price of the session itself."""
     return Rate(
         "session", "total", chance.choice([40_000, 100_001]), 1, 1, name="visit",
-        accumulate=chance.choice(["session", "day"]), free=chance.choice([0, 0, 1]),
+        accumulate=chance.choice(["session", "day", "month"]), free=chance.choice([0, 0, 1]),
         discount_percent=chance.choice([0, 10]), maximum_micros=chance.choice([None, None, 150_000]),
         windows=chance.choice([(), (), _some(chance, ["early", "late"])]),
     )  # fmt: skip
@@ -109,5 +162,5 @@ def _allowance(name: str, chance: random.Random) -> Allowance:
         validity=chance.choice([None, None, Duration(seconds=chance.randrange(5, 20) * 60)]),
         windows=chance.choice([(), (), _some(chance, ["early", "late"])]),
         zones=chance.choice([(), (), ("north",)]), blocker=unit != "money" and chance.random() < 0.2, shared=chance.random() < 0.7,
-        member_cap=chance.choice([None, None, amount // 3]), member_cap_per=chance.choice([None, "day"]),
+        member_cap=chance.choice([None, None, amount // 3]), member_cap_per=chance.choice([None, "day", "month"]),
     )  # fmt: skip

@@ -95,6 +95,7 @@ _COUNTED = {
     "ends at a maximum": "session WHERE wanted_reason = 'maximum'",
     "visits": "session AS s JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id "
     """WHERE s.rated <> '' AND v.content LIKE '%"unit":"session"%'""",
+    "capped": "notice WHERE kind = 'capped'",
     "blockers": "bucket WHERE blocker",
     "orphans": "orphan_report",
 }
@@ -147,7 +148,7 @@ PLANS = [
 VARYING = Plan(
     "varying", "EUR", "UTC", _profile("usual", 10_000_000, 2_000_000),
     allowances=(Allowance("data", "octets", "total", 400 * MB),), exhausted=Exhausted("throttle", _SLOW), max_sessions=2,
-    windows=(Window("soon", hours=((12 * 60 + 6, 12 * 60 + 14),)),),
+    windows=(Window("soon", hours=((11 * 60 + 58, 12 * 60 + 6),)),),
     profile_windows=(ProfileWindow("soon", _profile("better", 16_000_000, 4_000_000)),),
     fair_use=FairUse(
         (SpeedStep(80 * MB, _profile("fair", 3_000_000, 1_000_000)), SpeedStep(200 * MB, _profile("fairer", 1_000_000, 500_000))),
