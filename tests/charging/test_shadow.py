@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charging.buckets import Usage
+from charging.period import Every
 from charging.plan import Allowance, Duration, Plan, Rate
 from charging.shadow import Bill, Used, shadow
 from charging.zone import NOWHERE
@@ -18,6 +19,7 @@ MB = 1_000_000
 DAY_MS = 86_400_000
 #: 0.02 EUR per MB in steps of 100 kB, as the shop's own plan.
 RATE = Rate("octets", "total", 20_000, MB, 100_000)
+DAILY = Allowance("day", "octets", "total", 5 * MB, every=Every(1, "day"))
 DATA = Allowance("data", "octets", "total", 10 * MB, validity=Duration(0, 30 * 86_400))
 
 
@@ -39,6 +41,12 @@ CASES = [
     ("again after 30 days", plan(allowances=(DATA,), rates=(RATE,)), [used(0, 8), used(31, 8, 2)], Bill(0, 0, 16 * MB, 0, 2)),
     # the same within the 30 days: 6 MB are paid for
     ("not before", plan(allowances=(DATA,), rates=(RATE,)), [used(0, 8), used(29, 8, 2)], Bill(0, 120_000, 10 * MB, 0, 1)),
+    # 5 MB every day, in UTC (the first use is at noon): of 8 + 2 + 6 MB 5 + 2 + 5 are free, 4 MB are paid for
+    ("every day", plan(allowances=(DAILY,), rates=(RATE,)), [used(0, 8), used(1, 2), used(3, 6, 2)],
+     Bill(0, 80_000, 12 * MB, 0, 3)),
+    # beside 10 MB for 30 days, which are drawn after them: 3 + 1 MB of these
+    ("every day beside others", plan(allowances=(DATA, DAILY), rates=(RATE,)), [used(0, 8), used(1, 2), used(3, 6, 2)],
+     Bill(0, 0, 16 * MB, 0, 3)),
     # the fee is each session's own: 2 sessions, 0.50 each, and 2 MB
     (
         "a fee per session",

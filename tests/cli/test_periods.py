@@ -136,3 +136,22 @@ max = "2GB"
         "in the first 3 periods, at most 2 GB goes over, from 1 GB on, 1 times",
     ):
         assert words in said, said
+
+
+def test_what_comes_every_day_is_shown(aaa: Aaa) -> None:
+    daily = MONTHLY.replace('name = "data"', 'name = "data"\npriority = 1').replace(
+        "[plan.large]",
+        '[[plan.monthly.allowance]]\nname = "day"\nunit = "octets"\namount = "1GB"\nevery = "1 day"\n[plan.large]',
+    )
+    aaa.ok("plan", "load", aaa.file("plans.toml", PLANS + daily))
+    assert "day: 1 GB total, every 1 day" in aaa.ok("plan", "show", "monthly")
+    aaa.ok("subscriber", "add", "alice", "--plan", "monthly")
+    aaa.ok("topup", "alice", "25.00", "--reference", "r1")
+    for record in (aaa.json("balance", "alice"), aaa.json("explain", "alice")):
+        assert [(each["name"], each["every"]) for each in record["buckets"]] == [
+            ("day", "1 day"), ("data", None), ("money", None),
+        ]  # fmt: skip
+    for text in (aaa.ok("balance", "alice"), aaa.ok("explain", "alice")):
+        lines = [line.split("  ") for line in text.splitlines() if line.startswith(("bucket", "day", "data"))]
+        assert [line[-1].strip() for line in lines] == ["every", "1 day", "-"]
+    aaa.ok("ledger", "check")
