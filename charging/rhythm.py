@@ -43,7 +43,7 @@ def turn(
     for bucket in buckets_of(book, subscription.subscriber_id):
         if bucket.expires_at is not None and bucket.expires_at <= at:
             ending.append(bucket)
-        elif not bucket.rolled:
+        else:
             running.add((bucket.name, bucket.unit))
     beginning: list[tuple[Plan, Allowance, Period]] = []
     if plan is not None:

@@ -403,6 +403,20 @@ def test_who_is_gone_gets_nothing_until_he_is_back(engine: Engine) -> None:
     home.is_right()
 
 
+def test_who_is_online_meanwhile_gets_it(engine: Engine) -> None:
+    home = house(engine, free(), None, "2027-04-01 14:30")
+    home.login()
+    with engine.begin() as connection:
+        connection.execute(update(tables.subscriber).values(expires_at=at("2027-04-01 20:00")))
+    home.look("2027-04-02 10:00")
+    assert [left for *_, left in spans(home)] == ["-", "1000"]
+    (session,) = home.shop.rows(tables.session)
+    home.shop.report(home.account_id, session.session_id, "stop", down=MB, seconds=70_200)
+    home.look("2027-04-06 10:00")
+    assert (home.row.state, len(spans(home))) == ("waiting", 2)
+    home.is_right()
+
+
 # --- what it does to sessions ----------------------------------------------------------------------------------------
 
 
