@@ -6,6 +6,7 @@ database. PostgreSQL comes out of a wheel and is started once for all xdist work
 
 import os
 import shutil
+import signal
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,6 +22,9 @@ from twisted.internet.task import Clock
 
 from tests import outside
 from tests.databases import Databases, create, drop, url_of
+
+# A script that runs the tests in its background has had SIGINT ignored, and programs that we begin would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TEMPLATE = "aaa_template"
 #: Rooms that are proofs as a whole (`make prove`); elsewhere a test or a file is marked by itself.
