@@ -13,6 +13,7 @@ from charging.jobs import QUIET_MS, Jobs, close_restarted, close_stale, read_inb
 from charging.payment import Grant
 from charging.period import Every
 from charging.plan import PeriodTerms, Plan
+from charging.renewal import MOST_STEPS
 from charging.session import PROVISIONAL_MS
 from charging.settle import CommandAcked, CommandFailed, Cut
 from charging.writer import Writer
@@ -504,10 +505,11 @@ def test_the_job_renews_what_is_due_and_nothing_else(shop: Shop, writer: Writer)
 
 def test_the_job_comes_back_until_an_outage_is_made_good(shop: Shop, writer: Writer) -> None:
     (account_id,) = hourly(shop)
-    shop.now += 72 * 3_600_000
-    assert due(shop, writer) == 2, "72 periods, 50 in a transaction"
-    assert len(shop.rows(tables.subscription_period)) == 73
-    assert shop.balance(account_id) == euros(200 - 73)
+    hours = MOST_STEPS + 22
+    shop.now += hours * 3_600_000
+    assert due(shop, writer) == 2, "so many periods in a transaction, and the rest"
+    assert len(shop.rows(tables.subscription_period)) == 1 + hours
+    assert shop.balance(account_id) == euros(200 - 1 - hours)
 
 
 def test_an_account_that_can_not_be_renewed_stands_in_nobodys_way(shop: Shop, writer: Writer) -> None:
