@@ -365,6 +365,7 @@ class Auditor:
         self.hear(now)
         self.money(now)
         self.periods(now)
+        self.spans(now)
         self.holds(now)
         self.octets(now)
         self.draw_order(now)
@@ -441,6 +442,32 @@ class Auditor:
             "SELECT bucket_id, balance FROM bucket WHERE closed_at IS NOT NULL AND balance <> 0"
         ):
             self._complain(now, "periods", f"bucket {bucket} is over, and has {balance}")
+
+    def spans(self, now: int, *, to_the_present: bool = False) -> None:
+        """What comes every day was granted once for each, from midnight to midnight, without a gap."""
+        granted: dict[tuple[int, str], list[int]] = defaultdict(list)
+        for account, bucket, amount in self._rows(
+            "SELECT account_id, credit, amount FROM transfer WHERE kind = 'grant'"
+        ):
+            granted[account, bucket].append(amount)
+        until: dict[tuple[int, int, str], int] = {}
+        for account, subscriber, name, bucket, amount, start, end in self._rows(
+            "SELECT account_id, subscriber_id, name, bucket_id, granted, valid_from, expires_at FROM bucket "
+            "WHERE every = '1 day' AND rolled = 0 ORDER BY account_id, subscriber_id, name, valid_from"
+        ):
+            where = f"subscriber {subscriber}, {name}, bucket {bucket}"
+            if granted[account, f"bucket:{bucket}"] != [amount]:
+                self._complain(now, "spans", f"{where} was not granted once")
+            # Midnight in UTC or in Fiji, twelve hours ahead.
+            if end % (12 * HOUR_MS) or start != until.get((account, subscriber, name), start):
+                self._complain(now, "spans", f"{where} is from {start} to {end}, the one before ended otherwise")
+            until[account, subscriber, name] = end
+        if not to_the_present:
+            return
+        waiting = set(self._rows("SELECT account_id, subscriber_id FROM subscription WHERE state = 'waiting'"))
+        for (account, subscriber, name), end in until.items():
+            if end <= now and (account, subscriber) not in waiting:
+                self._complain(now, "spans", f"subscriber {subscriber}, {name}: nothing since {end}")
 
     def holds(self, now: int) -> None:
         """What a bucket says is held is what live sessions hold of it, and never more than there is."""
@@ -541,7 +568,7 @@ class Auditor:
             for (_, first, balance, steady), (order, second, *_more) in (
                 (alike[i], alike[j]) for j in range(len(alike)) for i in range(j)
             ):
-                if new[account, second] and balance > 0 and steady and first != second and order[2] > now:
+                if new[account, second] > 0 and balance > 0 and steady and first != second and order[2] > now:
                     first_expires = next(row[0][2] for row in alike if row[1] == first)
                     if first_expires > now + 5_000:
                         words = f"{new[account, second]} {unit} drawn from bucket {second}, {balance} left in {first}"
@@ -765,6 +792,7 @@ class Auditor:
                 self.durability(each, now)
         if self._spooled():
             self._complain(now, "spool", "reports still stand in a spool")
+        self.spans(now, to_the_present=True)
         self.prices(now)
         self.inbox(now)
         self.commands(now)

@@ -24,6 +24,7 @@ import charging.enforcement
 import charging.jobs
 import charging.payment
 import charging.plan
+import charging.renewal
 import charging.scope
 import charging.session
 import charging.settle
@@ -280,6 +281,30 @@ def money_pays_behind_a_blocker() -> Iterator[None]:
 @_bug("scopes", odd=True)
 def buckets_for_everybody_everywhere() -> Iterator[None]:
     with mock.patch.object(charging.scope.Scope, "allows", return_value=True):
+        yield
+
+
+@_bug("spans", odd=True)
+def days_that_do_not_come_again() -> Iterator[None]:
+    def turn(original: Any, book: Any, subscription: Any, _plan: Any, *more: Any, **named: Any) -> Any:
+        return original(book, subscription, None, *more, **named)
+
+    with _around(charging.renewal, "turn", turn):
+        yield
+
+
+@_bug("spans", odd=True)
+def days_granted_twice() -> Iterator[None]:
+    def turn(
+        original: Any, book: Any, subscription: Any, plan: Any, at: Any, now: Any, *more: Any, **named: Any
+    ) -> Any:
+        known = set(book.buckets)
+        holders = original(book, subscription, plan, at, now, *more, **named)
+        for bucket in [b for b in book.buckets.values() if b.bucket_id not in known and not b.rolled]:
+            book.move(bucket, "grant:again", bucket.granted, "grant", "again", now, "server")
+        return holders
+
+    with _around(charging.renewal, "turn", turn):
         yield
 
 

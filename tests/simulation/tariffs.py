@@ -1,6 +1,6 @@
 """Plans made up at random of everything that can be sold, beside the fixed ones: tiers of every kind, windows, zones, dates,
 steps, fees, free units, minima, maxima that end a session, discounts, counts over a day, a week or a month, prices for the
-session itself; allowances for some, for some of the time, up to a cap, and such that let nothing else pay; other speeds by
+session itself; allowances for some, for some of the time, up to a cap, every day anew, and such that let nothing else pay; other speeds by
 the hour, by what was used, and beyond caps. Half of it is sold where all calendar periods end in the middle of a run."""
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from charging.money import Rounding
+from charging.period import Every
 from charging.plan import (
     Allowance,
     Cap,
@@ -21,6 +22,7 @@ from charging.plan import (
     Profile,
     ProfileWindow,
     Rate,
+    RollOver,
     SpeedStep,
     Tier,
 )
@@ -156,7 +158,7 @@ def _visit(chance: random.Random) -> Rate:
 def _allowance(name: str, chance: random.Random) -> Allowance:
     unit = chance.choice(["octets", "octets", "seconds", "money"])
     amount = {"octets": chance.randrange(5, 60) * MB, "seconds": chance.randrange(60, 900), "money": 300_000}[unit]
-    return Allowance(
+    allowance = Allowance(
         name, unit, chance.choice(["total", "down"]) if unit == "octets" else "total", amount,  # type: ignore[arg-type]
         priority=chance.randrange(3),
         validity=chance.choice([None, None, Duration(seconds=chance.randrange(5, 20) * 60)]),
@@ -164,3 +166,9 @@ def _allowance(name: str, chance: random.Random) -> Allowance:
         zones=chance.choice([(), (), ("north",)]), blocker=unit != "money" and chance.random() < 0.2, shared=chance.random() < 0.7,
         member_cap=chance.choice([None, None, amount // 3]), member_cap_per=chance.choice([None, "day", "month"]),
     )  # fmt: skip
+    # By a chance of its own, so that everything else stays what it is for a seed.
+    own = random.Random(f"every/{name}/{amount}")
+    if own.random() < 0.35:
+        rolls = own.choice([None, RollOver(), RollOver(amount // 4, amount // 10)])
+        allowance = replace(allowance, every=Every(1, "day"), validity=None, roll_over=rolls)
+    return allowance

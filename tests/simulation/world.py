@@ -97,6 +97,10 @@ _COUNTED = {
     """WHERE s.rated <> '' AND v.content LIKE '%"unit":"session"%'""",
     "capped": "notice WHERE kind = 'capped'",
     "blockers": "bucket WHERE blocker",
+    "days anew": "bucket AS b WHERE every = '1 day' AND rolled = 0 AND valid_from = (SELECT max(o.expires_at) FROM bucket AS o "
+    "WHERE o.account_id = b.account_id AND o.subscriber_id = b.subscriber_id AND o.name = b.name AND o.expires_at < b.expires_at)",
+    "days that went over": "transfer AS t JOIN bucket AS b ON b.account_id = t.account_id AND t.credit = 'bucket:' || b.bucket_id "
+    "WHERE t.kind = 'roll-over' AND b.every <> ''",
     "orphans": "orphan_report",
 }
 
