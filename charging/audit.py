@@ -26,6 +26,11 @@ from charging.plan import Instant
 
 ACCOUNTS_AT_ONCE: Final = 500
 _ROWS_AT_ONCE: Final = 1_000
+#: Behind `u`: of a session that has all its usage lines.
+_WHOLE: Final = (
+    "NOT EXISTS (SELECT 1 FROM session AS s WHERE s.account_id = u.account_id AND s.session_id = u.session_id "
+    "AND s.removed_line_no > 0)"
+)
 
 
 class Violation(NamedTuple):
@@ -329,7 +334,7 @@ def closed_sessions(connection: Connection, accounts: Range) -> Iterator[Finding
 
 
 def marks(connection: Connection, accounts: Range) -> Iterator[Finding]:
-    """A session's high-water marks are the sum of its usage lines."""
+    """A session's high-water marks are the sum of its usage lines, unless retention has removed some."""
     rows = _rows(
         connection,
         """
@@ -342,7 +347,7 @@ def marks(connection: Connection, accounts: Range) -> Iterator[Finding]:
         SELECT s.account_id, s.session_id, s.octets_up, s.octets_down, s.seconds, s.line_no,
                coalesce(u.up, 0), coalesce(u.down, 0), coalesce(u.seconds, 0), coalesce(u.lines, 0)
         FROM session AS s LEFT JOIN used AS u ON u.account_id = s.account_id AND u.session_id = s.session_id
-        WHERE s.account_id BETWEEN :first AND :last AND (
+        WHERE s.account_id BETWEEN :first AND :last AND s.removed_line_no = 0 AND (
             s.octets_up <> coalesce(u.up, 0) OR s.octets_down <> coalesce(u.down, 0)
             OR s.seconds <> coalesce(u.seconds, 0) OR s.line_no <> coalesce(u.lines, 0))
         ORDER BY s.account_id, s.session_id""",
@@ -366,7 +371,7 @@ def usage_lines(connection: Connection, accounts: Range) -> Iterator[Finding]:
         SELECT account_id, session_id, line_no, line_before, {", ".join(f"{c}_before, {c}_from, {c}_to" for c in counters)}
         FROM (SELECT account_id, session_id, line_no, lag(line_no, 1, CAST(0 AS BIGINT)) OVER w AS line_before,
                      {", ".join(f"{c}_from, {c}_to" for c in counters)}, {before}
-              FROM usage_line WHERE account_id BETWEEN :first AND :last
+              FROM usage_line AS u WHERE account_id BETWEEN :first AND :last AND {_WHOLE}
               WINDOW w AS (PARTITION BY account_id, session_id ORDER BY line_no)) AS lines
         WHERE line_no <> line_before + 1 OR {broken}
         ORDER BY account_id, session_id, line_no""",
@@ -384,18 +389,30 @@ def usage_lines(connection: Connection, accounts: Range) -> Iterator[Finding]:
                 yield account_id, f"{where}: goes back from {begins} to {ends} {name}"
 
 
+def removals(connection: Connection, accounts: Range) -> Iterator[Finding]:
+    """Retention takes nothing from a session that is live."""
+    rows = _rows(
+        connection,
+        "SELECT account_id, session_id FROM session WHERE account_id BETWEEN :first AND :last AND closed_at IS NULL "
+        "AND (removed_line_no > 0 OR lines_removed_at IS NOT NULL) ORDER BY account_id, session_id",
+        accounts,
+    )
+    for account_id, session_id in rows:
+        yield account_id, f"session {session_id} is live, but counts as one whose usage lines were removed"
+
+
 def draws(connection: Connection, accounts: Range) -> Iterator[Finding]:
     """What a session's usage lines drew from each bucket is what its charge on it has accrued."""
     lines = _rows(
         connection,
-        "SELECT account_id, session_id, line_no, amount_micros, draws FROM usage_line "
-        "WHERE account_id BETWEEN :first AND :last ORDER BY account_id, session_id",
+        "SELECT account_id, session_id, line_no, amount_micros, draws FROM usage_line AS u "
+        f"WHERE account_id BETWEEN :first AND :last AND {_WHOLE} ORDER BY account_id, session_id",
         accounts,
     )
     charges = _rows(
         connection,
-        "SELECT account_id, session_id, bucket_id, unit, accrued FROM session_charge "
-        "WHERE account_id BETWEEN :first AND :last ORDER BY account_id, session_id",
+        "SELECT account_id, session_id, bucket_id, unit, accrued FROM session_charge AS u "
+        f"WHERE account_id BETWEEN :first AND :last AND {_WHOLE} ORDER BY account_id, session_id",
         accounts,
     )
     both = merge(((*row, True) for row in lines), ((*row, False) for row in charges), key=itemgetter(0, 1))
@@ -522,6 +539,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     marks,
     usage_lines,
     draws,
+    removals,
     commands,
 )
 #: These need one look at the whole database; they name the account themselves.

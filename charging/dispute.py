@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select
 
 from charging.buckets import Rated, read_rated
 from charging.ledger import Transfer, bucket_named, chained
@@ -224,7 +224,9 @@ def _transfers(
     """Those of the time and of these sessions, and the seqs at which the chain does not hold."""
     t = transfer.c
     columns = [t[name] for name in Transfer._fields]
-    in_time = and_(t.recorded_at >= since, t.recorded_at < until, t.session_id.is_(None))
+    # Whose a session was that retention has removed nobody knows any more, but the account's it was.
+    there = exists().where(session.c.account_id == t.account_id, session.c.session_id == t.session_id)
+    in_time = and_(t.recorded_at >= since, t.recorded_at < until, or_(t.session_id.is_(None), ~there))
     found: dict[int, Transfer] = {}
     for which in (in_time, *_in(t.session_id, ids)):
         rows = connection.execute(select(*columns).where(t.account_id == account_id, which).limit(MOST_LINES + 1))
@@ -330,7 +332,10 @@ def _sums(connection: Connection, account_id: int, sessions: Sequence[SessionLin
             for bucket_id, unit, amount in json.loads(draws):
                 key = session_id, bucket_id, unit
                 drawn[key] = drawn.get(key, 0) + amount
-    metered = all(used[s.session_id] == [s.octets_up, s.octets_down, s.seconds] for s in sessions)
+    bare = _bare(connection, account_id, ids)
+    metered = all(
+        used[s.session_id] == [s.octets_up, s.octets_down, s.seconds] for s in sessions if s.session_id not in bare
+    )
     charges: dict[tuple[int, int, str], tuple[int, int]] = {}
     posted: dict[tuple[int, int, str], int] = {}
     for some in _in(c.session_id, ids):
@@ -341,7 +346,7 @@ def _sums(connection: Connection, account_id: int, sessions: Sequence[SessionLin
     for some in _in(t.session_id, ids):
         rows = connection.execute(
             select(t.session_id, t.debit, t.credit, t.unit, t.amount).where(
-                t.account_id == account_id, some, t.kind == "usage"
+                t.account_id == account_id, some, t.kind.in_(("usage", "credit"))
             )
         )
         for session_id, debit, credit, unit, amount in rows:
@@ -349,7 +354,8 @@ def _sums(connection: Connection, account_id: int, sessions: Sequence[SessionLin
             sign, bucket_id = (-1, got) if got is not None else (1, gave or 0)
             key = session_id, bucket_id, unit
             posted[key] = posted.get(key, 0) + sign * amount
-    accrued = {key: amount for key, (amount, _) in charges.items() if amount}
+    accrued = {key: amount for key, (amount, _) in charges.items() if amount and key[0] not in bare}
+    drawn = {key: amount for key, amount in drawn.items() if key[0] not in bare}
     written = {key: amount for key, (_, amount) in charges.items() if amount}
     return [
         Check("reports", metered, _said(metered, "the reports add up to the counters of all sessions")),
@@ -360,6 +366,18 @@ def _sums(connection: Connection, account_id: int, sessions: Sequence[SessionLin
             _said(same, "the transfers add up to what was posted"),
         ),
     ]
+
+
+def _bare(connection: Connection, account_id: int, ids: Sequence[int]) -> set[int]:
+    """Those of the sessions of which retention has removed usage lines: nothing can be added up."""
+    s = session.c
+    return {
+        session_id
+        for some in _in(s.session_id, ids)
+        for session_id in connection.execute(
+            select(s.session_id).where(s.account_id == account_id, some, s.removed_line_no > 0)
+        ).scalars()
+    }
 
 
 def _nonzero(amounts: dict[tuple[int, int, str], int]) -> dict[tuple[int, int, str], int]:

@@ -1,5 +1,6 @@
 """What the server does by itself: pay in what the inbox holds, close sessions that fell silent or whose NAS restarted,
-begin and end periods and buckets, and give sessions another profile when the hour, the day or the month is another.
+begin and end periods and buckets, give sessions another profile when the hour, the day or the month is another, and remove
+what is not kept any more.
 
 Every job may run on several nodes at once: what it finds it only proposes, and `settle` decides again under the
 account's version. A job that fails leaves everything as it was and is run again at its next turn.
@@ -19,12 +20,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from charging import foreign, inbox, order_inbox, tables
+from charging import foreign, inbox, order_inbox, pruning, tables
 from charging.batching import QueueFull, Run
 from charging.database import reading
 from charging.notices import reminder
 from charging.payment import Applied, NotApplied
 from charging.plan import Instant
+from charging.retention import KINDS, Retention
 from charging.settle import CatchUp, Close, Done, Item, Outcome, Review
 from charging.usage import NAS_RESTART
 from charging.writer import DatabaseUnavailable, Writer
@@ -38,6 +40,7 @@ REVIEWS_EVERY_MS: Final = 1_000
 STALE_EVERY_MS: Final = 15_000
 DUE_EVERY_MS: Final = 1_000
 REMINDERS_EVERY_MS: Final = 15_000
+RETENTION_EVERY_MS: Final = 5_000
 #: How long before its end something is called to end soon.
 REMIND_AHEAD_MS: Final = 3 * 86_400_000
 #: After a pause of ours the NASes speak first: for as long as the shortest silence that makes a session stale.
@@ -49,6 +52,8 @@ SHORT_OUTAGE_MS: Final = 30_000
 MOST_AT_ONCE: Final = 200
 #: How many pages of the inbox one turn reads at most; the rest waits for the next turn.
 MOST_PAGES: Final = 20
+#: How many small transactions one turn gives to each kind of rows that are not kept any more.
+MOST_REMOVALS: Final = 5
 #: A top-up that failed for no reason of its own stays pending and is left alone for this long.
 SET_ASIDE_MS: Final = 30_000
 MOST_SET_ASIDE: Final = 1_000
@@ -245,6 +250,22 @@ async def remind_all(engine: Engine, run: Run, now: Instant, ahead_ms: int) -> i
     return written
 
 
+async def remove_old(engine: Engine, run: Run, now: Instant, retention: Retention | None) -> int:
+    """Remove some of what is not kept any more; how many rows."""
+    removed = 0
+    for what in () if retention is None else KINDS:
+        before = None if retention is None else retention.before(what, now)
+        if before is None:
+            continue
+        for _ in range(MOST_REMOVALS):
+            # One at a time, so that the other jobs have their turns in between.
+            done, more = await _in_thread(run, pruning.turn, engine, what, before, now)
+            removed += done
+            if not more:
+                break
+    return removed
+
+
 class Jobs:
     """The jobs of one node, each at its own pace; a job that is still at work is not begun again."""
 
@@ -263,6 +284,7 @@ class Jobs:
         """`on_failure(job, error)` is called once for a row of failures, `on_recovery(job)` when it works again.
         `reports_wait`: are there reports that the books do not know yet? Then silence says nothing."""
         self.remind_ahead_ms = REMIND_AHEAD_MS
+        self.retention: Retention | None = None
         self._now = now
         self._quiet_until: Instant = 0
         self._failing_since: dict[str, Instant] = {}
@@ -294,6 +316,12 @@ class Jobs:
                 "reminders",
                 REMINDERS_EVERY_MS,
                 lambda: remind_all(engine, run, now(), self.remind_ahead_ms),
+                at_once=False,
+            ),
+            _Turn(
+                "retention",
+                RETENTION_EVERY_MS,
+                lambda: remove_old(engine, run, now(), self.retention),
                 at_once=False,
             ),
         ]

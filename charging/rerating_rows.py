@@ -18,7 +18,8 @@ from charging.history import IMPORTED
 from charging.ledger import Entry
 from charging.order import Original
 from charging.payment import NotApplied
-from charging.plan import Instant, from_json
+from charging.plan import Instant, Plan, from_json
+from charging.pruning import removed_before
 from charging.rerating import DIGEST_LETTERS, REFERENCE, RERATING, Other, Past, Rerate, Rerated
 from charging.shadow import Used
 from charging.tables import account, plan_version, reversal, session, subscriber, transfer, usage_line
@@ -80,6 +81,10 @@ def rerate_of(
     to = sets(connection)
     to.select(account, ("account_id",), "account_id {any}" + to.in_turn, [account_id]).fetchall()
     sessions = _sessions(connection, account_id, plan.name, since, until)
+    if plan.counts:
+        # What the others of the same month counted must be known too.
+        known_from = removed_before(connection).get("usage_lines", 0)
+        sessions = [row for row in sessions if _counts_from(row.created_at, plan) >= known_from]
     originals, rated_by = _transfers(connection, account_id)
     wanted = {
         row.session_id: row
@@ -89,7 +94,7 @@ def rerate_of(
     uses: dict[int, list[Used]] = {session_id: [] for session_id in wanted}
     others: list[Other] = []
     begin = min((row.created_at for row in wanted.values()), default=0)
-    begin = min(period_of("month", begin, plan.time_zone)[0], period_of("week", begin, plan.time_zone)[0])
+    begin = _counts_from(begin, plan)
     for row in _lines(connection, account_id, begin, set(wanted)):
         if row.session_id in wanted:
             uses[row.session_id].append(_used(row))
@@ -107,6 +112,11 @@ def rerate_of(
     return Rerate(account_id, version.plan_version_id, digest, tuple(pasts), tuple(others), buckets, actor)
 
 
+def _counts_from(at: Instant, plan: Plan) -> Instant:
+    """When the oldest of the periods began that a use of that moment counts in."""
+    return min(period_of("month", at, plan.time_zone)[0], period_of("week", at, plan.time_zone)[0])
+
+
 def write_reversals(connection: Connection, account_id: int, reversals: Iterable[tuple[int, int]]) -> None:
     """Each transfer is taken back once: a second time has no row."""
     rows = [(account_id, *each) for each in reversals]
@@ -120,7 +130,7 @@ def _sessions(connection: Connection, account_id: int, plan_name: str, since: In
         select(s.session_id, s.subscriber_id, subscriber.c.username, s.nas_id, s.created_at, v.digest)
         .join(plan_version, v.plan_version_id == s.plan_version_id)
         .outerjoin(subscriber, subscriber.c.subscriber_id == s.subscriber_id)
-        .where(s.account_id == account_id, v.plan_name == plan_name, _ended(since, until))
+        .where(s.account_id == account_id, v.plan_name == plan_name, _ended(since, until), s.removed_line_no == 0)
         .order_by(s.session_id)
     )
     return list(connection.execute(chosen))

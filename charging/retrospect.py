@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, and_, exists, func, or_, select
 
 from charging.ledger import bucket_named
 from charging.plan import Instant
@@ -80,17 +80,20 @@ def then(connection: Connection, account_id: int, at: Instant) -> Then:
 
 
 def _buckets(connection: Connection, account_id: int, at: Instant) -> list[BucketThen]:
-    b, t, u = bucket.c, transfer.c, usage_line.c
+    b, t, u, s = bucket.c, transfer.c, usage_line.c, session.c
     balances: dict[int, int] = {}
+    # Of a session whose usage lines retention has removed only the postings are known.
+    whole = exists().where(s.account_id == t.account_id, s.session_id == t.session_id, s.removed_line_no == 0)
     moved = select(t.debit, t.credit, func.sum(t.amount)).where(
-        t.account_id == account_id, t.recorded_at <= at, t.kind != "usage"
+        t.account_id == account_id, t.recorded_at <= at, or_(t.kind.not_in(("usage", "credit")), ~whole)
     )
     for debit, credit, amount in connection.execute(moved.group_by(t.debit, t.credit)):
         for name, sign in ((debit, -1), (credit, 1)):
             bucket_id = bucket_named(name)
             if bucket_id is not None:
                 balances[bucket_id] = balances.get(bucket_id, 0) + sign * int(amount)
-    drawn = select(u.draws).where(u.account_id == account_id, u.recorded_at <= at, u.draws != "[]")
+    of_whole = exists().where(s.account_id == u.account_id, s.session_id == u.session_id, s.removed_line_no == 0)
+    drawn = select(u.draws).where(u.account_id == account_id, u.recorded_at <= at, u.draws != "[]", of_whole)
     for draws in connection.execution_options(yield_per=1000).execute(drawn).scalars():
         for bucket_id, _, amount in json.loads(draws):
             balances[bucket_id] = balances.get(bucket_id, 0) - amount

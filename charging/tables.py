@@ -366,6 +366,11 @@ session = Table(
     Column("acked_profile", Text, nullable=False, server_default="", comment="the one that the NAS applies"),
     Column("cap", Text, nullable=False, server_default="", comment="of its plan, that it was exhausted for"),
     Column("review_at", BigInteger, comment="when the clock may change its profile"),
+    # what retention has left of it
+    Column(
+        "removed_line_no", BigInteger, nullable=False, server_default="0", comment="no usage line up to this is kept"
+    ),
+    Column("lines_removed_at", BigInteger, comment="since when none of its usage lines is"),
     CheckConstraint("state IN ('provisional', 'open', 'closed')", name="state"),
     CheckConstraint("wanted IN ('full', 'exhausted', 'cut')", name="wanted"),
     postgresql_with=_REWRITTEN,
@@ -380,6 +385,11 @@ Index(
 _REVIEWED = text("closed_at IS NULL AND review_at IS NOT NULL")
 Index("ix_session_review", session.c.review_at, postgresql_where=_REVIEWED, sqlite_where=_REVIEWED)
 Index("ix_session_root", session.c.account_id, session.c.root_id)
+# What retention comes to next: usage lines, and then the sessions themselves.
+_ENDED = text("closed_at IS NOT NULL AND lines_removed_at IS NULL")
+_BARE = text("lines_removed_at IS NOT NULL")
+Index("ix_session_ended", session.c.closed_at, postgresql_where=_ENDED, sqlite_where=_ENDED)
+Index("ix_session_bare", session.c.closed_at, postgresql_where=_BARE, sqlite_where=_BARE)
 Index("ix_session_key", session.c.session_key)
 
 session_charge = Table(
@@ -479,6 +489,7 @@ Index(
     postgresql_where=notice.c.routed_at.is_(None),
     sqlite_where=notice.c.routed_at.is_(None),
 )
+Index("ix_notice_created_at", notice.c.created_at)
 
 notice_delivery = Table(
     "notice_delivery",
@@ -553,6 +564,7 @@ Index(
     sqlite_where=command.c.state == text("'pending'"),
 )
 Index("ix_command_session", command.c.account_id, command.c.session_id)
+Index("ix_command_created_at", command.c.created_at)
 
 # --- inboxes -----------------------------------------------------------------------------------------------------
 
@@ -689,6 +701,12 @@ Index(
     postgresql_where=top_up_request.c.status == text("'open'"),
     sqlite_where=top_up_request.c.status == text("'open'"),
 )
+Index(
+    "ix_top_up_request_answered_at",
+    top_up_request.c.answered_at,
+    postgresql_where=top_up_request.c.answered_at.is_not(None),
+    sqlite_where=top_up_request.c.answered_at.is_not(None),
+)
 
 reversal = Table(
     "reversal",
@@ -722,6 +740,17 @@ nas_restart = Table(
     Column("kind", Text, nullable=False),
     Column("recorded_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger, comment="when the last of its sessions was closed"),
+)
+
+# --- what is not kept for ever ------------------------------------------------------------------------------------
+
+removal = Table(
+    "removal",
+    metadata,
+    Column("what", Text, primary_key=True, comment="one of charging.retention"),
+    Column("before_at", BigInteger, nullable=False, comment="what was over before this is gone, or is going"),
+    Column("removed", BigInteger, nullable=False, comment="rows, in all"),
+    Column("removed_at", BigInteger, nullable=False, comment="the newest time"),
 )
 
 # --- address pools -------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 import click
 
 from charging.amounts import parse_octets, parse_seconds
+from charging.retention import Retention
+from charging.retention import read as read_retention
 from charging.tomlfile import BadValueError, Table, TomlFileError, parse
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ TraceMode = Literal["off", "refused", "all"]
 MOST_COUNT: Final = 1_000
 MOST_TRACE_ROWS: Final = 10_000_000
 
+DEFAULT_RETENTION: Final = Retention()
 DEFAULT_DATABASE: Final = "sqlite:///aaa.db"
 DEFAULT_KEYS_FILE: Final = Path("aaa.keys")
 DEFAULT_SPOOL: Final = "aaa"
@@ -104,6 +107,8 @@ class Config:
     """How long before its end a subscriber hears that something ends: the notice expiry-soon."""
     notices: Notices | None = None
     """[notices]: who is told what, and how. None: nobody."""
+    retention: Retention = DEFAULT_RETENTION
+    """[retention]: for how long what is no money is kept."""
 
     @property
     def node_name(self) -> str:
@@ -166,6 +171,10 @@ def load(text: str, name: str) -> Config:
             [*own, "radsec_crl"][0],
             "radsec_certificate, radsec_key and radsec_ca go together; write all, or EAP's are used",
         )
+    kept = top.table("retention")
+    if kept is not None:
+        ahead, spooled = config.remind_ahead_seconds, config.spool_seconds
+        config = replace(config, retention=read_retention(kept, remind_ahead_seconds=ahead, spool_seconds=spooled))
     top.finish()
     if top.faults.found:
         raise ConfigError(tuple(top.faults.in_file_order()))

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+import sys
+from typing import Final
 
 import click
 
+from charging.amounts import format_seconds
+from charging.retention import KINDS, NEVER
+from cli.clock import now
 from cli.config import Setup, pass_setup
-from cli.output import json_option, print_json
+from cli.output import Column, day, iso, json_option, print_json, print_records
 
 
 @click.group(epilog="Example: aaa db upgrade")
 def db() -> None:
-    """Bring the database up to date; check it."""
+    """Bring the database up to date; check it; remove what is old."""
 
 
 @db.command(epilog="Example: aaa --database postgresql://aaa@localhost/aaa db upgrade")
@@ -57,6 +62,59 @@ def check(setup: Setup, as_json: bool) -> None:
         )
     if differences:
         raise click.exceptions.Exit(1)
+
+
+_KEPT: Final = (
+    Column("what", lambda record: record["what"].replace("_", " ")),
+    Column("is kept", lambda record: record["kept"]),
+    Column("removed before (UTC)", lambda record: day(record["before_at"]) or "nothing"),
+    Column("rows", "rows", right=True),
+)
+
+
+@db.command(epilog="Example: aaa db prune --dry-run")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@json_option
+@pass_setup
+def prune(setup: Setup, dry_run: bool, as_json: bool) -> None:
+    """Remove what is older than [retention] in the configuration says, all of it now; running servers do it bit by bit.
+
+    Works beside running servers, in many small transactions. The ledger, balances, periods, vouchers and the rows of
+    billing systems are never removed.
+    """
+    from charging import pruning
+    from charging.database import reading
+
+    engine = setup.engine()
+    kept = setup.config.retention
+    at = now()
+    shown = sys.stderr.isatty()
+
+    def progress(what: str, removed: int) -> None:
+        if shown:
+            click.echo(f"\r\x1b[K{what.replace('_', ' ')}: {removed} rows removed", nl=False, err=True)
+
+    if dry_run:
+        with reading(engine) as connection:
+            rows = pruning.due(connection, kept, at)
+    else:
+        rows = pruning.prune(engine, kept, at, progress=progress)
+        if shown:
+            click.echo("\r\x1b[K", nl=False, err=True)
+    records = [
+        {"what": what, "kept": _age(getattr(kept, what)), "before_at": iso(kept.before(what, at)), "rows": rows[what]}
+        for what in KINDS
+    ]
+    if as_json:
+        print_json({"removed": not dry_run, "kinds": records})
+        return
+    print_records(records, _KEPT, as_json=False, none="nothing")
+    total = sum(rows.values())
+    click.echo(f"\n{total} rows would be removed; nothing was changed" if dry_run else f"\n{total} rows removed")
+
+
+def _age(seconds: int | None) -> str:
+    return NEVER if seconds is None else format_seconds(seconds)
 
 
 def _prefix(_ctx: click.Context, _param: click.Parameter, value: str) -> str:

@@ -17,6 +17,7 @@ from charging.database import reading
 from charging.dispute import Bundle, ReportLine, TooMuch, bundle, seal
 from charging.ledger import Transfer
 from charging.plan import Instant
+from cli import removed
 from cli.amounts import Moment, amount_text
 from cli.clock import now
 from cli.config import Setup, pass_setup
@@ -59,6 +60,7 @@ def dispute(setup: Setup, subscriber: str, since: Instant, until: Instant, shape
             made = bundle(connection, account.account_id, found.subscriber_id, found.username, since, until)
         except TooMuch as error:
             raise CatalogueError(str(error)) from None
+        not_kept = removed.words(connection, since, "usage_lines", "closed_sessions", "commands", "notices", "orphans")
     head = {
         "subscriber": found.username,
         "account": account.name,
@@ -69,6 +71,7 @@ def dispute(setup: Setup, subscriber: str, since: Instant, until: Instant, shape
     }
     records = list(_sealed(head, made))
     checks = [check._asdict() for check in made.checks]
+    checks += [{"name": "retention", "holds": True, "words": f"not complete: {sentence}"} for sentence in not_kept]
     if shape == "json" or as_json:
         print_json({**head, "records": records, "checks": checks, "hash": records[-1]["hash"]})
     elif shape == "csv":

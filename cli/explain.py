@@ -17,7 +17,7 @@ from charging.money import format_money
 from charging.plan import Instant
 from charging.slices import COMMAND_SECONDS, REPORT_DELAY_SECONDS
 from charging.statement import SessionLine
-from cli import balance, past
+from cli import balance, past, removed
 from cli.amounts import Moment, amount_text
 from cli.clock import now
 from cli.config import Setup, pass_setup
@@ -82,6 +82,7 @@ def explain(setup: Setup, account: str, moment: Instant | None, as_json: bool) -
         with reading(setup.engine()) as connection:
             found = catalogue.account_named(connection, account)
             past.show(found, moment, retrospect.then(connection, found.account_id, moment), as_json=as_json)
+            removed.tell(connection, moment, "usage_lines", "closed_sessions", "commands", "notices")
         return
     with reading(setup.engine()) as connection:
         found = catalogue.account_named(connection, account)

@@ -10,6 +10,7 @@ from charging import statement
 from charging.database import reading
 from charging.plan import Instant
 from charging.statement import LeakLine
+from cli import removed
 from cli.amounts import Moment, amount_text
 from cli.config import Setup, pass_setup
 from cli.output import Column, json_option, print_records
@@ -45,6 +46,7 @@ def leaks(setup: Setup, since: Instant | None, until: Instant | None, by: str, a
     """
     with reading(setup.engine()) as connection:
         lines = statement.leaks(connection, since=since, until=until)
+        removed.tell(connection, since, "closed_sessions")
     records = [_record(line) for line in (lines if by == "nas" else _by_dialect(lines))]
     if by == "dialect":
         for record in records:

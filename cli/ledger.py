@@ -9,6 +9,7 @@ import click
 
 from charging import audit, catalogue, statement
 from charging.database import reading
+from cli import removed
 from cli.amounts import amount_text
 from cli.clock import now
 from cli.config import Setup, pass_setup
@@ -79,6 +80,7 @@ def check(ctx: click.Context, as_json: bool) -> None:
 
     with reading(setup.engine()) as connection:
         result = audit.check(connection, now(), most=MOST_VIOLATIONS, progress=progress)
+        not_kept = removed.words(connection, None, "usage_lines", "closed_sessions")
     if shown:
         click.echo("\r\x1b[K", nl=False, err=True)
     if as_json:
@@ -87,9 +89,12 @@ def check(ctx: click.Context, as_json: bool) -> None:
                 "transfers": result.transfers,
                 "accounts": result.accounts,
                 "violations": [violation._asdict() for violation in result.found],
+                "not_compared": not_kept,
             }
         )
     else:
+        for sentence in not_kept:
+            click.echo(f"not compared with the ledger: {sentence}")
         looked_at = f"ledger: {_count(result.transfers, 'transfer')} of {_count(result.accounts, 'account')}"
         if not result.found:
             click.echo(f"{looked_at}, all invariants hold")

@@ -20,6 +20,7 @@ from charging.plan import Allowance, Instant, PeriodTerms, Plan, Profile, Rate, 
 from charging.transaction import run
 from charging.window import NEVER, Window
 from charging.zone import Zone
+from cli import removed
 from cli.amounts import OCTETS, TIME, Moment, amount_text
 from cli.clock import now
 from cli.conditions import condition_texts
@@ -462,6 +463,7 @@ def shadow(
     with reading(setup.engine()) as connection:
         if plan_name is not None:
             catalogue.current_plan(connection, plan_name)
+        removed.tell(connection, since, "usage_lines")
         for username, currency, uses in statement.recorded_use(connection, since, until, plan_name):
             if currency == chosen.currency:
                 bill = charged_again(chosen, uses)

@@ -11,6 +11,7 @@ from charging.catalogue import CatalogueError
 from charging.database import reading
 from charging.plan import Instant
 from charging.reconciliation import NasLine
+from cli import removed
 from cli.amounts import Moment, amount_text
 from cli.config import Setup, pass_setup
 from cli.leaks import leaks
@@ -70,6 +71,7 @@ def nas_(setup: Setup, since: Instant, until: Instant, as_json: bool) -> None:
         raise CatalogueError("--to is before --from; there is no such time")
     with reading(setup.engine()) as connection:
         lines = reconciliation.by_nas(connection, since, until)
+        removed.tell(connection, since, "usage_lines", "closed_sessions", "orphans")
     print_records([_record(line) for line in lines], _NAS, as_json=as_json, none="no NAS had sessions in that time")
 
 

@@ -13,6 +13,7 @@ from charging.money import format_money
 from charging.payment import NotApplied
 from charging.plan import Instant
 from charging.rerating import Bill, Rerated
+from cli import removed
 from cli.amounts import Moment
 from cli.clock import now
 from cli.config import Setup, pass_setup
@@ -46,7 +47,8 @@ def rerate(setup: Setup, /, name: str, since: Instant, until: Instant, apply: bo
     Without --apply it says who would pay more and who less. With it, what each of these sessions was charged is taken back to
     exactly the buckets that were drawn, and charged anew from those that could be drawn then. A session for which the same
     comes out is left alone, and a second run changes nothing. Allowances stay as they were granted, and what nothing paid for
-    stays unpaid. Live sessions are left out.
+    stays unpaid. Left out are live sessions, and those whose usage lines retention has removed, or some that counted in
+    the same month.
     """
     if until <= since:
         raise click.UsageError("--to: is before --from")
@@ -54,6 +56,7 @@ def rerate(setup: Setup, /, name: str, since: Instant, until: Instant, apply: bo
     with reading(engine) as connection:
         newest = catalogue.current_plan(connection, name)
         accounts = rerating_rows.accounts_of(connection, name, since, until)
+        removed.tell(connection, since, "usage_lines")
     records: list[dict[str, Any]] = []
     for account_id, account in accounts:
         outcome = rerating_rows.charge_again(engine, account_id, newest, since, until, setup.actor, now(), apply=apply)

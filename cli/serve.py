@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from charging.jobs import Jobs
     from charging.notices.postman import Postman, PostOffice
     from charging.notices.settings import Settings as Notices
+    from charging.retention import Retention
     from charging.writer import Writer
 
 T = TypeVar("T")
@@ -224,6 +225,7 @@ def build(
     radsec: RadSec | None = None,
     post_office: PostOffice | None = None,
     remind_ahead_ms: int = 3 * 86_400_000,
+    retention: Retention | None = None,
 ) -> Server:
     """Make the server; nothing listens yet and nothing runs. Reads the NAS table: the database's errors.
 
@@ -270,6 +272,7 @@ def build(
         reports_wait=lambda: spool is not None and spool.status.records > 0,
     )
     jobs.remind_ahead_ms = remind_ahead_ms
+    jobs.retention = retention
 
     async def wait_until(instant: int) -> None:
         await task.deferLater(reactor, max(0, instant - now()) / 1000)
@@ -478,6 +481,7 @@ def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path, *, s
             radsec=_radsec(config),
             post_office=None if config.notices is None else _post_office(config.notices, reactor),
             remind_ahead_ms=config.remind_ahead_seconds * 1000,
+            retention=config.retention,
         )  # fmt: skip
         listening = _listen(reactor, server, config, shared=shared)
     except _unusable() as error:

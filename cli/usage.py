@@ -14,6 +14,7 @@ from charging.buckets import read_rated
 from charging.database import reading
 from charging.plan import Instant, Plan
 from charging.statement import BucketLine, By, UsageLine
+from cli import removed
 from cli.amounts import Moment, amount_text
 from cli.balance import conditions_of
 from cli.config import Setup, pass_setup
@@ -75,6 +76,8 @@ def usage(
         )
         buckets = {each.bucket_id: each for each in statement.buckets(connection, account.account_id, 0, expired=True)}
         plans = statement.plans(connection, {line.plan_version_id for line in lines if line.plan_version_id})
+        if len(lines) <= limit:
+            removed.tell(connection, since, "usage_lines")
     records = [
         {
             **_record(line, account.currency),

@@ -193,6 +193,13 @@ def upgrade() -> None:  # noqa: PLR0915  every table and index once
             postgresql_where=sa.text("status = 'open'"),
             sqlite_where=sa.text("status = 'open'"),
         )
+        batch_op.create_index(
+            "ix_top_up_request_answered_at",
+            ["answered_at"],
+            unique=False,
+            postgresql_where=sa.text("answered_at IS NOT NULL"),
+            sqlite_where=sa.text("answered_at IS NOT NULL"),
+        )
 
     op.create_table(
         "voucher_batch",
@@ -359,6 +366,7 @@ def upgrade() -> None:  # noqa: PLR0915  every table and index once
             sqlite_where=sa.text("state = 'pending'"),
         )
         batch_op.create_index("ix_command_session", ["account_id", "session_id"], unique=False)
+        batch_op.create_index("ix_command_created_at", ["created_at"], unique=False)
 
     op.create_table(
         "nas",
@@ -516,6 +524,7 @@ def upgrade() -> None:  # noqa: PLR0915  every table and index once
             postgresql_where=sa.text("routed_at IS NULL"),
             sqlite_where=sa.text("routed_at IS NULL"),
         )
+        batch_op.create_index("ix_notice_created_at", ["created_at"], unique=False)
 
     op.create_table(
         "notice_delivery",
@@ -605,6 +614,16 @@ def upgrade() -> None:  # noqa: PLR0915  every table and index once
         sa.Column("loaded_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("plan_version_id", name=op.f("pk_plan_version")),
         sa.UniqueConstraint("plan_name", "number", name=op.f("uq_plan_version_plan_name_number")),
+    )
+    op.create_table(
+        "removal",
+        sa.Column("what", sa.Text(), nullable=False, comment="one of charging.retention"),
+        sa.Column(
+            "before_at", sa.BigInteger(), nullable=False, comment="what was over before this is gone, or is going"
+        ),
+        sa.Column("removed", sa.BigInteger(), nullable=False, comment="rows, in all"),
+        sa.Column("removed_at", sa.BigInteger(), nullable=False, comment="the newest time"),
+        sa.PrimaryKeyConstraint("what", name=op.f("pk_removal")),
     )
     op.create_table(
         "session",
@@ -725,6 +744,14 @@ def upgrade() -> None:  # noqa: PLR0915  every table and index once
             "cap", sa.Text(), server_default="", nullable=False, comment="of its plan, that it was exhausted for"
         ),
         sa.Column("review_at", sa.BigInteger(), nullable=True, comment="when the clock may change its profile"),
+        sa.Column(
+            "removed_line_no",
+            sa.BigInteger(),
+            server_default="0",
+            nullable=False,
+            comment="no usage line up to this is kept",
+        ),
+        sa.Column("lines_removed_at", sa.BigInteger(), nullable=True, comment="since when none of its usage lines is"),
         sa.CheckConstraint("state IN ('provisional', 'open', 'closed')", name=op.f("ck_session_state")),
         sa.CheckConstraint("wanted IN ('full', 'exhausted', 'cut')", name=op.f("ck_session_wanted")),
         sa.PrimaryKeyConstraint("account_id", "session_id", name=op.f("pk_session")),
@@ -747,6 +774,20 @@ def upgrade() -> None:  # noqa: PLR0915  every table and index once
             sqlite_where=sa.text("closed_at IS NULL AND review_at IS NOT NULL"),
         )
         batch_op.create_index("ix_session_root", ["account_id", "root_id"], unique=False)
+        batch_op.create_index(
+            "ix_session_ended",
+            ["closed_at"],
+            unique=False,
+            postgresql_where=sa.text("closed_at IS NOT NULL AND lines_removed_at IS NULL"),
+            sqlite_where=sa.text("closed_at IS NOT NULL AND lines_removed_at IS NULL"),
+        )
+        batch_op.create_index(
+            "ix_session_bare",
+            ["closed_at"],
+            unique=False,
+            postgresql_where=sa.text("lines_removed_at IS NOT NULL"),
+            sqlite_where=sa.text("lines_removed_at IS NOT NULL"),
+        )
 
     op.create_table(
         "session_charge",
@@ -1152,7 +1193,11 @@ _VIEWS = {
         LEFT JOIN nas AS n ON n.nas_id = c.nas_id""",
 }
 
-# The ledger and the usage lines are written once.
+# The ledger and the usage lines are written once. Of usage lines retention may remove those that their session's row says.
+_REMOVABLE = (
+    "SELECT 1 FROM session AS s WHERE s.account_id = OLD.account_id AND s.session_id = OLD.session_id "
+    "AND s.closed_at IS NOT NULL AND OLD.line_no <= s.removed_line_no"
+)
 _WRITTEN_ONCE = ("transfer", "usage_line", "plan_version", "reversal", "subscription_period")
 
 
@@ -1178,15 +1223,27 @@ def _forbid_changes(dialect: str) -> None:
             "CREATE FUNCTION written_once() RETURNS trigger LANGUAGE plpgsql AS "
             "$$ BEGIN RAISE EXCEPTION 'rows of % are never changed', TG_TABLE_NAME; END $$"
         )
+        op.execute(
+            "CREATE FUNCTION usage_line_is_kept() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN IF EXISTS ({_REMOVABLE}) THEN RETURN OLD; END IF; "
+            "RAISE EXCEPTION 'rows of % are never changed', TG_TABLE_NAME; END $$"
+        )
     for table in _WRITTEN_ONCE:
+        removable = table == "usage_line"
         if dialect == "postgresql":
             op.execute(
-                f"CREATE TRIGGER {table}_written_once BEFORE UPDATE OR DELETE ON {table} "
+                f"CREATE TRIGGER {table}_written_once BEFORE UPDATE{'' if removable else ' OR DELETE'} ON {table} "
                 "FOR EACH ROW EXECUTE FUNCTION written_once()"
             )
+            if removable:
+                op.execute(
+                    f"CREATE TRIGGER {table}_kept BEFORE DELETE ON {table} "
+                    "FOR EACH ROW EXECUTE FUNCTION usage_line_is_kept()"
+                )
             continue
         for event in ("UPDATE", "DELETE"):
+            unless = f"WHEN NOT EXISTS ({_REMOVABLE}) " if removable and event == "DELETE" else ""
             op.execute(
-                f"CREATE TRIGGER {table}_no_{event.lower()} BEFORE {event} ON {table} "
+                f"CREATE TRIGGER {table}_no_{event.lower()} BEFORE {event} ON {table} {unless}"
                 f"BEGIN SELECT RAISE(ABORT, 'rows of {table} are never changed'); END"
             )

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from aaa.keyring import load as load_keys
+from charging.retention import DAY_SECONDS, KINDS, Retention
 from cli.config import Config, ConfigError, Setup, load
 from cli.main import aaa as command
 from tests.cli.conftest import Aaa
@@ -47,7 +48,55 @@ def test_one_address_needs_no_list() -> None:
     assert load('listen = "::"', "aaa.toml").listen == ("::",)
 
 
+def test_what_is_kept_for_how_long() -> None:
+    assert load("[retention]", "aaa.toml").retention == Retention()
+    kept = load(
+        '[retention]\nusage_lines = "30 days"\nclosed_sessions = "never"\ncommands = "1 day"', "aaa.toml"
+    ).retention
+    assert (kept.usage_lines, kept.closed_sessions, kept.commands) == (30 * DAY_SECONDS, None, DAY_SECONDS)
+    assert kept.notices == Retention().notices
+
+
 FAULTS = [
+    ("retention = 5", "aaa.toml:1: retention: is not a table; write [retention]"),
+    (
+        "[retention]\nusage_lines = 400",
+        'aaa.toml:2: retention.usage_lines: 400 is not a text; write for example "400 days", or "never"',
+    ),
+    (
+        "[retention]\nusage_lines = '2 months'",
+        (
+            "aaa.toml:2: retention.usage_lines: '2 months': a month has no fixed length here; write for example 30 days; "
+            'write for example "400 days", or "never"'
+        ),
+    ),
+    (
+        "[retention]\ncommands = '5m'",
+        'aaa.toml:2: retention.commands: \'5m\' is too short; write at least "1d", or "never"',
+    ),
+    (
+        "remind_ahead = '7 days'\n[retention]\nnotices = '5 days'",
+        'aaa.toml:3: retention.notices: \'5 days\' is too short; write at least "8d", or "never"',
+    ),
+    (
+        "[retention]\nclosed_sessions = '5 days'",
+        'aaa.toml:2: retention.closed_sessions: \'5 days\' is too short; write at least "7d", or "never"',
+    ),
+    (
+        "[retention]\nclosed_sessions = '90 days'",
+        (
+            "aaa.toml:2: retention.closed_sessions: closed_sessions is shorter than usage_lines, and a session is not "
+            "removed before them; make it as long"
+        ),
+    ),
+    (
+        "[retention]\nusage_lines = 'never'",
+        (
+            "aaa.toml:2: retention.usage_lines: closed_sessions is shorter than usage_lines, and a session is not "
+            "removed before them; make it as long"
+        ),
+    ),
+    ("[retention]\ntransfers = '9 days'", "aaa.toml:2: retention.transfers: unknown key; known here are {known}"),
     ("databas = 'x'", "aaa.toml:1: databas: unknown key; did you mean 'database'?"),
     ("database = 5", 'aaa.toml:1: database: 5 is not a text; write for example "sqlite:///aaa.db"'),
     ("auth_port = 70000", "aaa.toml:1: auth_port: 70000 is not a port; write a number from 1 to 65535, without quotes"),
@@ -76,7 +125,7 @@ FAULTS = [
 def test_a_fault_says_where_and_what_would_be_right(text: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(text, "aaa.toml")
-    assert str(caught.value) == problem
+    assert str(caught.value) == problem.replace("{known}", ", ".join(KINDS))
 
 
 def test_a_faulty_file_is_told_on_the_command_line(tmp_path: Path) -> None:

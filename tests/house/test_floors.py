@@ -32,6 +32,7 @@ EFFECTS_ALLOWED = {
         "rerating_rows",
         "leasing",
         "pools",
+        "pruning",
         "notices/files",
         "notices/outbox",
         "notices/postman",

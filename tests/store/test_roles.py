@@ -73,13 +73,16 @@ CASES: list[tuple[str, set[roles.Role]]] = [
     ("DELETE FROM transfer", set()),
     ("TRUNCATE transfer", set()),
     ("UPDATE usage_line SET amount_micros = 0", set()),
-    ("DELETE FROM usage_line", set()),
+    ("DELETE FROM usage_line WHERE false", {SERVER, OPERATOR}),  # the trigger says which
+    ("UPDATE removal SET removed = 0", {SERVER, OPERATOR}),
+    ("DELETE FROM removal", set()),
     ("UPDATE bucket SET balance = balance", {SERVER, OPERATOR}),
     ("DELETE FROM bucket", set()),
     ("UPDATE account SET version = version + 1", {SERVER, OPERATOR}),
     ("UPDATE account SET credit_limit_micros = 1", {OPERATOR}),
     ("DELETE FROM account", set()),
-    ("DELETE FROM session", set()),
+    ("DELETE FROM session WHERE false", {SERVER, OPERATOR}),
+    ("DELETE FROM tally", set()),
     ("SELECT * FROM account WHERE false FOR UPDATE", {SERVER, OPERATOR}),
     # who may come in
     ("SELECT secret_sealed FROM nas", {SERVER, OPERATOR}),
