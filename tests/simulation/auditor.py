@@ -819,6 +819,12 @@ class Auditor:
             if each.amount is not None and f"{each.source}:{each.external_ref}" not in applied:
                 self._complain(now, "inbox", f"{each} never came in")
 
+    def is_telling(self, now: int) -> bool:
+        """Has a NAS just been ordered something that it may still answer?"""
+        since = now - ORDER_SECONDS * 1000
+        pending = "SELECT count(*) FROM command WHERE state = 'pending' AND created_at > ?"
+        return bool(self._rows(pending, since)[0][0])
+
     def commands(self, now: int) -> None:
         """No NAS that answers has still to be told something; and none when it has said yes already."""
         obeys = {witness.address for witness in self._witnesses if witness.obeys}

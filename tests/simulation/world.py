@@ -61,6 +61,8 @@ LOOK_EVERY_MS = 60_000
 CONVERGED_MS = 60_000
 #: ... counted from when the NASes had the time to report what was left over.
 SETTLING_MS = 240_000
+#: What is ordered at the end of it may be answered this much later.
+MOST_ORDERS_MS = 60_000
 
 #: What should happen now and then in a run that is worth its time.
 _COUNTED = {
@@ -322,7 +324,9 @@ class World:
             self.clock.at(self.clock.now + LOOK_EVERY_MS, self._look)
             self.clock.run(self.calm_at)
             self._calm()
-            self.clock.run(max(self.calm_at, self.last_fault_at) + SETTLING_MS)
+            self.clock.run(settled := max(self.calm_at, self.last_fault_at) + SETTLING_MS)
+            while self.auditor.is_telling(self.clock.now) and self.clock.now < settled + MOST_ORDERS_MS:
+                self.clock.run(self.clock.now + 1_000)  # an order of the last moment is on its way
             self.auditor.end(self.clock.now)
             self._engine.dispose()
             for node in self.nodes:
