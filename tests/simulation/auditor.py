@@ -18,6 +18,8 @@ from itertools import pairwise
 from typing import Any, Final, NamedTuple, Protocol
 
 from aaa.simulator import Event
+from tests.simulation import contracts
+from tests.simulation.contracts import AHEAD_OF_UTC_MS, DAY_MS, HOUR_MS, NEVER
 
 Rows = Callable[..., list[tuple[Any, ...]]]
 HALF_A_COUNTER = 2**31
@@ -26,13 +28,6 @@ REPORT_SECONDS = 5
 ORDER_SECONDS = 30
 #: A session's interval is at least 60 s; this is how long a NAS that lives is silent at most, with some room.
 SILENT_MS = 200_000
-NEVER = 2**63
-#: What the plan by the hour costs.
-HOURLY_MICROS = 300_000
-HOUR_MS = 3_600_000
-DAY_MS = 86_400_000
-#: What is sold somewhere else than in UTC.
-AHEAD_OF_UTC_MS: Final = {"UTC": 0, "Pacific/Fiji": 12 * HOUR_MS}
 
 #: What the ledger calls what was ordered.
 _ORDERED: Final = {
@@ -216,6 +211,7 @@ class Auditor:
         witnesses: Sequence[Witness],
         paid: Sequence[Payment],
         ordered: Sequence[Order],
+        arranged: Sequence[contracts.Arranged],
         spooled: Callable[[], bytes],
         *,
         fair: bool,
@@ -226,6 +222,7 @@ class Auditor:
         self._witnesses = witnesses
         self._paid = paid
         self._ordered = ordered
+        self._arranged = arranged
         self._spooled = spooled
         """What waits on the nodes' own disks."""
         self._fair = fair
@@ -414,34 +411,22 @@ class Auditor:
                 self._complain(now, "limit", f"account {account}, bucket {bucket}: {balance} {unit}")
 
     def periods(self, now: int) -> None:
-        """Each period was paid once, at its price, and granted once; of one subscriber they follow each other without an
-        overlap; what is over is empty."""
-        paid: dict[tuple[int, str, str], list[int]] = defaultdict(list)
-        for account, kind, reference, amount in self._rows(
-            "SELECT account_id, kind, reference, amount FROM transfer WHERE kind IN ('renewal', 'grant')"
-        ):
-            paid[account, kind, reference].append(amount)
-        ended: dict[tuple[int, int], int] = {}
-        for account, subscriber, start, end, number, reference in self._rows(
-            "SELECT account_id, subscriber_id, start_at, end_at, number, reference FROM subscription_period "
-            "ORDER BY account_id, subscriber_id, start_at"
-        ):
-            where = f"subscriber {subscriber}, period {number}"
-            right = [] if number == 1 else [HOURLY_MICROS]  # the first one is a gift
-            if paid.pop((account, "renewal", reference), []) != right:
-                self._complain(now, "periods", f"{where} was not paid once, at its price")
-            if len(paid.pop((account, "grant", reference), [])) != 1:
-                self._complain(now, "periods", f"{where} was not granted once")
-            if end - start != HOUR_MS or start < ended.get((account, subscriber), 0):
-                self._complain(now, "periods", f"{where} is from {start} to {end}, the one before ended later")
-            ended[account, subscriber] = end
-        for _, kind, reference in paid:
-            if kind == "renewal":
-                self._complain(now, "periods", f"{reference} was paid, and there is no such period")
+        """What is over is empty; a price is only paid for a period that there is."""
         for bucket, balance in self._rows(
             "SELECT bucket_id, balance FROM bucket WHERE closed_at IS NOT NULL AND balance <> 0"
         ):
             self._complain(now, "periods", f"bucket {bucket} is over, and has {balance}")
+        for account, reference in self._rows(
+            "SELECT account_id, reference FROM transfer WHERE kind = 'renewal' EXCEPT "
+            "SELECT account_id, reference FROM subscription_period"
+        ):
+            self._complain(now, "periods", f"account {account}: {reference} was paid, and there is no such period")
+
+    def contracts(self, now: int) -> None:
+        """Periods cost and bring what their plans say, a change of plans gives back what it must, a pause moves the end,
+        and service is for who has paid."""
+        for words in contracts.audit(self._rows, self._arranged, now):
+            self._complain(now, "contracts", words)
 
     def spans(self, now: int, *, to_the_present: bool = False) -> None:
         """What comes every day was granted once for each, from midnight to midnight, without a gap."""
@@ -450,6 +435,12 @@ class Auditor:
             "SELECT account_id, credit, amount FROM transfer WHERE kind = 'grant'"
         ):
             granted[account, bucket].append(amount)
+        others = {row[0] for row in self._rows("SELECT subscriber_id FROM subscription_period")}
+        """Days of a plan that is sold by periods, or of several plans, need not follow each other."""
+        changed = {each.username for each in self._arranged}
+        for subscriber, username in self._rows("SELECT subscriber_id, username FROM subscriber"):
+            if username in changed:
+                others.add(subscriber)
         until: dict[tuple[int, int, str], int] = {}
         for account, subscriber, name, bucket, amount, start, end in self._rows(
             "SELECT account_id, subscriber_id, name, bucket_id, granted, valid_from, expires_at FROM bucket "
@@ -458,6 +449,8 @@ class Auditor:
             where = f"subscriber {subscriber}, {name}, bucket {bucket}"
             if granted[account, f"bucket:{bucket}"] != [amount]:
                 self._complain(now, "spans", f"{where} was not granted once")
+            if subscriber in others:
+                continue
             # Midnight in UTC or in Fiji, twelve hours ahead.
             if end % (12 * HOUR_MS) or start != until.get((account, subscriber, name), start):
                 self._complain(now, "spans", f"{where} is from {start} to {end}, the one before ended otherwise")
@@ -794,6 +787,7 @@ class Auditor:
             self._complain(now, "spool", "reports still stand in a spool")
         self.spans(now, to_the_present=True)
         self.prices(now)
+        self.contracts(now)
         self.inbox(now)
         self.commands(now)
         self.enforcement(now)
@@ -907,7 +901,7 @@ class Auditor:
         ):
             used = Figures(up, down, seconds)
             sums_of[account, session].add(used, free, micros, json.loads(draws), rated, event_at)
-        chains: dict[tuple[int, int, bytes], list[tuple[Sums, dict[str, Any]]]] = defaultdict(list)
+        chains: dict[tuple[int, int, bytes], dict[str, list[Sums]]] = defaultdict(lambda: defaultdict(list))
         days: dict[tuple[int, str, str], list[Any]] = defaultdict(lambda: [None, None, []])
         for account, session, root, subscriber, group, acct_session_id, content in self._rows(
             "SELECT s.account_id, s.session_id, s.root_id, s.subscriber_id, n.nas_group, s.acct_session_id, v.content "
@@ -915,7 +909,7 @@ class Auditor:
             "LEFT JOIN nas AS n ON n.nas_id = s.nas_id ORDER BY s.session_id"
         ):
             plan, sums = json.loads(content), sums_of[account, session]
-            chains[account, root, bytes(acct_session_id or b"")].append((sums, plan))
+            chains[account, root, bytes(acct_session_id or b"")][content].append(sums)
             for use in sums.uses:
                 if use.begin:
                     self._sold_there(session, plan, group, use, now)
@@ -925,8 +919,12 @@ class Auditor:
                         day = days[subscriber, plan["name"], rate["name"]]
                         day[0], day[1] = rate, plan
                         day[2].append((use, *use.lines[index]))
-        for (_account, root, _), members in chains.items():
-            self._price_of_chain(root, [sums for sums, _ in members], members[0][1], now)
+        for (_account, root, _), by_plan in chains.items():
+            plans = [json.loads(content) for content in by_plan]
+            lines = [json.dumps(rate) for plan in plans for rate in plan["rates"]]
+            if len(set(lines)) == len(lines):  # else what one plan began, another one may go on with
+                for plan, members in zip(plans, by_plan.values(), strict=True):
+                    self._price_of_chain(root, members, plan, now)
         for (subscriber, name, line_name), (rate, plan, uses) in days.items():
             self._price_of_days(f"subscriber {subscriber}, {name} {line_name}", rate, plan, uses, now)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine
 
 from aaa import registry
 from charging import catalogue
+from charging.arrangement import Change, Pause, Resume, What, When
+from charging.transaction import run
 from tests.simulation.storage import Database
 
 
@@ -83,6 +85,17 @@ def _text(unit: str, amount: int) -> str:
             return f"{amount // 60}m"
 
 
+class Arranged(NamedTuple):
+    """What was arranged for a subscriber and not refused: another plan `now` or at `period-end`, `pause`, `resume`."""
+
+    at: int
+    username: str
+    what: str
+    plan: str
+    until: int | None
+    reference: str
+
+
 @dataclass
 class Operator:
     """Runs the operators' commands, each in a transaction of its own."""
@@ -92,33 +105,67 @@ class Operator:
     usernames: list[str]
     accounts: list[str]
     plans: list[str]
+    arranged: list[Arranged] = field(default_factory=list)
+    paused: list[str] = field(default_factory=list)
+    """Until somebody says so."""
+
+    def arrange(self, now: int) -> None:
+        """Something about a subscriber's periods; what can not be is refused."""
+        username = self.chance.choice(self.usernames)
+        match self.chance.choice(["change", "change", "change", "pause", "pause", "resume"]):
+            case "change":
+                when: When = self.chance.choice(["now", "now", "period-end"])
+                self._change(username, self.chance.choice(self.plans), when, now)
+            case "pause":
+                until = now + self.chance.randrange(30_000, 400_000) if self.chance.random() < 0.7 else None
+                if (
+                    self._done(username, Arranged(now, username, "pause", "", until, ""), Pause(until))
+                    and until is None
+                ):
+                    self.paused.append(username)
+            case _:
+                self._done(username, Arranged(now, username, "resume", "", None, ""), Resume())
+
+    def resume_paused(self, now: int) -> None:
+        """Most of those who wait for it."""
+        for username in self.paused:
+            if self.chance.random() < 0.8:
+                self._done(username, Arranged(now, username, "resume", "", None, ""), Resume())
+
+    def _change(self, username: str, plan_name: str, when: When, now: int) -> None:
+        """`aaa subscriber set --plan`."""
+        with self.engine.connect() as connection:
+            version = catalogue.current_plan(connection, plan_name)
+        reference = f"subscriber:{username}:change:{now}"
+        if version.plan.period is None:
+            reference = registry.granted_as(username, version)
+        event = Arranged(now, username, when, plan_name, None, reference)
+        self._done(username, event, Change(version.plan_version_id, when))
+
+    def _done(self, username: str, event: Arranged, what: What) -> bool:
+        def work(connection: Connection) -> None:
+            found = registry.subscriber_named(connection, username)
+            registry.arrange(connection, found, what, event.at, "operator:test", reference=event.reference or None)
+
+        try:
+            run(self.engine, work)
+        except registry.RegistryError:
+            return False
+        self.arranged.append(event)
+        return True
 
     def act(self, now: int) -> None:
         """One command."""
         with self.engine.begin() as connection:
-            self.chance.choice([self._suspend, self._resume, self._resume, self._other_plan, self._account])(
-                connection, now
-            )
-
-    def resume_all(self) -> None:
-        """Nobody is suspended any more."""
-        with self.engine.begin() as connection:
-            for username in self.usernames:
-                found = registry.subscriber_named(connection, username)
-                registry.change_subscriber(connection, found.subscriber_id, {"status": "active"})
-            for name in self.accounts:
-                catalogue.set_account_status(connection, catalogue.account_named(connection, name).account_id, "active")
+            self.chance.choice([self._suspend, self._resume, self._resume, self._account])(connection, now)
 
     def _suspend(self, connection: Connection, now: int) -> None:
         registry.suspend(connection, registry.subscriber_named(connection, self.chance.choice(self.usernames)), now)
 
-    def _resume(self, connection: Connection, _now: int) -> None:
+    def _resume(self, connection: Connection, now: int) -> None:
         found = registry.subscriber_named(connection, self.chance.choice(self.usernames))
         registry.change_subscriber(connection, found.subscriber_id, {"status": "active"})
-
-    def _other_plan(self, connection: Connection, _now: int) -> None:
-        found = registry.subscriber_named(connection, self.chance.choice(self.usernames))
-        registry.change_subscriber(connection, found.subscriber_id, {"plan_name": self.chance.choice(self.plans)})
+        registry.look_again(connection, found.account_id, now)
 
     def _account(self, connection: Connection, now: int) -> None:
         account = catalogue.account_named(connection, self.chance.choice(self.accounts))
@@ -126,3 +173,5 @@ class Operator:
         catalogue.set_account_status(connection, account.account_id, "suspended" if suspended else "active")
         if suspended:
             registry.cut(connection, account.account_id, None, now)
+        else:
+            registry.look_again(connection, account.account_id, now)

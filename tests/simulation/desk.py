@@ -1,4 +1,5 @@
-"""What billing systems order besides payments, at random: vouchers, transfers, refunds, reversals, adjustments, terms."""
+"""What billing systems order besides payments, at random: vouchers, transfers, refunds, reversals, adjustments, renewals,
+terms."""
 
 from __future__ import annotations
 
@@ -64,7 +65,7 @@ class Desk:
             return
         account = chance.choice(self.accounts)
         what = chance.choice(
-            ["redeem", "redeem", "transfer", "refund", "adjust", "reverse", "top-up", "credit", "answer"]
+            ["redeem", "redeem", "transfer", "refund", "adjust", "reverse", "top-up", "credit", "answer", "renew"]
         )
         if what == "top-up":
             self._top_up(account)
@@ -116,6 +117,8 @@ class Desk:
                 sign = chance.choice([-1, 1])
                 columns = {"unit": unit, "amount": f"{'-' if sign < 0 else ''}{text}", "reason": "test"}
                 self._write(Ordered(reference, kind, account, unit, sign * amount), columns)
+            case "renew":
+                self._write(Ordered(reference, kind, account, "money", None), {})
             case _:
                 seq = chance.randrange(1, 12)
                 order = Ordered(reference, kind, account, "", None, seq=seq)

@@ -17,6 +17,7 @@ import aaa.replies
 import aaa.runner
 import aaa.spool
 import charging.admission
+import charging.arrangement
 import charging.book
 import charging.bookkeeping
 import charging.buckets
@@ -305,6 +306,42 @@ def days_granted_twice() -> Iterator[None]:
         return holders
 
     with _around(charging.renewal, "turn", turn):
+        yield
+
+
+# --- periods -----------------------------------------------------------------------------------------------------------
+
+
+@_bug("contracts", odd=True)
+def all_of_a_period_given_back() -> Iterator[None]:
+    """Who changes his plan in the middle of a period gets back what all of it cost."""
+    with mock.patch.object(charging.arrangement, "_credit", lambda _book, subscription, *_: subscription.price_micros):
+        yield
+
+
+@_bug("contracts")
+def pauses_that_stop_no_clock() -> Iterator[None]:
+    def resume(_original: Any, book: Any, subscription: Any, *_: int) -> None:
+        subscription.state, subscription.paused_at = "active", None
+        subscription.due_at = subscription.end_at
+        book.revise_subscription(subscription)
+
+    with _around(charging.arrangement, "resume", resume), _around(charging.renewal, "resume", resume):
+        yield
+
+
+@_bug("contracts")
+def all_that_is_left_goes_over() -> Iterator[None]:
+    def roll_over(original: Any, book: Any, buckets: Any, rule: Any, *more: Any) -> None:
+        original(book, buckets, replace(rule, maximum=None, minimum=0), *more)
+
+    with _around(charging.renewal, "roll_over", roll_over):
+        yield
+
+
+@_bug("contracts")
+def unpaid_and_served() -> Iterator[None]:
+    with mock.patch.object(charging.book.Book, "serves", return_value=True):
         yield
 
 

@@ -1,7 +1,8 @@
 """Plans made up at random of everything that can be sold, beside the fixed ones: tiers of every kind, windows, zones, dates,
 steps, fees, free units, minima, maxima that end a session, discounts, counts over a day, a week or a month, prices for the
-session itself; allowances for some, for some of the time, up to a cap, every day anew, and such that let nothing else pay; other speeds by
-the hour, by what was used, and beyond caps. Half of it is sold where all calendar periods end in the middle of a run."""
+session itself; allowances for some, for some of the time, up to a cap, every day anew, and such that let nothing else pay;
+other speeds by the hour, by what was used, and beyond caps; periods of all lengths, with grace, promotions and what goes
+over. Half of it is sold where all calendar periods end in the middle of a run."""
 
 from __future__ import annotations
 
@@ -18,9 +19,11 @@ from charging.plan import (
     Duration,
     Exhausted,
     FairUse,
+    PeriodTerms,
     Plan,
     Profile,
     ProfileWindow,
+    Promotion,
     Rate,
     RollOver,
     SpeedStep,
@@ -66,7 +69,10 @@ def _plan(name: str, chance: random.Random, slow: Profile) -> Plan:
         rates += [replace(_rate(way, "octets", chance), direction=way) for way in ("down", "up")]
     if chance.random() < 0.35:
         rates.insert(chance.randrange(len(rates) + 1), _visit(chance))
+    terms = _terms(time_zone, chance) if chance.random() < 0.5 else None
     allowances = [_allowance(f"allowance-{n}", chance) for n in range(chance.randrange(4))]
+    if terms is not None:
+        allowances = [each if each.every is not None else _by_period(each, chance) for each in allowances]
     profile = Profile(f"{name}-line", rate_down_bps=10_000_000, rate_up_bps=4_000_000, interim_interval_seconds=60)
     return Plan(
         name, "EUR", time_zone, profile, allowances=tuple(allowances), rates=tuple(rates),
@@ -76,7 +82,7 @@ def _plan(name: str, chance: random.Random, slow: Profile) -> Plan:
         windows=tuple(windows), zones=tuple(zones),
         profile_windows=(ProfileWindow("fast", _speed("fast", 16_000_000, 6_000_000)),) if chance.random() < 0.3 else (),
         fair_use=_fair_use(chance) if chance.random() < 0.3 else None,
-        caps=_caps(chance, slow) if chance.random() < 0.4 else (),
+        caps=_caps(chance, slow) if chance.random() < 0.4 else (), period=terms,
     )  # fmt: skip
 
 
@@ -143,6 +149,48 @@ def _rate(name: str, unit: Any, chance: random.Random) -> Rate:
         # A count over a day has no steps here: then its sum is the sum of what was used, however sessions share it.
         rate = replace(rate, accumulate=chance.choice(["day", "week", "month"]), step=1, first_step=0, fee_micros=0)
     return rate
+
+
+def _terms(time_zone: str, chance: random.Random) -> PeriodTerms:
+    """How it is sold by periods. The first one is mostly a gift, for it began before anybody has paid."""
+    rhythms = [Every(1, "hour"), Every(1, "hour"), Every(12, "hour"), Every(1, "day"), Every(30, "day")]
+    if ZONES[time_zone]:
+        rhythms += [Every(1, "month")] * 3
+    promotions = []
+    if chance.random() < 0.8:
+        promotions.append(Promotion(0, periods=1))
+    if chance.random() < 0.5:
+        promotions.append(Promotion(55_555, valid_until=BEGINNING + chance.randrange(2, 15) * 60_000))
+    return PeriodTerms(
+        chance.choice(rhythms), chance.choice([0, 100_000, 300_001]),
+        renewal=chance.choice(["automatic", "automatic", "automatic", "manual"]),
+        begins=chance.choice(["at-once", "at-once", "at-once", "first-use"]),
+        grace_seconds=chance.choice([0, 90, 400]), remind_seconds=chance.choice([0, 180]),
+        proration=chance.choice(["time", "time", "unused", "none"]), promotions=tuple(promotions),
+    )  # fmt: skip
+
+
+def began_at(plan: Plan, chance: random.Random) -> int:
+    """When a subscriber's first period began, so that it ends in the first minutes of a run."""
+    assert plan.period is not None
+    end = BEGINNING + chance.randrange(60_000, 720_000)
+    count, unit = plan.period.every.count, plan.period.every.unit
+    if unit == "month":  # in Fiji, from 1 May
+        return max(end, BEGINNING + 8 * 60_000 + 1_000) - 31 * 86_400_000
+    return end - count * (3_600_000 if unit == "hour" else 86_400_000)
+
+
+def _by_period(allowance: Allowance, chance: random.Random) -> Allowance:
+    """What each period, or the first ones, bring, and what of it the next one has too."""
+    amount = allowance.amount
+    allowance = replace(allowance, periods=chance.choice([None, None, None, 1, 2]))
+    if chance.random() < 0.3:
+        allowance = replace(allowance, valid_until=BEGINNING + chance.randrange(15) * 60_000)
+    if allowance.validity is None and allowance.periods != 1 and chance.random() < 0.6:
+        minimum = chance.choice([0, 0, amount // 4])
+        rule = RollOver(chance.choice([None, amount // 3]), minimum, chance.choice([1, 2]))
+        allowance = replace(allowance, roll_over=rule)
+    return allowance
 
 
 def _visit(chance: random.Random) -> Rate:

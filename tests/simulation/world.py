@@ -51,7 +51,7 @@ from tests.simulation.fleet import PASSWORD, SHAPING, Line, Station, nas
 from tests.simulation.network import Network
 from tests.simulation.node import ACCT_PORT, AUTH_PORT, Node
 from tests.simulation.storage import Database
-from tests.simulation.tariffs import GROUPS
+from tests.simulation.tariffs import GROUPS, began_at
 from tests.simulation.tariffs import plans as odd_plans
 
 #: Looks at the database are dear: a simulated node takes fewer than a real one.
@@ -97,6 +97,11 @@ _COUNTED = {
     "ends at a maximum": "session WHERE wanted_reason = 'maximum'",
     "visits": "session AS s JOIN plan_version AS v ON v.plan_version_id = s.plan_version_id "
     """WHERE s.rated <> '' AND v.content LIKE '%"unit":"session"%'""",
+    "plan changes": "session WHERE close_reason = 'plan-changed'",
+    "given back": "transfer WHERE kind = 'proration'",
+    "pauses": "command WHERE reason = 'paused'",
+    "rolled over": "transfer WHERE kind = 'roll-over'",
+    "not renewed": "notice WHERE kind = 'renewal-failed'",
     "capped": "notice WHERE kind = 'capped'",
     "blockers": "bucket WHERE blocker",
     "days anew": "bucket AS b WHERE every = '1 day' AND rolled = 0 AND valid_from = (SELECT max(o.expires_at) FROM bucket AS o "
@@ -236,6 +241,7 @@ class World:
             [_witness(station) for station in self.stations],
             self.billing.paid,
             self.desk.ordered,
+            self.operator.arranged,
             lambda: b"".join(node.spooled() for node in self.nodes),
             fair=self.mild,
         )
@@ -266,26 +272,32 @@ class World:
             )
             for number in range(chance.randrange(3, 6)):
                 usernames.append(f"user-{number}")
-                plan = chance.choice([*plans, "data", "mixed", "payg"])
+                plan, begins = chance.choice([*plans, "data", "mixed", "payg"]), now
                 if odd and own.random() < 0.7:
-                    plan = own.choice(odd).name
+                    sold = own.choice(odd)
+                    plan, begins = sold.name, began_at(sold, own) if sold.period is not None else now
                 if random.Random(f"varying/{self.seed}/{number}").random() < 0.15:
-                    plan = VARYING.name
+                    plan, begins = VARYING.name, now
                 hourly = random.Random(f"hourly/{self.seed}/{number}")
-                began = now
                 if plan != VARYING.name and hourly.random() < 0.2:
-                    plan, began = HOURLY.name, now - HOUR_MS + hourly.randrange(60_000, 600_000)
+                    plan, begins = HOURLY.name, now - HOUR_MS + hourly.randrange(60_000, 600_000)
                 newcomer = registry.Newcomer(
                     usernames[-1], plan, chance.choice(accounts), None, PASSWORD.encode(),
                     max_sessions=chance.choice([None, None, 1, 2]),
                 )  # fmt: skip
-                registry.enrol(connection, _KEYS, [newcomer], began, "operator:test")
+                registry.enrol(connection, _KEYS, [newcomer], begins, "operator:test")
                 for device in range(chance.choice([1, 1, 2])):
                     self.lines.append(self._line(usernames[-1], plan, number, device))
         self.billing = Billing(self.database, random.Random(f"billing/{self.seed}"), accounts, [])
         self.desk = Desk(self.database, self._engine, random.Random(f"desk/{self.seed}"), accounts, self.billing.paid)
         self.desk.open(now)
-        self.operator = Operator(self._engine, random.Random(f"commands/{self.seed}"), usernames, accounts, plans)
+        self.operator = Operator(
+            self._engine,
+            random.Random(f"commands/{self.seed}"),
+            usernames,
+            accounts,
+            [*plans, VARYING.name, HOURLY.name, HOURLY.name, *(each.name for each in odd)],
+        )
 
     def _settings(self, one: SimulatedNas) -> registry.NasSettings:
         signs = one.behaviour.message_authenticator
@@ -357,6 +369,9 @@ class World:
         own = self.desk.chance  # of its own: what else happens does not depend on it
         for _ in range(own.randrange(2, 20)):
             self.clock.at(BEGINNING + own.randrange(most), lambda: self.desk.act(self.clock.now))
+        own = self.operator.chance
+        for _ in range(own.randrange(1, 7) if own.random() < 0.7 else 0):
+            self.clock.at(BEGINNING + own.randrange(most), lambda: self.operator.arrange(self.clock.now))
         if self.mild:
             return
         weather = self.network.weather
@@ -430,6 +445,7 @@ class World:
             if self.chance.random() < 0.6:
                 self.billing.pay(account)
         self.desk.answer()
+        self.operator.resume_paused(self.clock.now)
         for line in self.lines:
             line.quiet = True
             session = next((s for s in line.station.nas.online() if s.calling_station == line.calling_station), None)
