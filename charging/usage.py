@@ -48,7 +48,10 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
         remembered = report.token is not None and report.token[1] == REMEMBERED
         return Orphan("remembered-login" if remembered else "unknown-session")
     plan = book.plans(session.plan_version_id)
-    step = advance(session, report, plan.max_up_octets_per_second, plan.max_down_octets_per_second)
+    line = plan.max_up_octets_per_second, plan.max_down_octets_per_second
+    if session.offset_seconds < 0 and not session.line_no:
+        line = None, None  # it goes on where another one was left, whose plan may have had a faster line
+    step = advance(session, report, *line)
     used = Usage(
         step.octets_up - session.octets_up,
         step.octets_down - session.octets_down,

@@ -311,6 +311,22 @@ def test_a_new_version_holds_from_the_next_period_on_for_running_sessions_too(en
     home.is_right()
 
 
+def test_what_was_used_before_a_slower_plan_is_not_more_than_its_line_carries(engine: Engine) -> None:
+    home = house(engine, monthly(), "100.00")
+    session = home.login()
+    home.shop.now += 60_000
+    home.shop.report(home.account_id, session.session_id, "interim", down=5 * MB, seconds=60)
+    version = home.new_version(replace(monthly(), profile=SLOW, exhausted=Exhausted("disconnect")))
+    home.shop.now += 50_000
+    assert isinstance(home.arrange(Change(version)), Applied)
+    home.shop.now += 10_000
+    outcome = home.shop.report(home.account_id, session.session_id, "interim", down=105 * MB, seconds=120)
+    assert (outcome.used.down, outcome.flags) == (100 * MB, "")  # type: ignore[union-attr]
+    home.shop.now += 10_000
+    outcome = home.shop.report(home.account_id, session.session_id, "interim", down=205 * MB, seconds=130)
+    assert outcome.flags == "suspect"  # type: ignore[union-attr]
+
+
 def test_a_session_that_goes_on_in_the_next_period_has_its_hold_there(engine: Engine) -> None:
     home = house(engine, monthly(), "100.00")
     session = home.login()
