@@ -48,10 +48,7 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
         remembered = report.token is not None and report.token[1] == REMEMBERED
         return Orphan("remembered-login" if remembered else "unknown-session")
     plan = book.plans(session.plan_version_id)
-    line = plan.max_up_octets_per_second, plan.max_down_octets_per_second
-    if session.offset_seconds < 0 and not session.line_no:
-        line = None, None  # it goes on where another one was left, whose plan may have had a faster line
-    step = advance(session, report, *line)
+    step = advance(session, report, *_line_of(session, plan))
     used = Usage(
         step.octets_up - session.octets_up,
         step.octets_down - session.octets_down,
@@ -123,6 +120,14 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
     if len(book.sessions) > 1:
         _keep_newest(book, session, now)
     return Recorded(session.account_id, session.session_id, used, micros, flags)
+
+
+def _line_of(session: Session, plan: Plan) -> tuple[int | None, int | None]:
+    """What its line can have carried since its last report, octets/s up and down. None for the first report of one that goes
+    on where another one was left: that one's plan may have had a faster line."""
+    if session.offset_seconds < 0 and not session.line_no:
+        return None, None
+    return plan.max_up_octets_per_second, plan.max_down_octets_per_second
 
 
 def _tell_others(book: Book, session: Session, now: Instant) -> None:
