@@ -340,8 +340,9 @@ def all_that_is_left_goes_over() -> Iterator[None]:
 
 
 @_bug("contracts")
-def unpaid_and_served() -> Iterator[None]:
-    with mock.patch.object(charging.book.Book, "serves", return_value=True):
+def money_that_begins_no_period() -> Iterator[None]:
+    """A payment for a period that is over is only kept."""
+    with mock.patch.object(charging.settle, "pay_unpaid", return_value=None):
         yield
 
 
