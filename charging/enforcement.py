@@ -13,7 +13,7 @@ from charging.money import MAX_AMOUNT
 from charging.notices.kinds import Facts
 from charging.plan import Exhausted, Instant, Plan, Profile
 from charging.session import Session, possible_octets
-from charging.slices import ALL, Told, as_usual, hold_next, is_spent_early, paid_seconds, told
+from charging.slices import ALL, Told, as_usual, finds_something, hold_next, is_spent_early, paid_seconds, told
 from charging.tariff import Position, reach
 from charging.window import NEVER
 
@@ -46,6 +46,8 @@ EARLY_CUT: Final = "early-cut"
 #: A cut of a session that has been without money for as long as its plan lets it.
 GRACE_OVER: Final = "grace-over"
 NO_ANSWER: Final = "no-answer"
+#: What another session held is there again: it has ended, or needs less.
+RELEASED: Final = "released"
 #: A cut of a session whose NAS acknowledged the exhausted profile and let it run faster.
 NOT_APPLIED: Final = "profile-not-applied"
 
@@ -108,6 +110,8 @@ def go_on(book: Book, session: Session, plan: Plan, used: Usage, seconds: int, n
     if session.wanted != "full":
         if session.wanted == "exhausted" and (plan.varies or not book.is_plain(plan)):
             reconsider(book, ANOTHER_TIME, now)  # a window has opened, a day or a month begun
+        elif session.wanted == "exhausted" and finds_something(book, session, plan, now):
+            _reconsider(book, session, RELEASED, now)
         if session.wanted == "exhausted" and _grace_is_over(session, plan, now):
             book.command(session, "cut", GRACE_OVER, now)
         return

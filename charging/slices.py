@@ -46,6 +46,8 @@ LEAST_LIMIT_OCTETS: Final = 10_000
 #: The last of a volume is not halved any more for others who may come.
 LEAST_SHARED_OCTETS: Final = 10_000_000
 ALL: Final = 1000
+#: An exhausted session goes on when so much of its slice is free. So it has used as much before it can be told the opposite.
+LEAST_FOUND_PERMILLE: Final = ALL // 4
 
 _TOTAL: Final = frozenset({"total"})
 #: What these NASes were told is not taken back: a volume, a time.
@@ -223,6 +225,15 @@ def is_spent_early(session: Session, plan: Plan, covered: int, used: Usage, seco
     used = charged_part(plan, used)
     span = session.interval_seconds + REPORT_DELAY_SECONDS + COMMAND_SECONDS
     return (used.up + used.down) * span * ALL > (want.up + want.down) * covered * seconds
+
+
+def finds_something(book: Book, session: Session, plan: Plan, now: Instant) -> bool:
+    """Is there something for an exhausted session that nobody holds? Others may have come to need less: one of a plain plan
+    looks at its own reports. From then on it has its part as all have."""
+    if session.means in {"disconnect", "time"}:
+        return False  # it is being ended
+    want = slice_for(plan, session)
+    return covered_permille(plan, want, book.coverable(session, plan, want, now).uncovered) >= LEAST_FOUND_PERMILLE
 
 
 def _hold_limit(book: Book, session: Session, plan: Plan, now: Instant) -> int:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from charging import rating
 from charging.book import Binding, Book, Opening, UsageLine
 from charging.buckets import SHORTFALL, Bucket, Rated, Usage, cover
-from charging.enforcement import check_applied, cover_again, free_octets, go_on, promised, reconsider, review
+from charging.enforcement import RELEASED, check_applied, cover_again, free_octets, go_on, promised, reconsider, review
 from charging.level import count
 from charging.notices.kinds import Facts
 from charging.plan import Instant, Plan
@@ -148,7 +148,7 @@ def close(book: Book, session: Session, reason: str, now: Instant) -> None:
     """End a session: its holds go back, what it used is posted, others may have what it leaves. Closed is final."""
     book.end(session, reason, now)
     cover_again(book, now)
-    reconsider(book, "released", now)
+    reconsider(book, RELEASED, now)
 
 
 def _charge(

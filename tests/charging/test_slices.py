@@ -413,3 +413,58 @@ def test_who_has_paid_has_what_his_plan_rounds_away(mode: RoundingMode, reached:
     told_after(stage, admitted, 180, reached)
     assert session_of(stage, admitted).wanted == "exhausted"
     assert stage.books[1].money_bucket().balance == 0
+
+
+# --- what somebody else needs no longer --------------------------------------------------------------------------------
+
+#: An hour of the line, which a NAS that can be told nothing is given at its login.
+AN_HOUR = 3_125_000 * 3_600
+
+
+def second_with_nothing(means: Means) -> tuple[Memory, Admitted, Admitted]:
+    stage = stage_of(plan(AN_HOUR))
+    first = log_in(stage, "a", "time")
+    start(stage, first, "time")
+    second = log_in(stage, "b", means)
+    start(stage, second, means)
+    assert (session_of(stage, first).wanted, session_of(stage, second).wanted) == ("full", "exhausted")
+    return stage, first, second
+
+
+@pytest.mark.parametrize("means", ["rate", "profile", "volume"])
+def test_what_one_session_holds_no_longer_an_exhausted_one_finds_at_its_report(means: Means) -> None:
+    stage, first, second = second_with_nothing(means)
+    told: list[tuple[int, list[str]]] = []
+    for seconds in range(300, 3_600, 300):  # the first one hardly uses its line
+        assert told_after(stage, first, seconds, seconds * 10_000, "time") == []
+        told.append((seconds, told_after(stage, second, seconds + 1, 0, means)))
+    # As soon as there was a quarter of a slice, and then it goes on: nobody is told this and that in turns.
+    assert [reasons for _, reasons in told if "released" in reasons] == [told[0][1]]
+    assert sum(len(reasons) for _, reasons in told) <= 3
+    assert (session_of(stage, first).wanted, session_of(stage, second).wanted) == ("full", "full")
+
+
+@pytest.mark.parametrize("means", ["rate", "profile", "volume"])
+def test_who_uses_up_what_he_finds_is_told_twice_for_each_quarter_of_a_slice_at_most(means: Means) -> None:
+    stage, first, second = second_with_nothing(means)
+    commands = used = 0
+    for seconds in range(60, 3_600, 60):
+        told_after(stage, first, seconds, seconds * 10_000, "time")
+        session = session_of(stage, second)
+        session.acked_version, session.acked_at = session.wanted_version, BEGIN + seconds * 1000
+        if session.wanted == "full":
+            used += stage.books[1].charges_of(session)[0].held
+        commands += sum(
+            1 for reason in told_after(stage, second, seconds + 1, used, means) if reason in {"released", "exhausted"}
+        )
+    slice_ = 3_125_000 * (session_of(stage, second).interval_seconds + 35)
+    assert used > slice_
+    assert commands <= 2 * (4 * used // slice_ + 1)
+
+
+@pytest.mark.parametrize("means", ["disconnect", "time"])
+def test_who_was_to_be_ended_is_not_told_otherwise(means: Means) -> None:
+    stage, first, second = second_with_nothing(means)
+    told_after(stage, first, 1_800, MB, "time")
+    assert told_after(stage, second, 1_801, 0, means) == []
+    assert session_of(stage, second).wanted == "exhausted"
