@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 from sqlalchemy import Engine
 from twisted.internet.task import Clock
@@ -25,6 +26,10 @@ from tests.databases import Databases, create, drop, url_of
 
 # A script that runs the tests in its background has had SIGINT ignored, and programs that we begin would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says how busy the machine is: what must be fast says so itself. A failure says how to repeat it.
+settings.register_profile("aaa", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("aaa")
 
 TEMPLATE = "aaa_template"
 #: Rooms that are proofs as a whole (`make prove`); elsewhere a test or a file is marked by itself.
