@@ -1,5 +1,6 @@
 """What an operator installs: the wheel, from another folder, without the source tree."""
 
+import os
 import shutil
 import site
 import subprocess
@@ -29,7 +30,9 @@ VERSION = "0.1.0"
 
 def run(*command: str | Path, cwd: Path) -> str:
     """The command's standard output; its whole output is in the failure when it fails."""
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+    # What is installed, and not what whoever runs the tests has on his path.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

@@ -9,7 +9,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -545,10 +544,8 @@ def test_revoking_a_certificate_ends_its_connection(site: Site) -> None:
     with Nas(site, "bras-2") as lost, Nas(site, "bras-3") as stays:
         assert lost.ask(Code.STATUS_SERVER, []).code == Code.ACCESS_ACCEPT
         site.server.aaa("certificate", "revoke", "bras-2", "--folder", str(site.folder))
-        began = time.monotonic()
         with pytest.raises((ssl.SSLError, ConnectionError)):
-            lost.hear()
-        assert time.monotonic() - began < 5
+            lost.hear()  # which waits far shorter than a connection may be idle
         assert stays.ask(Code.STATUS_SERVER, []).code == Code.ACCESS_ACCEPT
         login_with(site, "bras-2")
 
