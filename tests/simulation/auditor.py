@@ -235,6 +235,7 @@ class Auditor:
         self._closed: dict[tuple[int, int], int] = {}
         self._lines: set[tuple[int, int, int]] = set()
         self._moved: dict[tuple[int, int], int] = {}
+        self._ends: dict[tuple[int, int], int | None] = {}
         self._looked_at = 0
         self._done: dict[tuple[int, int], str] = {}
 
@@ -538,6 +539,7 @@ class Auditor:
             if credit.startswith("bucket:"):
                 moved[account, int(credit[7:])] += amount
         buckets: dict[tuple[int, str, str], list[tuple[Any, ...]]] = defaultdict(list)
+        ends: dict[tuple[int, int], int | None] = {}
         for (
             account,
             bucket,
@@ -555,9 +557,12 @@ class Auditor:
         ):
             order = (not blocker, priority, NEVER if expires_at is None else expires_at, created_at, bucket)
             steady = moved[account, bucket] == self._moved.get((account, bucket)) and valid_from <= self._looked_at
+            ends[account, bucket] = expires_at
             buckets[account, unit, direction].append((order, bucket, balance, steady))
-        for (account, unit, _), alike in buckets.items():
-            alike.sort()
+        # A pause, its end, or a grace gives a bucket another place.
+        moving = {key for key, end in ends.items() if self._ends.get(key, end) != end}
+        for (account, unit, _), found in buckets.items():
+            alike = sorted(each for each in found if (account, each[1]) not in moving)
             for (_, first, balance, steady), (order, second, *_more) in (
                 (alike[i], alike[j]) for j in range(len(alike)) for i in range(j)
             ):
@@ -566,7 +571,7 @@ class Auditor:
                     if first_expires > now + 5_000:
                         words = f"{new[account, second]} {unit} drawn from bucket {second}, {balance} left in {first}"
                         self._complain(now, "draw_order", f"account {account}: {words}")
-        self._moved = dict(moved)
+        self._moved, self._ends = dict(moved), ends
 
     def scopes(self, now: int) -> None:
         """A bucket that is for somebody, somewhere or some time was drawn by nobody else, nowhere else and at no other

@@ -268,7 +268,7 @@ class World:
             catalogue.add_accounts(
                 connection,
                 [catalogue.NewAccount(name, "EUR", kind, credit) for name, (kind, credit) in kinds.items()],  # type: ignore[arg-type]
-                now,
+                now - 40 * 24 * HOUR_MS,  # before any period began
             )
             for number in range(chance.randrange(3, 6)):
                 usernames.append(f"user-{number}")
