@@ -45,6 +45,7 @@ def test_what_is_meant_to_happen_happens(runner: Runner) -> None:
         "refused orders", "superseded orders", "stale", "restarted", "top-ups", "shortfalls", "never-started",
         "vouchers", "transfers", "refunds", "adjustments", "reversals", "requests", "windows",
         "fair use", "renewals", "ended buckets", "splits", "prices that fell", "counts over a day", "members with a cap",
+        "visits", "blockers", "capped", "plan changes", "given back", "pauses", "rolled over", "not renewed",
     }  # fmt: skip
     for seed in range(MOST_SEEDS):
         counts = runner.run(seed).counts
