@@ -20,8 +20,9 @@ from charging.writer import LOCKED_FOR_MS, AccountLocked, DatabaseUnavailable, W
 from tests.store.shop import Shop, plan_by_volume
 from tests.store.test_writer import Later, outcome, run_now
 
-LOCK_MS = 100
-TRANSACTION_MS = 1_000
+#: Long enough for a machine that stands still now and then.
+LOCK_MS = 250
+TRANSACTION_MS = 3_000
 MB = 1_000_000
 
 
