@@ -80,7 +80,7 @@ def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:
             continue
         done = subprocess.run(
             ["bash", "-c", script(block)],
-            cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+            cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == 0, (
             f"README.md:{block.line}: exit status {done.returncode}\n{block.text}\n{done.stdout}\n{done.stderr}"
