@@ -338,7 +338,9 @@ def _wraps(session: Session, report: Report, counter: int, fall: int, line: int 
 def _late(session: Session, report: Report, seconds: int) -> bool:
     """Is this report older than the newest one of its session? `seconds`: its session time, counted as ours."""
     if report.event_exact and report.event_at < session.last_event_at:
-        return True
+        # A Stop may come without counters: what its NAS had counted before then is news all the same. Its session time says
+        # so, unless that too began anew.
+        return report.seconds is None or seconds <= session.seconds or session.offset_seconds > 0
     return report.seconds is not None and seconds < session.seconds and not _restarted(session, report)
 
 

@@ -13,6 +13,7 @@ from charging.session import (
     IMPOSSIBLE_OCTETS,
     NEXT_STATE,
     WRAP,
+    Advance,
     Kind,
     Report,
     Session,
@@ -54,6 +55,26 @@ def test_closed_is_final_and_every_state_knows_every_kind() -> None:
     for (state, kind), after in NEXT_STATE.items():
         assert (after == "closed") == (state == "closed" or kind == "stop")
         assert after != "provisional"
+
+
+@pytest.mark.parametrize(
+    ("lower", "flags", "reached"), [(500_000_000, "wrap", 4_794_967_296), (0, "reset", 4_200_000_000)]
+)
+def test_what_was_counted_before_a_stop_without_counters_is_news_after_it(lower: int, flags: str, reached: int) -> None:
+    """Once after the counters have wrapped, once after they began anew; the session's time went on."""
+    session = replace(OPEN, octets_down=4_200_000_000, seconds=60, last_event_at=60 * SECOND)
+    fall = FIRST._replace(octets_down=lower, gigawords=flags == "reset", seconds=120, event_at=120 * SECOND)
+    stop = FIRST._replace(kind="stop", octets_up=None, octets_down=None, seconds=None, event_at=200 * SECOND)
+    late = fall._replace(octets_down=lower + 100_000_000, seconds=180, event_at=180 * SECOND)
+    steps = []
+    for report in (fall, stop, late, fall):
+        step = advance(session, report, None, None)
+        steps.append((step.octets_down, step.seconds, step.flags))
+        session = replace(session, **dict(zip(Advance._fields[:8], step, strict=False)))  # type: ignore[arg-type]
+        session.last_event_at = max(session.last_event_at, report.event_at)
+    assert steps == [
+        (reached, 120, flags), (reached, 120, ""), (reached + 100_000_000, 180, ""), (reached + 100_000_000, 180, ""),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
