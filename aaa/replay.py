@@ -26,7 +26,7 @@ from charging.plan import Instant
 from charging.restarts import NasRestart
 from charging.session import Report
 from charging.usage import Orphan
-from charging.writer import AccountLocked, DatabaseSlow, DatabaseUnavailable, DiskFailed, Writer
+from charging.writer import AccountLocked, DatabaseSlow, DatabaseUnavailable, DiskFailed, NotTried, Writer
 
 TURN_SECONDS: Final = 1.0
 #: Records in the writer at once. They wait behind everything live, and a batch that holds so many is soon done.
@@ -175,6 +175,8 @@ class Replay:
                 self._orphans += isinstance(result, Orphan)
             elif isinstance(error, QueueFull | AccountLocked):
                 failed.again.append(record)
+            elif isinstance(error, NotTried):
+                failed.unavailable.append(record)
             elif isinstance(error, DatabaseSlow):
                 if len(waiting) > 1:
                     failed.unavailable.append(record)

@@ -72,6 +72,10 @@ class DatabaseUnavailable(Exception):
     """The database did not take the batch; whether it kept it is not known. Nothing may be answered."""
 
 
+class NotTried(DatabaseUnavailable):
+    """The database was found to be away while this item waited, or before: it was not asked for it."""
+
+
 class DatabaseSlow(DatabaseUnavailable):
     """A batch took longer than anybody waits; it may be settled yet."""
 
@@ -180,7 +184,7 @@ class Writer:
         take it in time, DiskFailed when SQLite's disk is broken, and whatever a bug raised for this item alone.
         """
         if self._why_unavailable is not None:
-            raise DatabaseUnavailable(self._why_unavailable)
+            raise NotTried(self._why_unavailable)
         try:
             outcome = await self._batches.submit(item, _REPLAYED if replayed else None, patient=replayed)
         except DiskFailed:
@@ -219,7 +223,7 @@ class Writer:
         self._why_unavailable = why
         self._looks_to_probe = PROBE_MS // LOOK_MS
         self.on_unavailable(why)
-        self._batches.give_up(lambda: DatabaseUnavailable(why))
+        self._batches.give_up(lambda: NotTried(why))
 
     def _batch_failed(self, error: BaseException) -> None:
         if isinstance(error, DatabaseUnavailable):

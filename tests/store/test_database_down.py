@@ -15,7 +15,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 
 from aaa.remembered import RememberedLogins
-from aaa.replay import MOST_TRIES, Replay
+from aaa.replay import MOST_TRIES, MOST_TRIES_UNAVAILABLE, Replay
 from aaa.spool import open_spool
 from aaa.wire import Code
 from charging import tables
@@ -274,6 +274,24 @@ def test_what_is_replayed_into_a_slow_database_is_not_set_aside(node: Node, outa
     node.writing.release()
     node.pass_time(4)
     assert (node.spool.status.records, node.replay.status.set_aside, node.used()) == (0, 0, 2)
+
+
+def test_what_waits_behind_something_slow_is_not_set_aside_for_it(node: Node) -> None:
+    before = node.interim(1)
+    node.writing.holding = True
+    ensureDeferred(node.spool.keep(node.now(), NAS_ADDRESS, before.datagram))
+    for megabytes in range(2, 2 + MOST_TRIES_UNAVAILABLE + 2):
+        node.interim(megabytes)
+        node.pass_time(4)  # the replay brings its record, and it waits; then the one before it is late
+        assert node.writer.why_unavailable is not None
+        node.writing.do_one()  # the report that was late
+        node.pass_time(1)
+        node.writing.do_one()  # the probe: from now on, and until the replay's next turn, others go first
+        assert node.writer.why_unavailable is None
+    assert node.replay.status.set_aside == 0
+    node.writing.release()
+    node.pass_time(4)
+    assert (node.spool.status.records, node.used()) == (0, 1 + MOST_TRIES_UNAVAILABLE + 2)
 
 
 def test_a_login_that_hangs_is_silence_and_never_a_reject(node: Node) -> None:
