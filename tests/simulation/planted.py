@@ -151,7 +151,7 @@ def wrap_taken_for_reset() -> Iterator[None]:
 @_bug("prices")
 def rounded_per_report() -> Iterator[None]:
     """Each report is priced by itself, with its own fee and its own last step."""
-    with mock.patch.object(charging.usage, "read_rated", return_value={}):
+    with mock.patch.object(charging.book.Book, "rated_of", return_value={}):
         yield
 
 
@@ -264,12 +264,6 @@ def sessions_begun_for_nothing() -> Iterator[None]:
         yield
 
 
-@_bug("maxima", odd=True)
-def nothing_ends_at_its_maximum() -> Iterator[None]:
-    with mock.patch.object(charging.enforcement, "at_maximum", return_value=False):
-        yield
-
-
 @_bug("blockers", odd=True)
 def money_pays_behind_a_blocker() -> Iterator[None]:
     def by_rates(original: Any, plan: Any, usage: Any, _blocked: Any, *more: Any) -> Any:
@@ -339,7 +333,7 @@ def all_that_is_left_goes_over() -> Iterator[None]:
         yield
 
 
-@_bug("contracts")
+@_bug("contracts", first=50)
 def money_that_begins_no_period() -> Iterator[None]:
     """A payment for a period that is over is only kept."""
     with mock.patch.object(charging.settle, "pay_unpaid", return_value=None):
@@ -379,7 +373,11 @@ def order_for_an_old_version() -> Iterator[None]:
 
 @_bug("enforcement", first=6)
 def top_up_restores_nothing() -> Iterator[None]:
-    with mock.patch.object(charging.payment, "reconsider", return_value=None):
+    """Nor does a report that comes afterwards."""
+    with (
+        mock.patch.object(charging.payment, "reconsider", return_value=None),
+        mock.patch.object(charging.enforcement, "finds_something", return_value=False),
+    ):
         yield
 
 
