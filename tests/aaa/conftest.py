@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
@@ -108,8 +109,17 @@ class Sent:
 class Floor:
     """Everything of the aaa floor, and what a test does with it: rows that an operator writes, packets that NASes send."""
 
-    def __init__(self, engine: Engine, clock: Clock, *, most_queued: int = 8192, serving: Engine | None = None) -> None:
-        """`engine` is the operator's, `serving` the server's; one may be both."""
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock,
+        *,
+        most_queued: int = 8192,
+        serving: Engine | None = None,
+        chance: random.Random | None = None,
+    ) -> None:
+        """`engine` is the operator's, `serving` the server's; one may be both. With a `chance` of their own sessions have the
+        same ids, and so the same reporting intervals, in every run: for one floor of a database."""
         self.engine = engine
         self.serving = serving = serving or engine
         self.clock = clock
@@ -121,7 +131,7 @@ class Floor:
             nases=self.nases,
             subscribers=SubscriberDirectory(serving, self.keys, self.lookups),
             verifier=Verifier(self.passwords),
-            writer=Writer(serving, self.writing, self.now, most_queued=most_queued),
+            writer=Writer(serving, self.writing, self.now, most_queued=most_queued, chance=chance),
             replies=ReplyCache(),
             drops=Drops(),
             token_keys=self.keys.token_keys,

@@ -65,7 +65,7 @@ class Place:
     paid: int = 0
 
     def __post_init__(self) -> None:
-        self.floor = Floor(self.engine, self.network)
+        self.floor = Floor(self.engine, self.network, chance=random.Random(1))
         self.floor.add_nas("nas", dialect=self.speaks.name)
         self.account_id = self.floor.add_subscriber("anna", plan=self.plan, granted=False)
         behaviour = self.behaviour or replace(behaviour_of(self.speaks.name), services=SERVICES, reconnect_ms=3_000)
