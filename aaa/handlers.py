@@ -97,6 +97,13 @@ class EapLogins(NamedTuple):
     conversations: Conversations
 
 
+class Rejects:
+    """How many Rejects of a server wait for their time."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+
+
 class Services(NamedTuple):
     """Everything that a story needs besides its datagram."""
 
@@ -111,6 +118,7 @@ class Services(NamedTuple):
     now: Callable[[], Instant]
     wait_until: Callable[[Instant], Awaitable[None]]
     in_thread: Callable[[Callable[[], Any]], Awaitable[Any]]
+    rejects: Rejects
     spool: Spool | None = None
     """None: what the database does not take is not answered."""
     remembered: RememberedLogins | None = None
@@ -124,12 +132,6 @@ class Services(NamedTuple):
     """None: nothing is traced."""
     log: Any = structlog.get_logger("aaa")
     """Better bound already: finding its level again for every packet would cost more than the line."""
-
-
-class Rejects:
-    """How many Rejects wait for their time."""
-
-    waiting = 0
 
 
 async def accounting(services: Services, datagram: Datagram) -> bytes | None:
@@ -541,14 +543,15 @@ async def _reject(
 
 async def _wait(attempt: Attempt) -> bool:
     """Until a Reject may leave. False: too many wait already."""
-    if Rejects.waiting >= MOST_WAITING_REJECTS:
+    rejects = attempt.services.rejects
+    if rejects.waiting >= MOST_WAITING_REJECTS:
         _drop(attempt.services, "too-many-rejects", attempt.datagram, attempt.received_at)
         return False
-    Rejects.waiting += 1
+    rejects.waiting += 1
     try:
         await attempt.services.wait_until(attempt.received_at + REJECT_DELAY_MS)
     finally:
-        Rejects.waiting -= 1
+        rejects.waiting -= 1
     return True
 
 

@@ -242,7 +242,7 @@ def build(
     from aaa.directory import NasDirectory, SubscriberDirectory
     from aaa.drops import Drops
     from aaa.dynauth import Ports
-    from aaa.handlers import Services
+    from aaa.handlers import Rejects, Services
     from aaa.replay import Replay
     from aaa.replies import ReplyCache
     from aaa.runner import Runner
@@ -289,6 +289,7 @@ def build(
         now=now,
         wait_until=wait_until,
         in_thread=chores,
+        rejects=Rejects(),
         spool=spool,
         remembered=remembered,
         eap=eap,

@@ -21,7 +21,7 @@ from zope.interface import provider
 from aaa import wire
 from aaa.directory import NasDirectory, SubscriberDirectory
 from aaa.drops import Drops
-from aaa.handlers import Datagram, Services, accounting, authentication
+from aaa.handlers import Datagram, Rejects, Services, accounting, authentication
 from aaa.keyring import KeyRing, nas_secret, subscriber_password
 from aaa.passwords import hash_password
 from aaa.replies import ReplyCache
@@ -138,6 +138,7 @@ class Floor:
             now=self.now,
             wait_until=self._wait_until,
             in_thread=self.chores,
+            rejects=Rejects(),
         )
         self._identifier = 0
 

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from twisted.internet.task import Clock
 
 from aaa import wire
-from aaa.handlers import REJECT_DELAY_MS, Rejects
+from aaa.handlers import REJECT_DELAY_MS
 from aaa.tokens import read_token, token
 from aaa.wire import Attribute, Code
 from charging import tables
@@ -374,7 +374,7 @@ def test_rejects_that_wait_are_bounded(sqlite_floor: Floor, monkeypatch: pytest.
     sqlite_floor.clock.advance(1)
     assert [each.reply is None for each in sent] == [False, False, True]
     assert sqlite_floor.dropped == {"too-many-rejects": 1}
-    assert Rejects.waiting == 0
+    assert sqlite_floor.services.rejects.waiting == 0
 
 
 def test_a_reject_waits_for_its_second_from_the_receipt_on(sqlite_floor: Floor) -> None:

@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from aaa import wire
-from aaa.handlers import REJECT_DELAY_MS, Rejects, _verdict
+from aaa.handlers import REJECT_DELAY_MS, _verdict
 from aaa.passwords import Pap
 from aaa.passwords.credential import UNKNOWN_USER
 from aaa.wire import Code
@@ -42,7 +42,7 @@ def test_guessing_locks_nobody_out_and_fills_nothing(sqlite_floor: Floor) -> Non
         sent = sqlite_floor.login(password=b"guess %d" % number)
         sqlite_floor.clock.advance(1)
         assert sent.reply is None or sent.reply[0] == Code.ACCESS_REJECT
-    assert Rejects.waiting == 0
+    assert sqlite_floor.services.rejects.waiting == 0
     sqlite_floor.clock.advance(3600)
     assert sqlite_floor.login().answer().code == Code.ACCESS_ACCEPT
 
