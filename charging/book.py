@@ -594,36 +594,24 @@ class Book:
             charge.held += amount
             charge.held_until = until
 
-    def keeps_hold(self, session: Session, want_octets: int, until: Instant, now: Instant) -> bool:
-        """Does what the session holds cover its next slice, and not much more? The common case, and much cheaper to see
-        than to hold anew.
-
-        True when all of it is on the bucket of octets that is drawn first, and that bucket still covers its holds; then
-        only the hold's end moves. Only for plans that charge nothing but octets in total.
-        """
+    def keeps_octets(self, session: Session, want_octets: int, now: Instant) -> bool:
+        """Does the session keep what it holds of octets? The common case, and much cheaper to see than to hold anew: all of
+        it is on the bucket of octets that is drawn first. Only for plans that charge nothing but octets in total."""
         for bucket in self.usable_buckets(now):
             if bucket.unit == "octets":
-                charge = self.charges.get((session.session_id, bucket.bucket_id, "octets"))
-                if (
-                    charge is None
-                    or not want_octets <= charge.held <= enough(want_octets)
-                    or bucket.direction != "total"
-                    or bucket.held > bucket.balance
-                ):
-                    return False
-                charge.held_until = until
-                self.changed_charges.add((session.session_id, bucket.bucket_id, "octets"))
-                return True
+                return bucket.direction == "total" and self.keeps(session, bucket, want_octets)
         return False
 
-    def held(self, session: Session, bucket: Bucket) -> int:
-        """What a session holds of a bucket."""
-        charge = self.charges.get((session.session_id, bucket.bucket_id, bucket.unit))
-        return 0 if charge is None else charge.held
-
-    def keep_hold(self, session: Session, bucket: Bucket, until: Instant) -> None:
-        """What a session holds of a bucket it goes on holding."""
-        self.charge_of(session, bucket.bucket_id, bucket.unit).held_until = until
+    def keeps(self, session: Session, bucket: Bucket, amount: int) -> bool:
+        """Go on holding what the session holds of a bucket, where that is what it needs now and not much more, and the
+        bucket still covers its holds."""
+        key = (session.session_id, bucket.bucket_id, bucket.unit)
+        charge = self.charges.get(key)
+        if charge is None or not amount <= charge.held <= enough(amount) or bucket.held > bucket.balance:
+            return False
+        charge.held_until = session.stale_at
+        self.changed_charges.add(key)
+        return True
 
     def trim_holds(self) -> list[Session]:
         """Cut back holds that a bucket no longer covers, youngest session first; the sessions that lost some.

@@ -249,7 +249,7 @@ def _by_rates(
     return new_rated, micros, Usage(up, down, seconds)
 
 
-def spent(rate: Rate, rounding: Rounding, before: Rated, units: int, purse: int) -> int | None:
+def paid_in_full(rate: Rate, rounding: Rounding, before: Rated, units: int, purse: int) -> int | None:
     """What `units` more cost at this point of the session by a line without a maximum that counts the session alone; None
     where a purse does not pay for all of them, or where something comes back."""
     try:

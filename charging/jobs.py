@@ -253,8 +253,10 @@ async def remind_all(engine: Engine, run: Run, now: Instant, ahead_ms: int) -> i
 async def remove_old(engine: Engine, run: Run, now: Instant, retention: Retention | None) -> int:
     """Remove some of what is not kept any more; how many rows."""
     removed = 0
-    for what in () if retention is None else KINDS:
-        before = None if retention is None else retention.before(what, now)
+    if retention is None:
+        return removed
+    for what in KINDS:
+        before = retention.before(what, now)
         if before is None:
             continue
         for _ in range(MOST_REMOVALS):

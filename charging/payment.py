@@ -10,7 +10,7 @@ from charging.book import MONEY_BUCKET, Book
 from charging.buckets import Bucket
 from charging.enforcement import reconsider
 from charging.money import MAX_AMOUNT
-from charging.period import period_of
+from charging.period import Period, period_of
 from charging.plan import Allowance, Duration, Instant, Plan, Unit
 from charging.scope import scope_of
 
@@ -115,8 +115,14 @@ def grant_allowance(
     if allowance.every is not None:
         anchor = now if anchor is None else anchor
         bucket.every, bucket.subscriber_id = str(allowance.every), subscriber_id
-        bucket.expires_at = period_of(anchor, allowance.every, plan.time_zone, now, from_midnight=True).end
+        bucket.expires_at = span_of(plan, allowance, anchor, now).end
     return book.add_bucket(bucket)
+
+
+def span_of(plan: Plan, allowance: Allowance, anchor: Instant, at: Instant) -> Period:
+    """The span of its rhythm that a moment lies in."""
+    assert allowance.every is not None
+    return period_of(anchor, allowance.every, plan.time_zone, at, from_midnight=True)
 
 
 def money_bucket(account_id: int, bucket_id: int, now: Instant) -> Bucket:

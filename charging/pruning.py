@@ -49,13 +49,11 @@ SESSIONS_AT_ONCE: Final = 100
 
 _s = session.c
 _ENDED: Final = and_(_s.closed_at.is_not(None), _s.lines_removed_at.is_(None))
-_pending: Final = (
-    exists().where(
-        notice_delivery.c.account_id == notice.c.account_id,
-        notice_delivery.c.notice_id == notice.c.notice_id,
-        notice_delivery.c.state == "pending",
-    )
-)  # fmt: skip
+_pending: Final = exists().where(
+    notice_delivery.c.account_id == notice.c.account_id,
+    notice_delivery.c.notice_id == notice.c.notice_id,
+    notice_delivery.c.state == "pending",
+)
 _relative: Final = session.alias("relative")
 #: One login may have opened several sessions; a later one may still be at work under its token.
 _family_lives: Final = exists().where(
@@ -91,8 +89,10 @@ def prune(
     removed = dict.fromkeys(KINDS, 0)
     for what in KINDS:
         before = retention.before(what, now)
-        more = before is not None
-        while before is not None and more:
+        if before is None:
+            continue
+        more = True
+        while more:
             done, more = turn(engine, what, before, now)
             removed[what] += done
             progress(what, removed[what])

@@ -11,10 +11,10 @@ from charging import rating
 from charging.book import Account, Book, Counter
 from charging.buckets import Rated, Usage
 from charging.money import MAX_AMOUNT
-from charging.payment import Grant, grant, money_bucket
+from charging.payment import Grant, grant, money_bucket, span_of
 from charging.period import period_of as period_after
 from charging.plan import Instant, Plan, Rate
-from charging.rhythm import span_of, turn_on_paper
+from charging.rhythm import turn_on_paper
 from charging.session import Session
 from charging.subscription import grants, price_of
 from charging.window import period_of

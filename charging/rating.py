@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from charging.book import Book, Counter, enough
-from charging.buckets import Bucket, Coverage, Rated, Usage, cover, spent
+from charging.book import Book, Counter
+from charging.buckets import Bucket, Coverage, Rated, Usage, cover, paid_in_full
 from charging.plan import Instant, Lines, Plan, Rate
 from charging.scope import Scope, read_scope
 from charging.session import Session
@@ -166,14 +166,14 @@ def _from_one_purse(
     index, rate, bucket = found
     units = used.up + used.down
     before = rated.get(index, _NOTHING_RATED)
-    micros = spent(rate, plan.rounding, before, units, bucket.balance)
+    micros = paid_in_full(rate, plan.rounding, before, units, bucket.balance)
     if micros is None:
         return None
     new_rated = {index: Rated(before.units + units, before.micros + micros)} if units else {}
     return Coverage([(bucket, micros)] if micros else [], new_rated, micros, _NOTHING_USED)
 
 
-def keeps_hold(book: Book, session: Session, plan: Plan, want: Usage, now: Instant) -> bool:
+def keeps_money(book: Book, session: Session, plan: Plan, want: Usage, now: Instant) -> bool:
     """Does the money that a session holds still pay for its next slice, and not for much more? Then it keeps it. For
     plans that charge nothing but octets in total."""
     if plan.accumulates or book.is_scoped():
@@ -183,16 +183,10 @@ def keeps_hold(book: Book, session: Session, plan: Plan, want: Usage, now: Insta
     if found is None:
         return False
     index, rate, bucket = found
-    held = book.held(session, bucket)
-    if not held or bucket.held > bucket.balance:
-        return False
     before = book.rated_of(session).get(index, _NOTHING_RATED)
     rounding = plan.rounding if before.micros else plan.ahead.first_rounding
-    micros = spent(rate, rounding, before, want.up + want.down, held)
-    if micros is None or held > enough(micros):
-        return False
-    book.keep_hold(session, bucket, session.stale_at)
-    return True
+    micros = paid_in_full(rate, rounding, before, want.up + want.down, bucket.balance)
+    return micros is not None and micros > 0 and book.keeps(session, bucket, micros)
 
 
 def _sole(book: Book, session: Session, plan: Plan, present: Present, now: Instant) -> tuple[int, Rate, Bucket] | None:

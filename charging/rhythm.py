@@ -13,16 +13,10 @@ from dataclasses import replace
 from charging.book import Book
 from charging.buckets import Bucket
 from charging.expiry import expire, roll_over
-from charging.payment import grant_allowance
-from charging.period import Period, period_of
+from charging.payment import grant_allowance, span_of
+from charging.period import Period
 from charging.plan import Allowance, Instant, Plan
 from charging.subscription import Subscription, grants
-
-
-def span_of(plan: Plan, allowance: Allowance, anchor: Instant, at: Instant) -> Period:
-    """The span of its rhythm that a moment lies in."""
-    assert allowance.every is not None
-    return period_of(anchor, allowance.every, plan.time_zone, at, from_midnight=True)
 
 
 def turn(

@@ -119,10 +119,7 @@ def hold_next(
         plain
         and plan.charges_total_octets_only
         and not book.is_scoped()
-        and (
-            book.keeps_hold(session, want.up + want.down, session.stale_at, now)
-            or rating.keeps_hold(book, session, plan, want, now)
-        )
+        and (book.keeps_octets(session, want.up + want.down, now) or rating.keeps_money(book, session, plan, want, now))
     ):
         return ALL
     covered = covered_permille(plan, want, _hold(book, session, want, now))

@@ -19,7 +19,7 @@ from charging import planfile, quote, usage
 from charging.amounts import parse_octets, parse_seconds
 from charging.book import Account, Book
 from charging.bound import Line, bound
-from charging.buckets import SHORTFALL, Bucket, Rated, Usage, charged_part, cover, spent
+from charging.buckets import SHORTFALL, Bucket, Rated, Usage, charged_part, cover, paid_in_full
 from charging.money import MAX_AMOUNT, Rounding, parse_money, parse_price
 from charging.payment import money_bucket
 from charging.plan import Allowance, Plan, Profile, Rate, Tier, from_json, to_json
@@ -427,7 +427,7 @@ def test_one_purse_pays_what_the_whole_reckoning_says(
     bucket = money_bucket(1, 1, BEGIN)
     found = cover(plan, Usage(0, more, 0), [bucket], lambda _: purse, {0: before}, 0)
     whole = not found.uncovered.down and not found.credit
-    assert spent(rate, rounding, before, more, purse) == (found.money if whole else None)
+    assert paid_in_full(rate, rounding, before, more, purse) == (found.money if whole else None)
 
 
 def test_nothing_overflows_silently() -> None:
