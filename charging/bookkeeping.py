@@ -5,8 +5,7 @@ The tables' rows become a book's values and back; nothing is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any, Final
@@ -26,18 +25,13 @@ from charging.book import (
     UsageLine,
 )
 from charging.buckets import Bucket
-from charging.bulk import Result, Sets
+from charging.bulk import Sets
 from charging.leasing import write_freed
 from charging.ledger import Transfer
 from charging.plan import Instant, Plan
 from charging.rating import LATEST_COUNT_MS
 from charging.session import Session
 from charging.subscription import Contract, PaidPeriod, Subscription
-
-
-class Conflict(Exception):
-    """Another node changed one of the accounts first. Nothing was written; run the batch again."""
-
 
 ACCOUNT: Final = tuple(f.name for f in fields(Account))
 BUCKET: Final = tuple(f.name for f in fields(Bucket))
@@ -180,46 +174,31 @@ def add_closed(to: Sets, books: dict[int, Book], rows: list[tuple[Any, ...]]) ->
 
 def write_books(to: Sets, books: list[Book], now: Instant) -> None:
     """Write what the books changed: accounts first, by compare-and-set; everything sorted, so that two nodes that
-    write the same accounts wait for each other in the same order. Raises Conflict where another node was faster."""
+    write the same accounts wait for each other in the same order. Raises Conflict where another node was faster, before
+    the keys that he took for his new rows can be in the way of ours."""
     books.sort(key=lambda book: book.account.account_id)
-    written: list[Result] = []
-    with _conflict_first(written, len(books)), to.together():
-        for columns, group in _by_columns(books).items():
-            written += _move_versions(to, [book.account for book in group], columns)
-        _write_sessions(to, books)
-        _write_buckets(to, books)
-        _write_charges(to, books)
-        _write_tallies(to, books)
-        _write_subscriptions(to, books)
-        answers = [answer for b in books for answer in b.answers]
-        if answers:
-            key, columns = Answer._fields[:2], Answer._fields[2:]
-            to.update(tables.top_up_request, key, columns, answers)
-        write_freed(to, books, now)
-        for table, kind, rows in (
-            (tables.usage_line, UsageLine, [line for b in books for line in b.usage_lines]),
-            (tables.transfer, Transfer, [t for b in books for t in b.transfers]),
-            (tables.notice, Notice, [n for b in books for n in b.notices]),
-            (tables.top_up_request, Request, [r for b in books for r in b.requests]),
-        ):
-            if rows:
-                to.insert(table, kind._fields, rows)
-        _write_commands(to, books, now)
-        _write_observations(to, [each for b in books for each in b.observations], now)
-    if sum(result.rowcount for result in written) != len(books):
-        raise Conflict
-
-
-@contextmanager
-def _conflict_first(written: list[Result], accounts: int) -> Iterator[None]:
-    """An account that somebody else changed explains whatever else fails: he has taken the keys of our new rows."""
-    try:
-        yield
-    except Exception as error:
-        moved = [result.rowcount for result in written]
-        if moved and min(moved) >= 0 and sum(moved) < accounts:
-            raise Conflict from error
-        raise
+    for columns, group in _by_columns(books).items():
+        _move_versions(to, [book.account for book in group], columns)
+    _write_sessions(to, books)
+    _write_buckets(to, books)
+    _write_charges(to, books)
+    _write_tallies(to, books)
+    _write_subscriptions(to, books)
+    answers = [answer for b in books for answer in b.answers]
+    if answers:
+        key, columns = Answer._fields[:2], Answer._fields[2:]
+        to.update(tables.top_up_request, key, columns, answers)
+    write_freed(to, books, now)
+    for table, kind, rows in (
+        (tables.usage_line, UsageLine, [line for b in books for line in b.usage_lines]),
+        (tables.transfer, Transfer, [t for b in books for t in b.transfers]),
+        (tables.notice, Notice, [n for b in books for n in b.notices]),
+        (tables.top_up_request, Request, [r for b in books for r in b.requests]),
+    ):
+        if rows:
+            to.insert(table, kind._fields, rows)
+    _write_commands(to, books, now)
+    _write_observations(to, [each for b in books for each in b.observations], now)
 
 
 def _by_columns(books: list[Book]) -> dict[tuple[str, ...], list[Book]]:
@@ -233,13 +212,11 @@ def _by_columns(books: list[Book]) -> dict[tuple[str, ...], list[Book]]:
     return groups
 
 
-def _move_versions(to: Sets, accounts: list[Account], columns: tuple[str, ...]) -> list[Result]:
+def _move_versions(to: Sets, accounts: list[Account], columns: tuple[str, ...]) -> None:
     """The compare-and-set: where an account's version is no longer the one that was read, its row is not found."""
-    if not accounts:
-        return []
     rows = [(a.account_id, a.version, *(getattr(a, column) for column in columns)) for a in accounts]
     key = ("account_id", "version")
-    return [to.update(tables.account, key, columns, rows, "version = {t}version + 1")]
+    to.update(tables.account, key, columns, rows, "version = {t}version + 1", every_row=True)
 
 
 def _write_sessions(to: Sets, books: list[Book]) -> None:

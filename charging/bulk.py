@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any, Protocol, cast
 
+from psycopg.errors import DivisionByZero
 from sqlalchemy import BigInteger, Boolean, Connection, DateTime, FromClause, Integer, LargeBinary, Table
 
 from charging.roundtrip import Statement, run
@@ -20,6 +21,10 @@ from charging.roundtrip import Statement, run
 Given = Sequence[int | str] | int
 
 _AS_PYTHON_WRITES = frozenset({"bigint", "integer", "boolean"})
+
+
+class Conflict(Exception):
+    """Somebody else changed a row first. Nothing may be kept; run the transaction again."""
 
 
 class Result(Protocol):
@@ -39,8 +44,9 @@ class Sets(Protocol):
     passing_over: str
     """Behind a select: keep others away from these rows until the end, and pass over those that others are at work on."""
 
-    def together(self) -> AbstractContextManager[object]:
-        """What is said inside is sent together at its end; rows and row counts are known afterwards."""
+    def together(self, *, commit: bool = False) -> AbstractContextManager[object]:
+        """What is said inside is sent together at its end; rows and row counts are known afterwards. `commit`: nothing
+        comes after it, so the transaction may end with it; the caller ends it all the same."""
         ...
 
     def select(self, table: FromClause, columns: tuple[str, ...], condition: str, *given: Given) -> Result:
@@ -61,9 +67,12 @@ class Sets(Protocol):
         columns: tuple[str, ...],
         rows: Sequence[Sequence[Any]],
         extra: str = "",
+        *,
+        every_row: bool = False,
     ) -> Result:
         """Set `columns` where `keys` are equal; a row is its keys' values, then its columns'. `extra` is one more
-        assignment, in which `{t}` stands before a column's old value."""
+        assignment, in which `{t}` stands before a column's old value. `every_row`: Conflict where one is not found, and
+        nothing that is sent with it or after it is done."""
         ...
 
 
@@ -87,14 +96,14 @@ class _PostgreSQL:
         self._waiting: list[Statement] | None = None
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self, *, commit: bool = False) -> Iterator[None]:
         waiting = self._waiting = []
         try:
             yield
         finally:
             self._waiting = None
         if waiting:
-            run(self._driver, self._known, waiting)
+            self._send(waiting, commit=commit)
 
     def select(self, table: FromClause, columns: tuple[str, ...], condition: str, *given: Given) -> Result:
         kinds = tuple(_kind(each) for each in given)
@@ -115,16 +124,25 @@ class _PostgreSQL:
         columns: tuple[str, ...],
         rows: Sequence[Sequence[Any]],
         extra: str = "",
+        *,
+        every_row: bool = False,
     ) -> Result:
-        return self._run(_postgres_update(table, keys, columns, extra), self._columns(table, keys + columns, rows))
+        sql = _postgres_update(table, keys, columns, extra, every_row=every_row)
+        return self._run(sql, self._columns(table, keys + columns, rows))
 
     def _run(self, sql: str, parameters: Sequence[str]) -> Result:
         statement = Statement(sql, parameters)
         if self._waiting is None:
-            run(self._driver, self._known, [statement])
+            self._send([statement])
         else:
             self._waiting.append(statement)
         return statement
+
+    def _send(self, statements: Sequence[Statement], *, commit: bool = False) -> None:
+        try:
+            run(self._driver, self._known, statements, commit=commit)
+        except DivisionByZero as error:  # see `_postgres_update`
+            raise Conflict from error
 
     @staticmethod
     def _columns(table: Table, columns: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> list[str]:
@@ -133,12 +151,13 @@ class _PostgreSQL:
 
 
 class _SQLite:
-    in_turn = passing_over = ""  # one writer at a time anyway
+    in_turn = ""  # one writer at a time anyway
+    passing_over = ""
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver
 
-    def together(self) -> AbstractContextManager[object]:
+    def together(self, *, commit: bool = False) -> AbstractContextManager[object]:  # noqa: ARG002  the caller commits
         return nullcontext()
 
     def select(self, table: FromClause, columns: tuple[str, ...], condition: str, *given: Given) -> Result:
@@ -165,12 +184,17 @@ class _SQLite:
         columns: tuple[str, ...],
         rows: Sequence[Sequence[Any]],
         extra: str = "",
+        *,
+        every_row: bool = False,
     ) -> Result:
         assignments = ", ".join([f"{c} = ?" for c in columns] + ([extra.format(t="")] if extra else []))
         where = " AND ".join(f"{k} = ?" for k in keys)
         n = len(keys)
         sql = f"UPDATE {table.name} SET {assignments} WHERE {where}"
-        return cast("Result", self._driver.executemany(sql, [(*row[n:], *row[:n]) for row in rows]))
+        result = cast("Result", self._driver.executemany(sql, [(*row[n:], *row[:n]) for row in rows]))
+        if every_row and result.rowcount != len(rows):
+            raise Conflict
+        return result
 
 
 class _Rows:
@@ -225,12 +249,18 @@ def _postgres_insert(table: Table, columns: tuple[str, ...], conflict: str) -> s
 
 
 @lru_cache(maxsize=256)
-def _postgres_update(table: Table, keys: tuple[str, ...], columns: tuple[str, ...], extra: str) -> str:
+def _postgres_update(
+    table: Table, keys: tuple[str, ...], columns: tuple[str, ...], extra: str, *, every_row: bool
+) -> str:
     names = keys + columns
     arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_types(table, names), start=1))
     assignments = ", ".join([f"{c} = v.{c}" for c in columns] + ([extra.format(t="t.")] if extra else []))
     where = " AND ".join(f"t.{k} = v.{k}" for k in keys)
-    return f"UPDATE {table.name} AS t SET {assignments} FROM unnest({arrays}) AS v({', '.join(names)}) WHERE {where}"
+    sql = f"UPDATE {table.name} AS t SET {assignments} FROM unnest({arrays}) AS v({', '.join(names)}) WHERE {where}"
+    if every_row:
+        # An error is what ends a transaction from within, before what is sent behind it. SQL has no other way to raise one.
+        sql = f"WITH found AS ({sql} RETURNING 1) SELECT 1 / (count(*) = cardinality($1))::integer FROM found"
+    return sql
 
 
 def _array(values: Sequence[Any], kind: str) -> str:

@@ -7,6 +7,8 @@ lost with the primary.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -26,9 +28,12 @@ def watch(engine: Engine) -> None:
         event.listen(engine, "checkout", _listen)
 
 
-def commit(connection: Connection) -> None:
-    """Commit. NotDurable where the database warned; the database's own errors."""
+@contextmanager
+def committed(connection: Connection) -> Iterator[None]:
+    """What is done inside is committed at its end, or by its own last round trip. NotDurable where the database warned; the
+    database's own errors."""
     connection.info.pop(_WARNING, None)
+    yield
     connection.commit()
     warning = connection.info.pop(_WARNING, None)
     if warning is not None:

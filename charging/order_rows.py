@@ -13,7 +13,7 @@ from typing import Any, Final
 from charging import tables
 from charging.amounts import parse_duration
 from charging.book import Book
-from charging.bookkeeping import BUCKET, Conflict
+from charging.bookkeeping import BUCKET
 from charging.buckets import Bucket
 from charging.bulk import Sets
 from charging.ledger import Entry, bucket_named
@@ -121,9 +121,7 @@ def store(to: Sets, reach: Reach, done: Sequence[tuple[Order, object]], now: Ins
             for voucher, order in sorted(reach.redeemed, key=lambda each: each[0].voucher_id)
         ]
         settled = ("account_id", "reference", "actor", "settled_at")
-        written = to.update(tables.voucher, ("voucher_id", "state"), settled, rows, "state = 'redeemed'")
-        if written.rowcount != len(rows):
-            raise Conflict
+        to.update(tables.voucher, ("voucher_id", "state"), settled, rows, "state = 'redeemed'", every_row=True)
     if reach.reversals:
         to.insert(tables.reversal, ("account_id", "seq", "by_seq"), reach.reversals)
     answers = [
@@ -133,6 +131,5 @@ def store(to: Sets, reach: Reach, done: Sequence[tuple[Order, object]], now: Ins
     ]
     if answers:
         answered = ("applied_at", "digest", "code")
-        written = to.update(tables.billing_order, ("order_id", "status"), answered, answers, "status = 'applied'")
-        if written.rowcount != len(answers):
-            raise Conflict
+        key = ("order_id", "status")
+        to.update(tables.billing_order, key, answered, answers, "status = 'applied'", every_row=True)

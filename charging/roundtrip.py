@@ -44,18 +44,18 @@ class Statement:
             self._rows = reader.load_rows(0, result.ntuples, tuple)
 
 
-def run(driver: Any, known: MutableMapping[Any, Any], statements: Sequence[Statement]) -> None:
-    """Carry out the statements in order, in the transaction that is open, or in a new one; in a connection's
-    autocommit mode in one that ends with them.
+def run(driver: Any, known: MutableMapping[Any, Any], statements: Sequence[Statement], *, commit: bool = False) -> None:
+    """Carry out the statements in order, in the transaction that is open, or in a new one; `commit`, or a connection's
+    autocommit mode: it ends with them.
 
-    `known` is kept with the connection: the names of what is prepared there. Raises the driver's errors; statements
-    before the one that failed have their rowcount.
+    `known` is kept with the connection: the names of what is prepared there. Raises the driver's errors, those of the
+    commit too; statements before the one that failed have their rowcount.
     """
-    driver.wait(_exchange(driver, known, statements))
+    driver.wait(_exchange(driver, known, statements, commit=commit or driver.autocommit))
 
 
 def _exchange(
-    driver: Any, known: MutableMapping[Any, Any], statements: Sequence[Statement]
+    driver: Any, known: MutableMapping[Any, Any], statements: Sequence[Statement], *, commit: bool
 ) -> Generator[Wait, Ready, None]:
     """The round trip in the driver's own protocol: says what it waits for on the socket, and hears that it is there."""
     pgconn = driver.pgconn
@@ -63,7 +63,9 @@ def _exchange(
     fresh: dict[str, bytes] = {}
     if len(names) < _MOST_PREPARED:
         fresh = {s.sql: b"aaa%d" % next(_NAMES) for s in statements if s.sql not in names}
-    begins = pgconn.transaction_status == pq.TransactionStatus.IDLE and not driver.autocommit
+    # What is sent up to a synchronisation point is a transaction by itself, unless one was begun before.
+    idle = pgconn.transaction_status == pq.TransactionStatus.IDLE
+    begins = idle and not commit
     pgconn.enter_pipeline_mode()
     try:
         if begins:
@@ -77,6 +79,8 @@ def _exchange(
                 pgconn.send_query_params(each.sql.encode(), values, result_format=pq.Format.BINARY)
             else:
                 pgconn.send_query_prepared(prepared, values, result_format=pq.Format.BINARY)
+        if commit and not idle:
+            pgconn.send_query_params(b"COMMIT", None)
         pgconn.pipeline_sync()
         while pgconn.flush():
             if (yield Wait.RW) & Ready.R:
@@ -107,6 +111,6 @@ def _read(driver: Any, before: int, statements: Sequence[Statement]) -> Generato
             return failure
         if status == pq.ExecStatus.FATAL_ERROR:
             failure = failure or errors.error_from_result(result)
-        elif status != pq.ExecStatus.PIPELINE_ABORTED and answered >= before:
+        elif status != pq.ExecStatus.PIPELINE_ABORTED and 0 <= answered - before < len(statements):
             statements[answered - before].keep(driver, result)
         answered += 1

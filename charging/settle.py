@@ -22,8 +22,8 @@ from charging.admission import Admitted, Login, Refused, admit, pools_of
 from charging.arrangement import Arrangement, Change, arrange
 from charging.auto_top_up import ask_where_low
 from charging.book import Account, Book, Opening
-from charging.bookkeeping import SESSION, Conflict, add_closed, read_alone, read_books, read_tallies, write_books
-from charging.bulk import Sets, sets
+from charging.bookkeeping import SESSION, add_closed, read_alone, read_books, read_tallies, write_books
+from charging.bulk import Conflict, Sets, sets
 from charging.enforcement import command_acked, command_failed, review
 from charging.order import Order, Reach, Redeem, Remit, carry_out
 from charging.payment import Applied, Grant, NotApplied, TopUp, grant, top_up
@@ -157,10 +157,12 @@ def settle(
     plans: Plans,
     chance: random.Random,
     shelf: Shelf | None = None,
+    *,
+    commit: bool = False,
 ) -> Settled:
     """Book `items` in order, in the transaction that `connection` has open; the caller commits or rolls back.
 
-    Books are taken from `shelf` where it has them.
+    Books are taken from `shelf` where it has them. `commit`: the transaction may end with the last round trip already.
 
     Raises Conflict where another node was faster, and the driver's own errors; nothing may then be kept.
     """
@@ -183,17 +185,18 @@ def settle(
             ask_where_low(book, now)
         (changed if book.changed else unchanged).append(book)
     _verify(to, [book.account for book in unchanged if book.account.account_id in work.from_shelf])
-    if changed:
-        write_books(to, changed, now)
-    _store_orphans(to, items, outcomes)
-    _store_top_ups(to, items, outcomes, now)
-    if work.reach is not None:
-        order_rows.store(
-            to, work.reach, [(i, o) for i, o in zip(items, outcomes, strict=True) if isinstance(i, Order)], now
-        )
-    if work.extensible:
-        paid = {_payer(i) for i, o in zip(items, outcomes, strict=True) if isinstance(o, Applied)}
-        extension.extend(to, work.extensible, paid, now)
+    with to.together(commit=commit):
+        if changed:
+            write_books(to, changed, now)
+        _store_orphans(to, items, outcomes)
+        _store_top_ups(to, items, outcomes, now)
+        if work.reach is not None:
+            order_rows.store(
+                to, work.reach, [(i, o) for i, o in zip(items, outcomes, strict=True) if isinstance(i, Order)], now
+            )
+        if work.extensible:
+            paid = {_payer(i) for i, o in zip(items, outcomes, strict=True) if isinstance(o, Applied)}
+            extension.extend(to, work.extensible, paid, now)
     return Settled(outcomes, any(book.commands for book in changed), books)
 
 
@@ -576,6 +579,5 @@ def _store_top_ups(to: Sets, items: Sequence[Item], outcomes: list[Outcome], now
         if isinstance(item, TopUp) and isinstance(outcome, Applied)
     ]
     if rows:
-        written = to.update(tables.billing_top_up, ("top_up_id", "status"), ("applied_at",), rows, "status = 'applied'")
-        if written.rowcount != len(rows):
-            raise Conflict
+        key = ("top_up_id", "status")
+        to.update(tables.billing_top_up, key, ("applied_at",), rows, "status = 'applied'", every_row=True)

@@ -13,7 +13,7 @@ import psycopg.errors
 import sqlalchemy.exc
 from sqlalchemy import Connection, Engine
 
-from charging.bookkeeping import Conflict
+from charging.bulk import Conflict
 from charging.plan import Instant
 from charging.settle import Item, Plans, Settled, settle
 from charging.shelf import Shelf

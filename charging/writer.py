@@ -18,8 +18,8 @@ from twisted.python.failure import Failure
 
 from charging.admission import Login
 from charging.batching import Batches, QueueFull, Run
-from charging.bookkeeping import Conflict
-from charging.durability import NotDurable, commit, watch
+from charging.bulk import Conflict
+from charging.durability import NotDurable, committed, watch
 from charging.lane import Kept, elsewhere
 from charging.plan import Instant
 from charging.restarts import NasRestart, record_restarts
@@ -364,27 +364,25 @@ class Writer:
     def _settle_once(self, items: Sequence[Item], restarts: Sequence[NasRestart], now: Instant) -> Settled:
         with self._kept.connection() as connection:
             try:
-                settled = settle(connection, items, now, self._plans, self._chance, self._shelf)
-                if restarts:
-                    record_restarts(connection, restarts)
-                commit(connection)
+                with committed(connection):
+                    if restarts:
+                        record_restarts(connection, restarts)
+                    return settle(connection, items, now, self._plans, self._chance, self._shelf, commit=True)
             except psycopg.errors.LockNotAvailable:
                 raise
             except _DATABASE_ERRORS as error:
                 if _unavailable(error):
                     connection.invalidate()
                 raise
-            return settled
 
     def _probe(self) -> Sequence[object]:
         """A commit that must reach the disk, and the standby where there is one, and changes nothing."""
         postgresql = self._engine.dialect.name == "postgresql"
         try:
-            with self._engine.connect() as connection:
+            with self._engine.connect() as connection, committed(connection):
                 connection.exec_driver_sql(
                     "SELECT pg_logical_emit_message(true, 'aaa', 'probe')" if postgresql else "SELECT 1"
                 )
-                commit(connection)
         except Exception as error:
             # The pool may be full of connections to what is gone.
             self._engine.dispose()

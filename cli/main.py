@@ -137,7 +137,7 @@ def in_words(error: Exception) -> str | None:
     from aaa.keyring import KeyRingError
     from aaa.registry import RegistryError
     from aaa.rlm_sql import NotFreeRadius
-    from charging.bookkeeping import Conflict
+    from charging.bulk import Conflict
     from charging.catalogue import CatalogueError
     from charging.database import DatabaseUrlError
     from charging.notices.files import NoticeFileError

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg.errors import UniqueViolation
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -21,10 +22,11 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    UniqueConstraint,
     select,
 )
 
-from charging.bulk import sets
+from charging.bulk import Conflict, sets
 
 LARGEST = 2**63 - 1
 
@@ -189,6 +191,77 @@ def test_an_error_among_what_is_sent_together_is_the_first_statements_own(connec
 
     with pytest.raises(Exception, match=r"(?i)unique|duplicate key"):
         work()
+
+
+def test_an_update_that_must_find_every_row(connection: Connection) -> None:
+    to = sets(connection)
+    to.insert(drawer, COLUMNS, [row(1, big=1), row(2, big=2)])
+    to.update(drawer, ("k", "big"), (), [(1, 1), (2, 2)], "big = {t}big + 1", every_row=True)
+    assert [r[2] for r in stored(connection)] == [2, 3]
+    with pytest.raises(Conflict):
+        to.update(drawer, ("k", "big"), (), [(1, 2), (2, 2)], "big = {t}big + 1", every_row=True)
+
+
+@pytest.fixture
+def table(engine: Engine) -> Iterator[Table]:
+    """One that other connections see too, with a row. Only the commit finds two rows with the same `big`."""
+    found = Table("chest", MetaData(), Column("k", BigInteger, primary_key=True), Column("big", BigInteger))
+    found.append_constraint(UniqueConstraint("big", deferrable=True, initially="DEFERRED"))
+    if engine.dialect.name == "sqlite":
+        pytest.skip("a driver in this process has no round trips")
+    found.create(engine)
+    with engine.begin() as connection:
+        sets(connection).insert(found, ("k", "big"), [(1, 1)])
+    yield found
+    found.drop(engine)
+
+
+def seen(engine: Engine, table: Table) -> list[tuple[Any, ...]]:
+    with engine.connect() as other:
+        return [tuple(each) for each in other.execute(select(table).order_by(table.c.k))]
+
+
+@pytest.mark.parametrize("reading", [False, True], ids=["alone", "after a read"])
+def test_the_last_round_trip_of_a_transaction_commits_it(engine: Engine, table: Table, reading: bool) -> None:
+    with engine.connect() as connection:
+        to = sets(connection)
+        if reading:
+            assert to.select(table, ("k",), "k {any}", [1]).fetchall() == [(1,)]
+        with to.together(commit=True):
+            to.update(table, ("k",), ("big",), [(1, 10)], every_row=True)
+            to.insert(table, ("k", "big"), [(2, 20)])
+        assert seen(engine, table) == [(1, 10), (2, 20)]
+        connection.commit()
+
+
+@pytest.mark.parametrize("reading", [False, True], ids=["alone", "after a read"])
+@pytest.mark.parametrize(
+    ("update", "insert", "error"),
+    [
+        ([(1, 10), (9, 90)], [(2, 20)], Conflict),
+        ([(1, 10), (9, 90)], [(1, 20)], Conflict),  # and not the error that it explains
+        ([(1, 10)], [(1, 20)], UniqueViolation),
+        ([(1, 10)], [(2, 10)], UniqueViolation),  # which the commit finds
+    ],
+)
+def test_nothing_is_left_of_a_last_round_trip_that_failed(
+    engine: Engine, table: Table, reading: bool, update: list[Any], insert: list[Any], error: type[Exception]
+) -> None:
+    with engine.connect() as connection:
+        to = sets(connection)
+        if reading:
+            to.select(table, ("k",), "k {any}", [1])
+
+        def work() -> None:
+            with to.together(commit=True):
+                to.update(table, ("k",), ("big",), update, every_row=True)
+                to.insert(table, ("k", "big"), insert)
+
+        with pytest.raises(error):
+            work()
+        connection.rollback()
+        assert seen(engine, table) == [(1, 1)]
+        assert sets(connection).select(table, ("big",), "k {any}", [1]).fetchall() == [(1,)], "it can be used again"
 
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)

@@ -14,7 +14,7 @@ from sqlalchemy import event, text
 from twisted.internet.defer import Deferred
 
 from charging import database
-from charging.bookkeeping import Conflict
+from charging.bulk import Conflict
 from charging.usage import Recorded
 from charging.writer import LOCKED_FOR_MS, AccountLocked, DatabaseUnavailable, Writer
 from tests.store.shop import Shop, plan_by_volume

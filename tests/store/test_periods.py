@@ -14,7 +14,7 @@ from sqlalchemy import Engine, insert, update
 from charging import audit, tables
 from charging.admission import Admitted, Login, Refused
 from charging.arrangement import Arrangement, Change, Pause, Resume, What
-from charging.bookkeeping import Conflict
+from charging.bulk import Conflict
 from charging.database import reading
 from charging.money import MICROS
 from charging.payment import Applied, Grant, NotApplied

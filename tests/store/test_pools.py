@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from charging import pools, tables
 from charging.addresses import REST_MS, Kind
 from charging.admission import Admitted, Login, Refused
-from charging.bookkeeping import Conflict
+from charging.bulk import Conflict
 from charging.database import open_engine
 from charging.leasing import ADDRESS_LOST
 from charging.pools import PoolError

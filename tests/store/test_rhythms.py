@@ -12,8 +12,8 @@ from sqlalchemy import Engine, update
 from charging import tables
 from charging.admission import Admitted
 from charging.arrangement import Change, Leave, Pause, Resume
-from charging.bookkeeping import Conflict, read_books, write_books
-from charging.bulk import sets
+from charging.bookkeeping import read_books, write_books
+from charging.bulk import Conflict, sets
 from charging.money import MICROS
 from charging.payment import Applied, Grant
 from charging.period import Every

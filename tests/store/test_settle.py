@@ -12,7 +12,7 @@ from sqlalchemy import Engine, func, insert, select, text, update
 
 from charging import tables
 from charging.admission import Admitted, Login, Refused
-from charging.bookkeeping import Conflict
+from charging.bulk import Conflict
 from charging.payment import Applied, Grant, NotApplied, TopUp
 from charging.plan import Allowance, Exhausted, Plan, Profile, Rate
 from charging.session import Report

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, Engine, func, insert, select
 
 from charging import tables, transaction
-from charging.bookkeeping import Conflict
+from charging.bulk import Conflict
 from charging.transaction import MOST_TRIES, run
 
 
