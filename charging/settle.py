@@ -231,7 +231,7 @@ def _open(
     account_ids = {a for item in items if (a := _account_of(item, owners)) is not None}
     others = {order.what.to_account_id for order in orders if isinstance(order.what, Remit)}
     for account_id in sorted(account_ids | others):
-        book = shelf.take(account_id)
+        book = shelf.take(account_id, now)
         if book is None or others:
             unread.append(account_id)
         else:

@@ -16,9 +16,12 @@ from charging.plan import Instant
 
 #: A book takes some kilobytes.
 MOST_BOOKS: Final = 20_000
-#: After somebody else changed an account under our hands, the shelf stays empty for this long: where two nodes serve
-#: the same accounts, reading first, and waiting there for the other, is cheaper than finding out at the end.
-DISTRUST_MS: Final = 10_000
+#: After somebody else changed an account under our hands, books are read first for so long, and their locks waited for. Where
+#: that happens again soon after, two nodes serve the same accounts: then finding out at the end is dearer than reading
+#: first, and it lasts twice as long each time.
+LEAST_DISTRUST_MS: Final = 50
+MOST_DISTRUST_MS: Final = 10_000
+SOON_MS: Final = 1_000
 
 
 class Shelf:
@@ -27,6 +30,7 @@ class Shelf:
     def __init__(self, most: int = MOST_BOOKS) -> None:
         self._most = most
         self._books: OrderedDict[int, Book] = OrderedDict()
+        self._distrust_ms = LEAST_DISTRUST_MS
         self._distrusted_until: Instant = 0
 
     def __len__(self) -> int:
@@ -36,9 +40,10 @@ class Shelf:
         """Does somebody else write to our accounts?"""
         return now < self._distrusted_until
 
-    def take(self, account_id: int) -> Book | None:
-        """An account's book; it is then no longer on the shelf."""
-        return self._books.pop(account_id, None)
+    def take(self, account_id: int, now: Instant) -> Book | None:
+        """An account's book, unless it is not trusted; it is then no longer on the shelf."""
+        book = self._books.pop(account_id, None)
+        return None if now < self._distrusted_until else book
 
     def keep(self, books: Iterable[Book], now: Instant) -> None:
         """Put books back whose changes are committed."""
@@ -51,6 +56,11 @@ class Shelf:
             self._books.popitem(last=False)
 
     def distrust(self, now: Instant) -> None:
-        """Somebody else writes to our accounts: forget what is here, and keep nothing for a while."""
-        self._books.clear()
-        self._distrusted_until = now + DISTRUST_MS
+        """Somebody else wrote to our accounts: use no book for a while. If it was only a payment, all others are as they were;
+        if it happens again soon, none is."""
+        if now - self._distrusted_until < SOON_MS:
+            self._books.clear()
+            self._distrust_ms = min(2 * self._distrust_ms, MOST_DISTRUST_MS)
+        else:
+            self._distrust_ms = LEAST_DISTRUST_MS
+        self._distrusted_until = now + self._distrust_ms

@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 
 from charging.bulk import Conflict, sets
+from charging.database import open_engine
 
 LARGEST = 2**63 - 1
 
@@ -202,35 +203,43 @@ def test_an_update_that_must_find_every_row(connection: Connection) -> None:
         to.update(drawer, ("k", "big"), (), [(1, 2), (2, 2)], "big = {t}big + 1", every_row=True)
 
 
+#: Only the commit finds two rows with the same `big`.
+chest = Table(
+    "chest",
+    MetaData(),
+    Column("k", BigInteger, primary_key=True),
+    Column("big", BigInteger),
+    UniqueConstraint("big", deferrable=True, initially="DEFERRED"),
+)
+
+
 @pytest.fixture
-def table(engine: Engine) -> Iterator[Table]:
-    """One that other connections see too, with a row. Only the commit finds two rows with the same `big`."""
-    found = Table("chest", MetaData(), Column("k", BigInteger, primary_key=True), Column("big", BigInteger))
-    found.append_constraint(UniqueConstraint("big", deferrable=True, initially="DEFERRED"))
-    if engine.dialect.name == "sqlite":
-        pytest.skip("a driver in this process has no round trips")
-    found.create(engine)
-    with engine.begin() as connection:
-        sets(connection).insert(found, ("k", "big"), [(1, 1)])
-    yield found
-    found.drop(engine)
+def postgresql(postgresql_url: str) -> Iterator[Engine]:
+    """Where statements need round trips, with a row in `chest`."""
+    opened = open_engine(postgresql_url)
+    chest.create(opened)
+    with opened.begin() as connection:
+        sets(connection).insert(chest, ("k", "big"), [(1, 1)])
+    yield opened
+    opened.dispose()
 
 
-def seen(engine: Engine, table: Table) -> list[tuple[Any, ...]]:
+def seen(engine: Engine) -> list[tuple[Any, ...]]:
+    """By another connection."""
     with engine.connect() as other:
-        return [tuple(each) for each in other.execute(select(table).order_by(table.c.k))]
+        return [tuple(each) for each in other.execute(select(chest).order_by(chest.c.k))]
 
 
 @pytest.mark.parametrize("reading", [False, True], ids=["alone", "after a read"])
-def test_the_last_round_trip_of_a_transaction_commits_it(engine: Engine, table: Table, reading: bool) -> None:
-    with engine.connect() as connection:
+def test_the_last_round_trip_of_a_transaction_commits_it(postgresql: Engine, reading: bool) -> None:
+    with postgresql.connect() as connection:
         to = sets(connection)
         if reading:
-            assert to.select(table, ("k",), "k {any}", [1]).fetchall() == [(1,)]
+            assert to.select(chest, ("k",), "k {any}", [1]).fetchall() == [(1,)]
         with to.together(commit=True):
-            to.update(table, ("k",), ("big",), [(1, 10)], every_row=True)
-            to.insert(table, ("k", "big"), [(2, 20)])
-        assert seen(engine, table) == [(1, 10), (2, 20)]
+            to.update(chest, ("k",), ("big",), [(1, 10)], every_row=True)
+            to.insert(chest, ("k", "big"), [(2, 20)])
+        assert seen(postgresql) == [(1, 10), (2, 20)]
         connection.commit()
 
 
@@ -245,23 +254,23 @@ def test_the_last_round_trip_of_a_transaction_commits_it(engine: Engine, table: 
     ],
 )
 def test_nothing_is_left_of_a_last_round_trip_that_failed(
-    engine: Engine, table: Table, reading: bool, update: list[Any], insert: list[Any], error: type[Exception]
+    postgresql: Engine, reading: bool, update: list[Any], insert: list[Any], error: type[Exception]
 ) -> None:
-    with engine.connect() as connection:
+    with postgresql.connect() as connection:
         to = sets(connection)
         if reading:
-            to.select(table, ("k",), "k {any}", [1])
+            to.select(chest, ("k",), "k {any}", [1])
 
         def work() -> None:
             with to.together(commit=True):
-                to.update(table, ("k",), ("big",), update, every_row=True)
-                to.insert(table, ("k", "big"), insert)
+                to.update(chest, ("k",), ("big",), update, every_row=True)
+                to.insert(chest, ("k", "big"), insert)
 
         with pytest.raises(error):
             work()
         connection.rollback()
-        assert seen(engine, table) == [(1, 1)]
-        assert sets(connection).select(table, ("big",), "k {any}", [1]).fetchall() == [(1,)], "it can be used again"
+        assert seen(postgresql) == [(1, 1)]
+        assert sets(connection).select(chest, ("big",), "k {any}", [1]).fetchall() == [(1,)], "it can be used again"
 
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)

@@ -344,7 +344,7 @@ def test_a_record_that_always_fails_is_set_aside_after_some_tries(node: Node, ou
     outage.end()
     with node.engine.begin() as connection:
         connection.execute(tables.session.update().values(plan_version_id=bad))
-    node.writer._shelf.distrust(node.now())
+        connection.execute(tables.account.update().values(version=tables.account.c.version + 1))
     node.pass_time(MOST_TRIES + 3)
     assert node.spool.status.records == 0
     assert node.replay.status == (False, 1, 1, 1)
