@@ -246,7 +246,14 @@ def _moved(session: Session, report: Report, max_up: int | None, max_down: int |
     if (epoch or epoch_seconds) and _late(session, report, seconds):
         return _unmoved(session)  # what its counters count from may be over: a wrap or a reset lies between
     if up < mark_up or down < mark_down:
-        if seconds > mark_seconds:
+        if _restarted(session, report):
+            flags = "reset"
+            epoch, epoch_seconds = epoch + 1, mark_seconds
+            offset_up, offset_down, offset_seconds = mark_up, mark_down, mark_seconds
+            up, down = mark_up + (report.octets_up or 0), mark_down + (report.octets_down or 0)
+            seconds = mark_seconds + (report.seconds or 0)
+            elapsed = max((report.event_at - session.last_event_at) // 1000, report.seconds or 0, 1)
+        elif seconds > mark_seconds:
             wrap_up = up < mark_up and _wraps(session, report, mark_up - offset_up, up - mark_up, max_up, elapsed)
             wrap_down = down < mark_down and _wraps(
                 session, report, mark_down - offset_down, down - mark_down, max_down, elapsed
@@ -265,13 +272,6 @@ def _moved(session: Session, report: Report, max_up: int | None, max_down: int |
                 epoch, epoch_seconds = epoch + 1, mark_seconds
                 offset_up, offset_down = mark_up, mark_down
                 up, down = mark_up + (report.octets_up or 0), mark_down + (report.octets_down or 0)
-        elif _restarted(session, report):
-            flags = "reset"
-            epoch, epoch_seconds = epoch + 1, mark_seconds
-            offset_up, offset_down, offset_seconds = mark_up, mark_down, mark_seconds
-            up, down = mark_up + (report.octets_up or 0), mark_down + (report.octets_down or 0)
-            seconds = mark_seconds + (report.seconds or 0)
-            elapsed = max((report.event_at - session.last_event_at) // 1000, report.seconds or 0, 1)
 
     over_up = 0 if max_up is None else up - mark_up - possible_octets(max_up, elapsed)
     over_down = 0 if max_down is None else down - mark_down - possible_octets(max_down, elapsed)

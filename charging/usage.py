@@ -11,7 +11,7 @@ from charging.enforcement import RELEASED, check_applied, cover_again, free_octe
 from charging.level import count
 from charging.notices.kinds import Facts
 from charging.plan import Instant, Plan
-from charging.session import NEXT_STATE, Report, Session, advance, interval_seen, stale_at
+from charging.session import CLOCK_SLACK_MS, NEXT_STATE, Report, Session, advance, interval_seen, stale_at
 from charging.slices import ALL, usual_interval
 
 #: Accrued charges of a session that stays open go to the ledger this often.
@@ -369,7 +369,7 @@ def _named(book: Book, report: Report, subscriber_id: int | None) -> Session | N
             found = next((s for s in waiting if s.device_key == report.device_key), None)
             if found is not None or not candidates:
                 return found
-    if len(candidates) > 1 and report.event_exact:
+    if len(candidates) > 1:
         # Sessions that followed each other under one id: a late packet belongs to the one of its time.
         candidates = _of_its_time(candidates, report)
     return max(candidates, key=lambda s: (s.closed_at is None, s.session_id), default=None)
@@ -401,7 +401,9 @@ def _of_its_time(sessions: list[Session], report: Report) -> list[Session]:
             and report.kind != "start"
         ):
             return [session]
-    begun = [s for s in sessions if s.started_at is None or s.started_at <= report.event_at]
+    # A time that is not exact is when the packet came, less its delay: what it tells of was then, or earlier.
+    latest_begin = report.event_at + (0 if report.event_exact else CLOCK_SLACK_MS)
+    begun = [s for s in sessions if s.started_at is None or s.started_at <= latest_begin]
     if any(s.closed_at is None or s.started_at is None for s in begun):
         return begun
     # What was charged to somebody later may have begun earlier.

@@ -30,6 +30,8 @@ ORDER_SECONDS = 30
 SILENT_MS = 200_000
 
 #: What the ledger calls what was ordered.
+#: After a window begins or ends, until the job that looks every second has looked.
+_UNTIL_REVIEWED_MS: Final = 3_000
 _ORDERED: Final = {
     "voucher": "redeem", "transfer": "transfer", "refund": "refund", "adjustment": "adjust", "reversal": "reverse",
 }  # fmt: skip
@@ -1099,10 +1101,7 @@ class Auditor:
                     self._complain(now, "levels", f"{words} and is kept to cap {cap['name']} of {cap['amount']}")
             if wanted != "full":
                 continue
-            right = {""}
-            for each in plan.get("profile_windows", ()):
-                if _open_ms({"windows": [each["window"]]}, plan, now, now + 1):
-                    right = {each["profile"]["name"]}
+            right = {_of_the_hour(plan, now), _of_the_hour(plan, now - _UNTIL_REVIEWED_MS)}
             fair_use = plan.get("fair_use")
             for step in fair_use["steps"] if fair_use else ():
                 least, most = counted(fair_use, "octets")
@@ -1272,6 +1271,16 @@ def _next_price(rate: dict[str, Any], plan: dict[str, Any]) -> int:
 def _in_zones(rate: dict[str, Any], zones: dict[str, list[str]], group: str) -> bool:
     names = rate.get("zones") or ()
     return not names or any(fnmatchcase(group, pattern) for name in names for pattern in zones[name])
+
+
+def _of_the_hour(plan: dict[str, Any], at: int) -> str:
+    """The profile of the window that is open then."""
+    names = [
+        each["profile"]["name"]
+        for each in plan.get("profile_windows", ())
+        if _open_ms({"windows": [each["window"]]}, plan, at, at + 1)
+    ]
+    return names[-1] if names else ""
 
 
 def _open_ms(rate: dict[str, Any], plan: dict[str, Any], begin: int, end: int) -> int:
