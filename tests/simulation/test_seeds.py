@@ -13,7 +13,7 @@ from tests.simulation.run import Runner
 from tests.simulation.world import Verdict
 
 SEEDS = 20
-MOST_SEEDS = 80
+MOST_SEEDS = 120
 """... until everything has happened that is meant to."""
 TOGETHER = 10
 """Seeds of one test, so that the workers share them evenly."""
