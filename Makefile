@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+COMPILED := .compiled
 
 # Stories wait for real time to pass, so more of them than there are processors run side by side.
 WORKERS ?= 4
@@ -19,7 +20,7 @@ EVERY_TEST_BY_ITSELF := -n $(WORKERS) --maxschedchunk 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test prove $(PROOFS) lint style types floors format bench serve simulate chaos fuzz storm clean
+.PHONY: help install demo test compiled test-compiled prove $(PROOFS) lint style types floors format bench serve simulate chaos fuzz storm clean
 
 help:
 	@echo 'make demo      a prepaid session, from login to top-up, with live figures'
@@ -84,8 +85,24 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED)
-	@$(BIN)/python -m bench $(ARGS)
+# What a compiled installation has, with the tests and the benchmark beside it.
+compiled: $(COMPILED)/.made
+
+$(COMPILED)/.made: $(INSTALLED) setup.py $(shell find aaa charging cli migrations dictionaries -name '*.py')
+	@rm -rf $(COMPILED) build
+	@echo 'compiling, which takes a minute or two'
+	@AAA_COMPILE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	  --target $(COMPILED) .
+	@touch $@
+
+test-compiled: compiled
+	@rm -rf $(COMPILED)/tests $(COMPILED)/docs && cp -r tests bench docs README.md pyproject.toml $(COMPILED)
+	@cd $(COMPILED) && $(abspath $(BIN))/python -m pytest $(SIDE_BY_SIDE) -m 'not proof' \
+	  tests/aaa tests/charging tests/store $(ARGS)
+
+bench: compiled
+	@rm -rf $(COMPILED)/bench && cp -r bench $(COMPILED)
+	@cd $(COMPILED) && $(abspath $(BIN))/python -m bench $(ARGS)
 
 serve: $(INSTALLED)
 	@$(BIN)/aaa db upgrade

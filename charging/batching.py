@@ -1,7 +1,8 @@
 """Many callers, few round trips: while one batch is under way, the next one gathers.
 
 An idle server works on a single item at once; a busy one works on hundreds together. Whoever waits for an answer sends his
-next packet when he has it, so right after a large batch hardly anybody waits: with a clock, the next one is given a moment.
+next packet when he has it, so right after a large batch hardly anybody waits: with the reactor's clock, the next one begins
+when the answers have gone and what they brought has been read, or a moment later.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ Run = Callable[[Callable[[], "Sequence[object]"]], "Deferred[Sequence[object]]"]
 """Runs a blocking function somewhere (a thread) and brings back what it returns."""
 
 
-#: How long a batch waits for company at the most; for how much of what the one before it had; and after how large a one at
-#: the least.
+#: How long a batch waits for company, once the sockets are read, at the most; for how much of what the one before it had; and
+#: after how large a one at the least.
 LINGER_SECONDS: Final = 2 * 10**-3
 COMPANY_PERCENT: Final = 90
 LEAST_TO_LINGER: Final = 4
@@ -135,12 +136,20 @@ class Batches(Generic[I, O]):
 
     def _follow(self, size: int) -> None:
         """Begin the batch after one of this size, now or in a moment."""
-        self._company = size * COMPANY_PERCENT // 100 if size >= LEAST_TO_LINGER else 0
-        if self._clock is None or self.queued >= self._company:
+        if self._clock is None or size < LEAST_TO_LINGER:
             self._next()
             return
         self._under_way = []
         self._begun = self._looks
+        # The reactor calls what is due before it looks at its sockets; what that makes due, after it.
+        self._clock.callLater(0, self._clock.callLater, 0, self._gather, size * COMPANY_PERCENT // 100)
+
+    def _gather(self, company: int) -> None:
+        """The sockets were read: begin, or wait for company."""
+        if self._clock is None or self.queued >= company:
+            self._next()
+            return
+        self._company = company
         self._lingering = self._clock.callLater(LINGER_SECONDS, self._leave)
 
     def _leave(self) -> None:
@@ -162,7 +171,6 @@ class Batches(Generic[I, O]):
         working.addCallbacks(self._finish, self._fail, callbackArgs=(batch,), errbackArgs=(batch,))
 
     def _finish(self, outcomes: Sequence[object], batch: list[tuple[I, Deferred[O], int]]) -> None:
-        # The next batch goes to work before the answers of this one are written.
         self._follow(len(batch))
         for (_, done, _), outcome in zip(batch, outcomes, strict=True):
             if done.called:

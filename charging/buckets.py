@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from charging.money import MAX_AMOUNT, Rounding
 from charging.plan import Direction, Instant, Lines, Plan, Rate, Unit
@@ -81,7 +81,22 @@ class Coverage(NamedTuple):
     """The price of the session itself is not paid, so nothing is."""
 
 
-def draw_order(bucket: Bucket) -> tuple[bool, int, Instant, Instant, int]:
+class Drawn(Protocol):
+    """What decides when a bucket is drawn."""
+
+    @property
+    def bucket_id(self) -> int: ...
+    @property
+    def priority(self) -> int: ...
+    @property
+    def blocker(self) -> bool: ...
+    @property
+    def expires_at(self) -> Instant | None: ...
+    @property
+    def created_at(self) -> Instant: ...
+
+
+def draw_order(bucket: Drawn) -> tuple[bool, int, Instant, Instant, int]:
     """What is drawn first: blocker, then priority (lower first), then earlier expiry, then earlier creation; the id breaks a tie."""
     expires_at = NEVER if bucket.expires_at is None else bucket.expires_at
     return (not bucket.blocker, bucket.priority, expires_at, bucket.created_at, bucket.bucket_id)

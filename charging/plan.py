@@ -6,7 +6,6 @@ Rates are bit/s, volumes octets, times seconds, money micros. `up` is from the s
 import calendar
 import hashlib
 import json
-from copy import copy
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from math import lcm
@@ -469,7 +468,9 @@ class Plan:
         for name, value in derived.items():
             object.__setattr__(self, name, value)
         if self.rounding.mode != "up":
-            ahead = copy(self)
+            ahead = Plan.__new__(Plan)
+            for each in fields(self):
+                object.__setattr__(ahead, each.name, getattr(self, each.name))
             object.__setattr__(ahead, "first_rounding", Rounding("up", self.rounding.decimals))
             object.__setattr__(self, "ahead", ahead)
 

@@ -193,8 +193,7 @@ def buckets(connection: Connection, account_id: int, now: Instant, *, expired: b
     chosen = select(*(bucket.c[name] for name in BucketLine._fields)).where(bucket.c.account_id == account_id)
     lines = [BucketLine(*row) for row in connection.execute(chosen)]
     valid = [b for b in lines if expired or b.expires_at is None or b.expires_at > now]
-    # `draw_order` reads only what both kinds of bucket have.
-    return sorted(valid, key=lambda b: (b.unit == "money", draw_order(b)))  # type: ignore[arg-type]
+    return sorted(valid, key=lambda b: (b.unit == "money", draw_order(b)))
 
 
 def sessions(

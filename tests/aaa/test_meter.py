@@ -47,10 +47,11 @@ def said(
 
 def session(**marks: Any) -> Session:
     at = instant(NOON)
+    last = at + 1000 * marks.get("seconds", 0)
     return Session(
         account_id=1, session_id=1, subscriber_id=1, plan_version_id=1, nas_id=1, nas_address="192.0.2.1", root_id=1,
         device_key="d", session_key="k", acct_session_id=b"S1", created_at=at, closed_at=None, close_reason=None,
-        state="open", started_at=at, last_report_at=at, last_event_at=at, stale_at=at, interval_seconds=60,
+        state="open", started_at=at, last_report_at=last, last_event_at=last, stale_at=at, interval_seconds=60,
         wanted="full", posted_at=at, **marks,
     )  # fmt: skip
 

@@ -1,0 +1,49 @@
+"""What setup.cfg can not say: with AAA_COMPILE=1 in the environment, the code that every packet goes through is compiled.
+
+It is the same code, translated to C by mypyc, which needs what the package itself needs (so no isolated build), mypy, a C
+compiler and a minute or two. Without the variable this is an ordinary installation.
+"""
+
+import os
+
+from setuptools import setup
+
+#: Deciding and translating, packet by packet. What waits (coroutines, lanes, reactors) gains nothing.
+COMPILED = [
+    "charging/admission.py",
+    "charging/book.py",
+    "charging/bookkeeping.py",
+    "charging/buckets.py",
+    "charging/bulk.py",
+    "charging/enforcement.py",
+    "charging/level.py",
+    "charging/money.py",
+    "charging/period.py",
+    "charging/plan.py",
+    "charging/rating.py",
+    "charging/scope.py",
+    "charging/session.py",
+    "charging/settle.py",
+    "charging/shelf.py",
+    "charging/slices.py",
+    "charging/tariff.py",
+    "charging/usage.py",
+    "charging/window.py",
+    "aaa/accounting.py",
+    "aaa/messages.py",
+    "aaa/nas.py",
+    "aaa/replies.py",
+    "aaa/tokens.py",
+    "aaa/wire/building.py",
+    "aaa/wire/packet.py",
+    "aaa/wire/signing.py",
+    "aaa/wire/values.py",
+]
+
+
+if os.environ.get("AAA_COMPILE") == "1":
+    from mypyc.build import mypycify
+
+    setup(ext_modules=mypycify(COMPILED, opt_level="2", debug_level="0", multi_file=True))
+else:
+    setup()
