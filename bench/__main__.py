@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import click
@@ -39,6 +40,7 @@ class Plan:
 
     kinds: tuple[str, ...]
     outstanding: tuple[int, ...]
+    rounds: int
     seconds: float
     warm_up: float
     subscribers: int
@@ -73,12 +75,12 @@ def measured(
 
 
 def measure(
-    kind: str, server: Server, cluster: Cluster, plan: Plan, sessions: Sessions | None, progress: Progress
+    kind: str, turn: int, server: Server, cluster: Cluster, plan: Plan, sessions: Sessions | None, progress: Progress
 ) -> Results:
     """One kind of packet against one running server, at every number outstanding."""
     results = Results()
     secret = SECRET.encode()
-    if kind == "accounting":
+    if kind == "accounting" and not turn:
         assert sessions is not None
         run = load.drive(server.acct_port, sessions.starts(), secret, ACCOUNTING_RESPONSE, 128)
         console.print(f"  {run.sent:,} Starts at {run.per_second:,.0f}/s")
@@ -100,6 +102,7 @@ def measure(
             progress.logins += run.sent
         cell = {
             "kind": kind,
+            "round": turn + 1,
             "server": server.name,
             "outstanding": outstanding,
             "packets_per_second": round(run.per_second, 1),
@@ -169,7 +172,10 @@ def running(server: Server) -> Iterator[None]:
 
 
 def compare(folder: Path, plan: Plan, names: tuple[str, ...]) -> dict[str, Any]:
-    """The whole run: prepare, then each kind of packet against one server after the other, then the checks. JSON-ready."""
+    """The whole run: prepare, then each kind of packet against the servers in turns, then the checks. JSON-ready.
+
+    In turns, because a machine's speed changes within minutes: what is compared was measured side by side.
+    """
     report: dict[str, Any] = {
         "at": int(time.time()),
         "machine": machine.describe(folder),
@@ -194,18 +200,18 @@ def compare(folder: Path, plan: Plan, names: tuple[str, ...]) -> dict[str, Any]:
         report["servers"] = {server.name: server.describe() for server in servers}
         progress = {server.name: Progress() for server in servers}
         sessions: Sessions | None = None
-        for kind in plan.kinds:
-            for server in servers:
-                console.print(f"[bold]{server.name}[/]")
-                with running(server):
-                    if kind == "accounting" and sessions is None:
-                        # the first server's Class values go into the packets of both
-                        sessions = Sessions(server.classes(plan.sessions), SECRET.encode())
-                    found = measure(kind, server, cluster, plan, sessions, progress[server.name])
-                    if sessions is not None and kind == plan.kinds[-1]:
-                        found.wrong += stop_sessions(server, sessions, progress[server.name])
-                everything.cells += found.cells
-                everything.wrong += found.wrong
+        turns = [(kind, turn, server) for kind in plan.kinds for turn in range(plan.rounds) for server in servers]
+        for kind, turn, server in turns:
+            console.print(f"[bold]{server.name}[/]")
+            with running(server):
+                if kind == "accounting" and sessions is None:
+                    # the first server's Class values go into the packets of both
+                    sessions = Sessions(server.classes(plan.sessions), SECRET.encode())
+                found = measure(kind, turn, server, cluster, plan, sessions, progress[server.name])
+                if sessions is not None and (kind, turn) == (plan.kinds[-1], plan.rounds - 1):
+                    found.wrong += stop_sessions(server, sessions, progress[server.name])
+            everything.cells += found.cells
+            everything.wrong += found.wrong
     finally:
         cluster.stop()
     report["cells"] = everything.cells
@@ -215,12 +221,16 @@ def compare(folder: Path, plan: Plan, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def ratios(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Ours : FreeRADIUS, where both were measured."""
-    rate = {(cell["kind"], cell["outstanding"], cell["server"]): cell["packets_per_second"] for cell in cells}
+    """Ours : FreeRADIUS, where both were measured: of every round, and the median of these."""
+    rate = {(c["kind"], c["outstanding"], c["round"], c["server"]): c["packets_per_second"] for c in cells}
+    found: dict[tuple[str, int], list[float]] = {}
+    for (kind, outstanding, turn, server), ours in rate.items():
+        theirs = rate.get((kind, outstanding, turn, "freeradius"))
+        if server == "ours" and theirs:
+            found.setdefault((kind, outstanding), []).append(round(ours / theirs, 2))
     return [
-        {"kind": kind, "outstanding": outstanding, "ratio": round(ours / theirs, 2)}
-        for (kind, outstanding, server), ours in rate.items()
-        if server == "ours" and (theirs := rate.get((kind, outstanding, "freeradius")))
+        {"kind": kind, "outstanding": outstanding, "ratio": round(median(each), 2), "rounds": each}
+        for (kind, outstanding), each in found.items()
     ]
 
 
@@ -230,20 +240,18 @@ def table(report: dict[str, Any]) -> Table:
     shown = Table(title="This server, charging, and FreeRADIUS with rlm_sql on the same PostgreSQL")
     for title in titles:
         shown.add_column(title, justify="left" if title == "packets" else "right")
-    by_row: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
+    by_row: dict[tuple[str, int], dict[str, list[dict[str, Any]]]] = {}
     for cell in report["cells"]:
-        by_row.setdefault((cell["kind"], cell["outstanding"]), {})[cell["server"]] = cell
+        row = by_row.setdefault((cell["kind"], cell["outstanding"]), {})
+        row.setdefault(cell["server"], []).append(cell)
     ratio = {(one["kind"], one["outstanding"]): f"{one['ratio']:.2f}" for one in report["ratios"]}
     for (kind, outstanding), servers in by_row.items():
-        row = [kind, str(outstanding)]
+        figures: list[str] = []
         for name in ("ours", "freeradius"):
-            one = servers.get(name)
-            row += (
-                [f"{one['packets_per_second']:,.0f}", f"{one['p50_ms']:.1f}", f"{one['p99_ms']:.1f}"]
-                if one
-                else ["-"] * 3
-            )
-        shown.add_row(*row, ratio.get((kind, outstanding), "-"))
+            rounds = servers.get(name, ())
+            for column, form in (("packets_per_second", ",.0f"), ("p50_ms", ".1f"), ("p99_ms", ".1f")):
+                figures.append(format(median(cell[column] for cell in rounds), form) if rounds else "-")
+        shown.add_row(kind, str(outstanding), *figures, ratio.get((kind, outstanding), "-"))
     return shown
 
 
@@ -262,7 +270,10 @@ def _numbers(_context: click.Context, _parameter: click.Parameter, value: str) -
 @click.option(
     "--json", "json_file", type=click.File("w"), help="Write everything measured to this file ('-': standard output)."
 )
-@click.option("--seconds", type=click.FloatRange(1, 60), help="Length of a measured window.  [default: 8, quick: 2.5]")
+@click.option("--seconds", type=click.FloatRange(1, 60), help="Length of a measured window.  [default: 4, quick: 2.5]")
+@click.option(
+    "--rounds", type=click.IntRange(1, 20), help="Turns of each server; medians are shown.  [default: 3, quick: 1]"
+)
 @click.option(
     "--outstanding", default="32,128,512", show_default=True, callback=_numbers, help="Packets under way at any moment."
 )
@@ -274,11 +285,12 @@ def _numbers(_context: click.Context, _parameter: click.Parameter, value: str) -
     help="Disk to work on.  [default: the system's temporary folder]",
 )
 @click.option("--keep", is_flag=True, help="Keep the working folder, for its logs.")
-def main(
+def main(  # noqa: PLR0913 - its options
     *,
     quick: bool,
     json_file: Any,
     seconds: float | None,
+    rounds: int | None,
     outstanding: tuple[int, ...],
     only: str | None,
     which: str,
@@ -292,7 +304,8 @@ def main(
     plan = Plan(
         kinds=(only,) if only else KINDS,
         outstanding=outstanding,
-        seconds=seconds or (2.5 if quick else 8.0),
+        rounds=rounds or (1 if quick else 3),
+        seconds=seconds or (2.5 if quick else 4.0),
         warm_up=0.7 if quick else 1.5,
         subscribers=4_000 if quick else 20_000,
         sessions=2_000 if quick else 4_000,

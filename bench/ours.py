@@ -304,8 +304,14 @@ class Ours:
 
     def describe(self) -> dict[str, object]:
         """What was measured, for the report."""
+        where = "import platform, charging.settle as s; print(platform.python_version(), s.__file__)"
+        python, file = subprocess.run(
+            [sys.executable, "-c", where], env=self._environment, capture_output=True, text=True, check=True
+        ).stdout.split(maxsplit=1)
         return {
             "version": self._aaa("--version").strip(),
+            "python": python,
+            "compiled": not file.strip().endswith(".py"),
             "processes": PROCESSES,
             "charging": True,
             "passwords": "encrypted at rest",
