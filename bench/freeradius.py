@@ -31,6 +31,8 @@ def _edits(folder: Path, cluster: Cluster, ports: tuple[int, int], secret: str) 
             (r"^raddbdir = .*$", f"raddbdir = {folder}"),
             (r"^run_dir = .*$", f"run_dir = {folder}"),
             (r"^\t(user|group) = freerad$", ""),
+            # who was answered counts for five seconds: at thousands a second it would drop the next ones
+            (r"^max_requests = .*$", "max_requests = 131072"),
             # the pool of threads: see THREADS
             (r"^\tstart_servers = .*$", f"\tstart_servers = {size}"),
             (r"^\tmax_servers = .*$", f"\tmax_servers = {size}"),
