@@ -97,7 +97,7 @@ class Batches(Generic[I, O]):
                 raise QueueFull
             gone[1].errback(QueueFull())
         if not self.busy:
-            self._next()
+            self._begin()
         elif self._lingering is not None and self.queued >= self._company:
             self._lingering.cancel()
             self._leave()
@@ -133,6 +133,15 @@ class Batches(Generic[I, O]):
         """Everything that waits fails now."""
         for _, done, _ in self._waiting.take_while(lambda _: True):
             done.errback(error())
+
+    def _begin(self) -> None:
+        """Begin the first batch after a rest: with what else the sockets have at this moment."""
+        if self._clock is None:
+            self._next()
+        else:
+            self.busy = True
+            self._begun = self._looks
+            self._clock.callLater(0, self._next)
 
     def _follow(self, size: int) -> None:
         """Begin the batch after one of this size, now or in a moment."""

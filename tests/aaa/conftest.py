@@ -106,6 +106,21 @@ class Sent:
         return next((value for key, value in self.said(secret) if key == name), None)
 
 
+class AtOnce(Clock):
+    """A clock for a reactor that is at rest: what is due at once is done at once."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def seconds(self) -> float:
+        return self._clock.seconds()
+
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kw: object) -> Any:  # noqa: A002, N802
+        """Twisted's."""
+        return self._clock.callLater(delay, callable, *args, **kw) if delay else callable(*args, **kw)
+
+
 class Floor:
     """Everything of the aaa floor, and what a test does with it: rows that an operator writes, packets that NASes send."""
 

@@ -29,6 +29,7 @@ from tests.aaa.conftest import (
     PREPAID,
     SECRET,
     SLOW,
+    AtOnce,
     Floor,
     Outage,
     Sent,
@@ -578,7 +579,7 @@ def test_status_server_tells_the_truth_when_nothing_can_be_recorded(postgresql_u
     engine = open_engine(postgresql_url)
     floor = Floor(engine, clock)
     floor.add_nas()
-    floor.services.writer.watch(clock)
+    floor.services.writer.watch(AtOnce(clock))
     name = sql.Identifier(str(engine.url.database))
     with psycopg.connect(make_libpq(postgresql_url), autocommit=True) as connection:
         connection.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name))

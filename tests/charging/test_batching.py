@@ -182,10 +182,22 @@ def busy(reactor: Reactor, size: int) -> Floor:
     """One batch of so many is under way."""
     floor = Floor(most_in_batch=100)
     floor.queue.linger(reactor)
-    floor.submit(0)
     floor.submit(*range(size))
-    floor.go()
+    reactor.turn()
     return floor
+
+
+def test_after_a_rest_the_first_batch_has_what_else_the_sockets_have() -> None:
+    reactor = Reactor()
+    floor = Floor(most_in_batch=100)
+    floor.queue.linger(reactor)
+    floor.submit("first")
+    floor.submit("second")
+    assert not floor.waiting
+    reactor.turn()
+    floor.submit("third")
+    floor.go()
+    assert floor.batches == [["first", "second"]]
 
 
 def test_what_the_answers_bring_goes_into_the_next_batch() -> None:
@@ -200,7 +212,7 @@ def test_what_the_answers_bring_goes_into_the_next_batch() -> None:
     reactor.turn()
     assert len(floor.waiting) == 1
     floor.go()
-    assert floor.batches[2:] == [[*range(19), "read", "then"]]
+    assert floor.batches[1:] == [[*range(19), "read", "then"]]
 
 
 def test_after_a_large_batch_one_alone_waits_for_others() -> None:
@@ -216,7 +228,7 @@ def test_after_a_large_batch_one_alone_waits_for_others() -> None:
     floor.submit("last")
     assert len(floor.waiting) == 1
     floor.go()
-    assert floor.batches[2:] == [["early", *range(16), "last"]]
+    assert floor.batches[1:] == [["early", *range(16), "last"]]
 
 
 def test_nobody_waits_for_long() -> None:
@@ -251,5 +263,6 @@ def test_it_is_idle_when_nobody_came() -> None:
     assert gone == [None]
     assert not reactor.getDelayedCalls()
     (answer,) = floor.submit(1)
+    reactor.turn()
     floor.go()
     assert answer == [2]

@@ -23,7 +23,7 @@ from charging.database import open_engine
 from charging.durability import NotDurable
 from charging.restarts import NasRestart
 from charging.writer import DatabaseUnavailable, Writer
-from tests.aaa.conftest import NAS_ADDRESS, NOON, Floor, Outage, Sent, Thread, make_libpq
+from tests.aaa.conftest import NAS_ADDRESS, NOON, AtOnce, Floor, Outage, Sent, Thread, make_libpq
 from tests.conftest import upgrade
 from tests.databases import url_of
 
@@ -48,8 +48,8 @@ class Node(Floor):
 
     def begin(self) -> None:
         """As `serve` does."""
-        self.writer.watch(self.clock, deadline_ms=2000)
-        self.services.subscribers.watch(self.clock, deadline_ms=2000)
+        self.writer.watch(AtOnce(self.clock), deadline_ms=2000)
+        self.services.subscribers.watch(AtOnce(self.clock), deadline_ms=2000)
         self.replay.start()
 
     def pass_time(self, seconds: int) -> None:
