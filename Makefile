@@ -28,7 +28,8 @@ help:
 	@echo 'make prove     what takes minutes: simulation, chaos, peers, load, stories on real clocks'
 	@echo 'make lint      style, types and floors'
 	@echo 'make format    rewrite the code in the house style'
-	@echo 'make bench     this server and FreeRADIUS side by side'
+	@echo 'make compiled  an installation in .compiled whose hot path is C, by mypyc'
+	@echo 'make bench     that server and FreeRADIUS side by side'
 	@echo 'make serve     bring the database up to date and serve   (ARGS="--auth-port 1812")'
 	@echo 'make simulate  the server on a fake clock, with faults   (SEEDS=5000 FROM=0)'
 	@echo 'make chaos     real processes, real faults             (SECONDS=600 SEED=1)'
@@ -126,4 +127,4 @@ storm: $(INSTALLED)
 	@$(BIN)/python -m bench.storm --logins $(LOGINS) $(ARGS)
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(COMPILED) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -21,6 +21,7 @@ SOURCES = (
     "migrations",
     "dictionaries",
     "setup.cfg",
+    "setup.py",
     "pyproject.toml",
     "README.md",
     "LICENSE",
