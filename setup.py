@@ -5,6 +5,7 @@ compiler and a minute or two. Without the variable this is an ordinary installat
 """
 
 import os
+from pathlib import Path
 
 from setuptools import setup
 
@@ -35,25 +36,7 @@ COMPILED = [
     "aaa/access.py",
     "aaa/accounting.py",
     "aaa/attempts.py",
-    "aaa/dialects/__init__.py",
-    "aaa/dialects/accel_ppp.py",
-    "aaa/dialects/aruba.py",
-    "aaa/dialects/cambium.py",
-    "aaa/dialects/chillispot.py",
-    "aaa/dialects/cisco_isg.py",
-    "aaa/dialects/contract.py",
-    "aaa/dialects/generic.py",
-    "aaa/dialects/hostapd.py",
-    "aaa/dialects/huawei.py",
-    "aaa/dialects/juniper.py",
-    "aaa/dialects/mikrotik.py",
-    "aaa/dialects/nokia.py",
-    "aaa/dialects/pfsense.py",
-    "aaa/dialects/ruckus.py",
-    "aaa/dialects/site.py",
-    "aaa/dialects/strongswan.py",
-    "aaa/dialects/ubiquiti_edge.py",
-    "aaa/dialects/wispr.py",
+    *sorted(map(str, Path("aaa/dialects").glob("*.py"))),
     "aaa/messages.py",
     "aaa/nas.py",
     "aaa/replies.py",

@@ -145,21 +145,22 @@ class Batches(Generic[I, O]):
 
     def _follow(self, size: int) -> None:
         """Begin the batch after one of this size, now or in a moment."""
-        if self._clock is None or size < LEAST_TO_LINGER:
+        clock = self._clock
+        if clock is None or size < LEAST_TO_LINGER:
             self._next()
             return
         self._under_way = []
         self._begun = self._looks
         # The reactor calls what is due before it looks at its sockets; what that makes due, after it.
-        self._clock.callLater(0, self._clock.callLater, 0, self._gather, size * COMPANY_PERCENT // 100)
+        self._company = size * COMPANY_PERCENT // 100
+        clock.callLater(0, clock.callLater, 0, self._gather, clock)
 
-    def _gather(self, company: int) -> None:
+    def _gather(self, clock: IReactorTime) -> None:
         """The sockets were read: begin, or wait for company."""
-        if self._clock is None or self.queued >= company:
+        if self.queued >= self._company:
             self._next()
-            return
-        self._company = company
-        self._lingering = self._clock.callLater(LINGER_SECONDS, self._leave)
+        else:
+            self._lingering = clock.callLater(LINGER_SECONDS, self._leave)
 
     def _leave(self) -> None:
         self._lingering = None
