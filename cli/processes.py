@@ -55,7 +55,8 @@ def run_together(count: int, run: Callable[[int], int]) -> int:
             number, since = running.pop(process)
             code = os.waitstatus_to_exitcode(status)
             if exit_code is not None:  # all are stopping
-                exit_code = exit_code or abs(code)
+                # One that had hardly begun is ended by the signal itself, before it could do anything about it: as told.
+                exit_code = exit_code or (0 if code == -signal.SIGTERM else abs(code))
             elif code < 0 and time.monotonic() - since >= LEAST_LIFE_SECONDS:
                 log.critical("process-died", process=number, signal=-code, advice="it is started again")
                 start(number)

@@ -75,6 +75,13 @@ def test_one_that_should_not_end_is_a_failure(tmp_path: Path) -> None:
         assert process.wait(WITHIN_SECONDS) == 1
 
 
+def test_one_that_sigterm_ends_before_it_could_listen_to_it_has_ended_as_told(tmp_path: Path) -> None:
+    with program(RESTING, tmp_path) as process:
+        until(lambda: len(said(tmp_path)) == 3, within=WITHIN_SECONDS, what="not all began")
+        process.terminate()
+        assert process.wait(WITHIN_SECONDS) == 0
+
+
 def test_sigterm_ends_all(tmp_path: Path) -> None:
     text = """
         def run(number):
