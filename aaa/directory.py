@@ -226,7 +226,8 @@ class SubscriberDirectory:
         self._keys = keys
         # One statement needs no transaction around it, where the database has them without.
         postgresql = engine.dialect.name == "postgresql"
-        self._kept = Kept(engine, **({"isolation_level": "AUTOCOMMIT"} if postgresql else {"reading": True}))
+        options = {"isolation_level": "AUTOCOMMIT"} if postgresql else {"reading": True}
+        self._kept = Kept(engine, plan_once=True, **options)
         self._watching: LoopingCall | None = None
         self._terms: dict[int, _Terms] = {}
         self._lookups: Batches[str, Subscriber | None] = Batches(

@@ -136,7 +136,7 @@ class Writer:
         most_in_batch: int = MOST_IN_BATCH,
     ) -> None:
         self._engine = engine
-        self._kept = Kept(engine)
+        self._kept = Kept(engine, plan_once=True)
         self._now = now
         self._chance = chance or random.SystemRandom()
         self._plans = Plans()

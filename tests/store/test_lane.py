@@ -126,24 +126,54 @@ def test_what_is_not_in_a_lane_waits_as_ever(engine: Engine) -> None:
     assert elsewhere(lambda: 6) == 6
 
 
-def test_a_kept_connection_is_the_same_until_something_goes_wrong(engine: Engine) -> None:
+def backend(kept: Kept) -> object:
+    """The process behind it."""
+    with kept.connection() as connection:
+        found = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+        connection.commit()
+    return found
+
+
+def test_a_kept_connection_is_the_same_and_what_failed_is_undone(engine: Engine) -> None:
     kept = Kept(engine)
-
-    def backend() -> object:
-        with kept.connection() as connection:
-            found = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
-            connection.commit()
-        return found
-
     assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]  # of the pool that engines have
-    first = backend()
-    assert backend() == first
-    assert engine.pool.checkedout() == 1  # type: ignore[attr-defined]
+    first = backend(kept)
     with pytest.raises(sqlalchemy.exc.DataError), kept.connection() as connection:
-        connection.exec_driver_sql("CREATE TABLE half_done AS SELECT 1 / 0")
-    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        connection.exec_driver_sql("CREATE TABLE half_done AS SELECT 1; SELECT 1 / 0")
+    assert backend(kept) == first
+    assert engine.pool.checkedout() == 1  # type: ignore[attr-defined]
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT to_regclass('half_done')").scalar() is None
-    backend()
     kept.close()
     assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("plan_once", [False, True])
+def test_a_kept_connection_that_was_cut_is_not_used_again(engine: Engine, *, plan_once: bool) -> None:
+    kept = Kept(engine, plan_once=plan_once)
+    first = backend(kept)
+    with engine.connect() as other:
+        other.exec_driver_sql(f"SELECT pg_terminate_backend({first})")
+    with pytest.raises(sqlalchemy.exc.OperationalError):
+        backend(kept)
+    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert backend(kept) != first
+
+
+def test_planning_once_is_a_matter_of_the_kept_connection_alone(engine: Engine) -> None:
+    kept = Kept(engine, plan_once=True)
+
+    def mode(connection: sqlalchemy.Connection) -> object:
+        return connection.exec_driver_sql("SHOW plan_cache_mode").scalar()
+
+    with kept.connection() as connection:
+        assert mode(connection) == "force_generic_plan"
+        connection.commit()
+    with pytest.raises(sqlalchemy.exc.DataError), kept.connection() as connection:
+        connection.exec_driver_sql("SELECT 1 / 0")
+    with kept.connection() as connection:
+        assert mode(connection) == "force_generic_plan"
+        connection.commit()
+    kept.close()
+    with engine.connect() as one, engine.connect() as another:
+        assert [mode(one), mode(another)] == ["auto", "auto"]
