@@ -9,7 +9,7 @@ from pathlib import Path
 
 from setuptools import setup
 
-#: Deciding and translating, packet by packet. What waits (coroutines, lanes, reactors) gains nothing.
+#: What every packet goes through, but for what looks after sockets, connections and queues: that gains nothing.
 COMPILED = [
     "charging/addresses.py",
     "charging/admission.py",
@@ -37,13 +37,18 @@ COMPILED = [
     "aaa/accounting.py",
     "aaa/attempts.py",
     *sorted(map(str, Path("aaa/dialects").glob("*.py"))),
+    "aaa/handlers.py",
     "aaa/messages.py",
+    "aaa/narration.py",
     "aaa/nas.py",
+    "aaa/passwords/method.py",
+    "aaa/realms.py",
     "aaa/replies.py",
     "aaa/reply_attributes.py",
     "aaa/standing.py",
     "aaa/subscriber.py",
     "aaa/tokens.py",
+    "aaa/trail.py",
     "aaa/wire/building.py",
     "aaa/wire/packet.py",
     "aaa/wire/signing.py",

@@ -201,9 +201,9 @@ async def _answer(services: Services, datagram: Datagram, codes: frozenset[Code]
             answer = await story(services, packet, nas, secret, received_at, datagram)
     except Malformed as problem:
         _drop(services, problem.reason, datagram, received_at, problem.detail)
-    except tuple(OUR_FAILURES) as problem:
-        reason = next(text for kind, text in OUR_FAILURES.items() if isinstance(problem, kind))
-        _drop(services, reason, datagram, received_at, str(problem))
+    except tuple(OUR_FAILURES) as failure:
+        reason = next(text for kind, text in OUR_FAILURES.items() if isinstance(failure, kind))
+        _drop(services, reason, datagram, received_at, str(failure))
     except Exception:
         services.log.exception("bug", nas=nas.name, code=packet.code, identifier=packet.identifier)
     finally:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 from aaa.accounting import Restart
 from aaa.eap import Checked
@@ -80,21 +79,15 @@ def acceptance(
 ) -> None:
     """Each attribute of an Accept, and who says it."""
     if trail is not None:
-        for each in attributes:
-            trail.say("says {}", _Said(each, own, addresses, profile))
+        trail.say_each(_said, attributes, own, addresses, profile)
         trail.say("Access-Accept")
 
 
-class _Said(NamedTuple):
-    """An attribute and who says it. Put into words only where somebody reads them: most Accepts nobody asks about."""
-
-    attribute: Attribute
-    own: Sequence[Attribute]
-    addresses: Sequence[Attribute]
-    profile: str
-
-    def __format__(self, _spec: str) -> str:
-        return f"{shown(self.attribute)}, by {said_by(*self)}"
+def _said(
+    attributes: Sequence[Attribute], own: Sequence[Attribute], addresses: Sequence[Attribute], profile: str
+) -> Iterator[str]:
+    for each in attributes:
+        yield f"says {shown(each)}, by {said_by(each, own, addresses, profile)}"
 
 
 def refusal(trail: Trail | None, reason: str, detail: str | None) -> None:

@@ -6,7 +6,8 @@ are thrown away.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final, Literal
 
 from aaa.wire import Attribute
@@ -54,12 +55,17 @@ class Trail:
         self.microseconds = 0
         self._clock = clock
         self._began = clock()
-        self._steps: list[tuple[int, str, tuple[object, ...]]] = []
+        self._steps: list[tuple[int, str | Callable[..., Iterable[str]], tuple[object, ...]]] = []
 
     def say(self, template: str, *values: object) -> None:
         """One step, as `str.format` writes it."""
         if len(self._steps) < MOST_STEPS:
             self._steps.append((self._clock() - self._began, template, values))
+
+    def say_each(self, lines: Callable[..., Iterable[str]], *values: object) -> None:
+        """Steps of one moment: the lines that this makes of the values, when somebody wants to read them."""
+        if len(self._steps) < MOST_STEPS:
+            self._steps.append((self._clock() - self._began, lines, values))
 
     def end(self, answer: bytes | None) -> None:
         """The packet has its answer, or silence."""
@@ -69,7 +75,12 @@ class Trail:
 
     def steps(self) -> list[tuple[int, str]]:
         """Microseconds since the packet came, and what was decided."""
-        return [(at, template.format(*values)[:LONGEST_STEP]) for at, template, values in self._steps]
+        return list(islice(self._spoken(), MOST_STEPS))
+
+    def _spoken(self) -> Iterator[tuple[int, str]]:
+        for at, said, values in self._steps:
+            for line in (said.format(*values),) if isinstance(said, str) else said(*values):
+                yield at, line[:LONGEST_STEP]
 
 
 def shown(attribute: Attribute) -> str:
