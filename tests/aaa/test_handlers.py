@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from twisted.internet.task import Clock
 
 from aaa import wire
-from aaa.handlers import REJECT_DELAY_MS
+from aaa.handlers import MOST_WAITING_REJECTS, REJECT_DELAY_MS
 from aaa.tokens import read_token, token
 from aaa.wire import Attribute, Code
 from charging import tables
@@ -369,13 +369,13 @@ def test_without_money_a_plan_may_let_in_slowly_or_to_the_till(
     assert ("WISPr-Bandwidth-Max-Down", 20_000_000) not in sent.said()
 
 
-def test_rejects_that_wait_are_bounded(sqlite_floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aaa.handlers.MOST_WAITING_REJECTS", 2)
+def test_rejects_that_wait_are_bounded(sqlite_floor: Floor) -> None:
+    sqlite_floor.services.rejects.waiting = others = MOST_WAITING_REJECTS - 2
     sent = [sqlite_floor.login(password=b"wrong") for _ in range(3)]
     sqlite_floor.clock.advance(1)
     assert [each.reply is None for each in sent] == [False, False, True]
     assert sqlite_floor.dropped == {"too-many-rejects": 1}
-    assert sqlite_floor.services.rejects.waiting == 0
+    assert sqlite_floor.services.rejects.waiting == others
 
 
 def test_a_reject_waits_for_its_second_from_the_receipt_on(sqlite_floor: Floor) -> None:
