@@ -17,7 +17,7 @@ from aaa.dialects import Identity
 from aaa.nas import RADSEC_SOURCE
 from aaa.reply_attributes import Texts, layered
 from charging.bulk import Sets, sets
-from charging.lane import Kept
+from charging.lane import Kept, kept_for_reading
 from charging.plan import Instant, Plan
 from charging.session import Session
 from charging.settle import Plans
@@ -142,9 +142,7 @@ class Claims:
     def __init__(self, engine: Engine, node: str) -> None:
         self._node = node
         self._plans = Plans()
-        # One statement needs no transaction around it, where the database has them without.
-        postgresql = engine.dialect.name == "postgresql"
-        self._looking = Kept(engine, **({"isolation_level": "AUTOCOMMIT"} if postgresql else {"reading": True}))
+        self._looking = kept_for_reading(engine)
         self._writing = Kept(engine)
 
     def take(

@@ -32,7 +32,7 @@ from charging.batching import Batches, QueueFull, Run
 from charging.bulk import sets
 from charging.conditions import NO_CONDITIONS, Conditions, from_text
 from charging.database import reading
-from charging.lane import Kept
+from charging.lane import kept_for_reading
 from charging.plan import Instant, from_json
 from charging.tables import nas, nas_observation, plan, plan_version, subscriber
 from charging.writer import LOOK_MS, DatabaseUnavailable
@@ -224,10 +224,7 @@ class SubscriberDirectory:
     def __init__(self, engine: Engine, keys: KeyRing, run: Run) -> None:
         self._engine = engine
         self._keys = keys
-        # One statement needs no transaction around it, where the database has them without.
-        postgresql = engine.dialect.name == "postgresql"
-        options = {"isolation_level": "AUTOCOMMIT"} if postgresql else {"reading": True}
-        self._kept = Kept(engine, plan_once=True, **options)
+        self._kept = kept_for_reading(engine, plan_once=True)
         self._watching: LoopingCall | None = None
         self._terms: dict[int, _Terms] = {}
         self._lookups: Batches[str, Subscriber | None] = Batches(

@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from charging import foreign, inbox, order_inbox, pruning, tables
 from charging.batching import QueueFull, Run
 from charging.database import reading
+from charging.lane import kept_for_reading
 from charging.notices import reminder
 from charging.payment import Applied, NotApplied
 from charging.plan import Instant
@@ -287,6 +288,8 @@ class Jobs:
         `reports_wait`: are there reports that the books do not know yet? Then silence says nothing."""
         self.remind_ahead_ms = REMIND_AHEAD_MS
         self.retention: Retention | None = None
+        self.run_looks = run
+        """Runs the looks into the inboxes."""
         self._now = now
         self._quiet_until: Instant = 0
         self._failing_since: dict[str, Instant] = {}
@@ -305,11 +308,22 @@ class Jobs:
                 return 0
             return await close_stale(engine, writer, run, now())
 
-        top_ups: Aside = {}
-        orders: Aside = {}
+        def emptied(post: Post) -> Callable[[], Coroutine[Any, Any, int]]:
+            aside: Aside = {}
+            look = _Look(engine, post.inbox)
+            self._looks.append(look)
+
+            async def turn() -> int:
+                if not await _in_thread(self.run_looks, look.finds):
+                    return 0
+                return await read_inbox(engine, writer, run, now(), aside, post)
+
+            return turn
+
+        self._looks: list[_Look] = []
         self._turns = [
-            _Turn("inbox", INBOX_EVERY_MS, lambda: read_inbox(engine, writer, run, now(), top_ups)),
-            _Turn("orders", INBOX_EVERY_MS, lambda: read_inbox(engine, writer, run, now(), orders, ORDERS)),
+            _Turn("inbox", INBOX_EVERY_MS, emptied(TOP_UPS)),
+            _Turn("orders", INBOX_EVERY_MS, emptied(ORDERS)),
             _Turn("restarts", RESTARTS_EVERY_MS, lambda: close_restarted(engine, writer, run, now())),
             _Turn("reviews", REVIEWS_EVERY_MS, lambda: review_due(engine, writer, run, now())),
             _Turn("stale", STALE_EVERY_MS, close_silent, at_once=False),
@@ -342,7 +356,28 @@ class Jobs:
         for turn in self._turns:
             if turn.loop.running:
                 turn.loop.stop()
-        return DeferredList([turn.ended() for turn in self._turns])
+        return DeferredList([turn.ended() for turn in self._turns]).addCallback(self._stopped)
+
+    def _stopped(self, _: object) -> None:
+        for look in self._looks:
+            look.close()
+
+
+class _Look:
+    """Is there anything in an inbox? Asked so often that it has a connection of its own."""
+
+    def __init__(self, engine: Engine, into: foreign.Inbox) -> None:
+        self._into = into
+        self._kept = kept_for_reading(engine, plan_once=True)
+
+    def finds(self) -> bool:
+        with self._kept.connection() as connection:
+            found = foreign.waits(connection, self._into)
+            connection.rollback()
+        return found
+
+    def close(self) -> None:
+        self._kept.close()
 
 
 @dataclass(slots=True)

@@ -81,6 +81,14 @@ class Kept:
             _end(connection)  # its pool is gone
 
 
+def kept_for_reading(engine: Engine, *, plan_once: bool = False) -> Kept:
+    """A kept connection for statements that only read, each by itself: without a transaction around it, where the database
+    can do without."""
+    if engine.dialect.name == "postgresql":
+        return Kept(engine, plan_once=plan_once, isolation_level="AUTOCOMMIT")
+    return Kept(engine, reading=True)
+
+
 def _undone(connection: sqlalchemy.Connection) -> bool:
     """Roll back; False where the connection is in a bad state."""
     if connection.invalidated or getattr(connection.connection.driver_connection, "broken", False):

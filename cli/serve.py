@@ -271,8 +271,8 @@ def build(
         on_recovery=lambda name: log.info("job-recovered", job=name),
         reports_wait=lambda: spool is not None and spool.status.records > 0,
     )
-    jobs.remind_ahead_ms = remind_ahead_ms
-    jobs.retention = retention
+    jobs.remind_ahead_ms, jobs.retention = remind_ahead_ms, retention
+    jobs.run_looks = in_lane("inboxes", 1)
 
     async def wait_until(instant: int) -> None:
         await task.deferLater(reactor, max(0, instant - now()) / 1000)

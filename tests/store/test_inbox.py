@@ -243,3 +243,26 @@ def test_the_inbox_is_read_through_its_partial_indexes(sqlite_url: str, index: s
         )
     assert index in explained
     engine.dispose()
+
+
+def test_a_look_finds_what_is_pending_by_the_partial_index(sqlite_url: str) -> None:
+    from charging.database import open_engine
+
+    engine = open_engine(sqlite_url)
+    shop = Shop(engine)
+    shop.account()
+    said: list[str] = []
+    with engine.connect().execution_options(reading=True) as connection:
+        connection.connection.driver_connection.set_trace_callback(said.append)  # type: ignore[union-attr]
+        assert not foreign.waits(connection, inbox.INBOX)
+        (statement,) = (each for each in said if each.startswith("SELECT"))
+        explained = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}").fetchall()
+    assert "ix_billing_top_up_pending" in str(explained)
+    shop.put("anna", "10.00")
+    with engine.connect() as connection:
+        assert foreign.waits(connection, inbox.INBOX)
+    for top_up in read(shop).top_ups:
+        shop.settle(top_up)
+    with engine.connect() as connection:
+        assert not foreign.waits(connection, inbox.INBOX)
+    engine.dispose()
