@@ -56,6 +56,8 @@ class Witness(NamedTuple):
     """It has 32-bit counters."""
     shapes: bool
     """It keeps a session to the rate that it was told."""
+    says_time: bool = True
+    """Its reports carry an Event-Timestamp."""
 
 
 class Payment(Protocol):
@@ -330,7 +332,9 @@ class Auditor:
         booked, acked = _total(Figures(*row[:3]) for row in marks), _total(each.acked for each in group)
         if not booked.covers(acked):
             return f"answered up to {acked}, the books have {booked}"
-        live = sum(1 for row in marks if row[3] is None)
+        # Where the time is not said, a Start that was held back for longer than its session lasted seems to begin another one:
+        # nothing is charged to that, and silence ends it.
+        live = sum(1 for *used, closed_at in marks if closed_at is None and (truth.nas.says_time or any(used)))
         if truth.stopped and live > sum(1 for each in group if not each.stopped):
             return f"its Stop was answered, {live} of its sessions are live"
         return ""

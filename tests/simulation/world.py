@@ -474,7 +474,10 @@ class World:
 def _witness(station: Station) -> Witness:
     one = station.nas
     obeys = one.behaviour.coa == one.behaviour.disconnect == "obey"
-    return Witness(one.name, one.address, one.log, obeys, not one.behaviour.gigawords, one.dialect in SHAPING)
+    return Witness(
+        one.name, one.address, one.log, obeys, not one.behaviour.gigawords, one.dialect in SHAPING,
+        one.behaviour.event_timestamp,
+    )  # fmt: skip
 
 
 @contextmanager
