@@ -11,7 +11,7 @@ from twisted.internet.defer import execute
 from aaa import tracing
 from aaa.handlers import REJECT_DELAY_MS
 from aaa.tracing import MOST_WAITING, Mode, Tracing
-from aaa.trail import Trail
+from aaa.trail import LONGEST_STEP, MOST_STEPS, Trail
 from aaa.wire import Attribute, Code
 from charging import tables
 from charging.conditions import Conditions, to_text
@@ -180,6 +180,17 @@ def test_a_database_that_is_away_loses_trails_and_nothing_else(sqlite_floor: Flo
     refused(floor, password=b"wrong")
     made.turn()
     assert [line.result for line in history(floor)] == ["reject"]
+
+
+def test_a_trail_is_bounded_however_much_is_said_at_once() -> None:
+    trail = Trail("login", "n", 0, lambda: 0)
+    trail.say("{}", "long" * LONGEST_STEP)
+    trail.say_each(lambda most: map(str, range(most)), 2 * MOST_STEPS)
+    trail.say("never heard")
+    steps = [text for _, text in trail.steps()]
+    assert len(steps) == MOST_STEPS
+    assert len(steps[0]) == LONGEST_STEP
+    assert steps[-1] == str(MOST_STEPS - 2)
 
 
 def test_words_from_outside_are_only_words() -> None:
