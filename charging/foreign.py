@@ -139,7 +139,7 @@ def cut(error: str) -> str:
 
 @cache
 def _pending_rows(inbox: Inbox, *, sqlite: bool, one: bool, some_left_alone: bool) -> Select[Any]:
-    """Built once: a billing system may write many."""
+    """Built once for each of its forms: they never change."""
     columns = inbox.table.c
     key = columns[inbox.key]
     chosen = [_bounded(columns[name], most, sqlite=sqlite) for name, most in inbox.texts]

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from charging import foreign, inbox, order_inbox, pruning, tables
 from charging.batching import QueueFull, Run
 from charging.database import reading
-from charging.lane import kept_for_reading
+from charging.lane import Kept, kept_for_reading
 from charging.notices import reminder
 from charging.payment import Applied, NotApplied
 from charging.plan import Instant
@@ -289,7 +289,7 @@ class Jobs:
         self.remind_ahead_ms = REMIND_AHEAD_MS
         self.retention: Retention | None = None
         self.run_looks = run
-        """Runs the looks into the inboxes."""
+        """Runs the looks into the inboxes, mostly in vain; the other work runs where `run` says."""
         self._now = now
         self._quiet_until: Instant = 0
         self._failing_since: dict[str, Instant] = {}
@@ -309,18 +309,19 @@ class Jobs:
             return await close_stale(engine, writer, run, now())
 
         def emptied(post: Post) -> Callable[[], Coroutine[Any, Any, int]]:
+            # Looked into so often that it is worth a connection of its own.
             aside: Aside = {}
-            look = _Look(engine, post.inbox)
-            self._looks.append(look)
+            kept = kept_for_reading(engine, plan_once=True)
+            self._kept.append(kept)
 
             async def turn() -> int:
-                if not await _in_thread(self.run_looks, look.finds):
+                if not await _in_thread(self.run_looks, _waits, kept, post.inbox):
                     return 0
                 return await read_inbox(engine, writer, run, now(), aside, post)
 
             return turn
 
-        self._looks: list[_Look] = []
+        self._kept: list[Kept] = []
         self._turns = [
             _Turn("inbox", INBOX_EVERY_MS, emptied(TOP_UPS)),
             _Turn("orders", INBOX_EVERY_MS, emptied(ORDERS)),
@@ -359,25 +360,8 @@ class Jobs:
         return DeferredList([turn.ended() for turn in self._turns]).addCallback(self._stopped)
 
     def _stopped(self, _: object) -> None:
-        for look in self._looks:
-            look.close()
-
-
-class _Look:
-    """Is there anything in an inbox? Asked so often that it has a connection of its own."""
-
-    def __init__(self, engine: Engine, into: foreign.Inbox) -> None:
-        self._into = into
-        self._kept = kept_for_reading(engine, plan_once=True)
-
-    def finds(self) -> bool:
-        with self._kept.connection() as connection:
-            found = foreign.waits(connection, self._into)
-            connection.rollback()
-        return found
-
-    def close(self) -> None:
-        self._kept.close()
+        for kept in self._kept:
+            kept.close()
 
 
 @dataclass(slots=True)
@@ -440,6 +424,13 @@ async def _settled(writer: Writer, items: Sequence[Item]) -> list[Outcome | Exce
 async def _in_thread(run: Run, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     (result,) = await run(lambda: [work(*args, **kwargs)])
     return cast("T", result)
+
+
+def _waits(kept: Kept, into: foreign.Inbox) -> bool:
+    with kept.connection() as connection:
+        found = foreign.waits(connection, into)
+        connection.rollback()
+    return found
 
 
 def _pending(engine: Engine, skipped: frozenset[int], post: Post = TOP_UPS) -> tuple[Sequence[Any], Sequence[Any], int]:

@@ -277,29 +277,27 @@ def _session_of(book: Book, report: Report, subscriber_id: int | None, now: Inst
 def _repeated(book: Book, session: Session, report: Report) -> Session | None:
     """The closed session whose last word this first report of `session` is: then what began `session` was a Start of that one,
     held back for longer than all of it lasted. Only a NAS that does not say the time can be misunderstood so."""
-    if report.seconds is None:
-        return None
-    began = report.event_at - report.seconds * 1000
+    # Session times are whole seconds: what seems to have begun up to one before the Start has begun with it.
+    began = report.event_at - (report.seconds or 0) * 1_000
     if session.started_at is None or began + 1_000 >= session.started_at:
         return None
-    for each in book.sessions.values():
-        same = each.root_id == session.root_id and each.acct_session_id == session.acct_session_id
-        if (
-            same
-            and each.closed_at is not None
+    return next(
+        (
+            each
+            for each in book.sessions.values()
+            if each.closed_at is not None
+            and each.root_id == session.root_id
+            and each.acct_session_id == session.acct_session_id
             and (each.octets_up or each.octets_down)
-            and _says_the_same(each, report)
-        ):
-            return each
-    return None
+            and _ended_with(each) == (report.octets_up, report.octets_down, report.seconds)
+        ),
+        None,
+    )
 
 
-def _says_the_same(session: Session, report: Report) -> bool:
-    """Are these the counters that the session ended with?"""
-    told = (report.octets_up, report.octets_down, report.seconds)
-    if None in told:
-        return False
-    return told == (
+def _ended_with(session: Session) -> tuple[int, int, int]:
+    """What its NAS's own counters said last: octets up and down, seconds."""
+    return (
         session.octets_up - session.offset_up,
         session.octets_down - session.offset_down,
         session.seconds - session.offset_seconds,
