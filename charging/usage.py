@@ -288,7 +288,6 @@ def _repeated(book: Book, session: Session, report: Report) -> Session | None:
             if each.closed_at is not None
             and each.root_id == session.root_id
             and each.acct_session_id == session.acct_session_id
-            and (each.octets_up or each.octets_down)
             and _ended_with(each) == (report.octets_up, report.octets_down, report.seconds)
         ),
         None,

@@ -362,12 +362,17 @@ class Turns:
 
 def test_a_top_up_is_seen_within_a_quarter_of_a_second(shop: Shop, writer: Writer, clock: Clock) -> None:
     account_id = shop.account()
+    taken: Callable[[], int] = shop.engine.pool.checkedout  # type: ignore[attr-defined]  # of the pool that engines have
+    before = taken()
     turns = Turns(shop, writer, clock)
     turns.jobs.start()
     shop.put("anna", "10.00")
     clock.advance(0.25)
     assert shop.balance(account_id) == euros(10)
+    writer.unwatch()
+    assert taken() == before + 2, "one kept for each inbox"
     turns.jobs.stop()
+    assert taken() == before
     shop.put("anna", "10.00")
     clock.advance(60)
     assert shop.balance(account_id) == euros(10)
