@@ -9,9 +9,10 @@ SQLite has no socket to wait for: its work belongs into a thread.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import greenlet
 import psycopg
@@ -27,17 +28,25 @@ from charging.database import DatabaseError
 
 T = TypeVar("T")
 
+#: How long a plan is good for. It is made for tables as large as they are at that moment: in the first minutes of a new system
+#: one for empty tables would read whole ones. Planning all again takes some milliseconds.
+PLANS_LAST_SECONDS: Final = 5.0
+
 
 class Kept:
     """A connection for one piece of work at a time, kept from one to the next: asking the pool for it, and giving it
     back, costs as much as a small statement."""
 
-    def __init__(self, engine: Engine, *, plan_once: bool = False, **options: Any) -> None:
-        """`plan_once`: for work whose statements are few and go by keys. PostgreSQL plans each once and not anew for every
-        set of values, which it does for as long as it takes that for cheaper: a sixth of what it does for a small batch.
-        `options`: SQLAlchemy's execution options."""
+    def __init__(
+        self, engine: Engine, *, plan_once: bool = False, clock: Callable[[], float] = time.monotonic, **options: Any
+    ) -> None:
+        """`plan_once`: for work whose statements are few and go by keys. PostgreSQL plans each once in PLANS_LAST_SECONDS and not
+        anew for every set of values, which it does for as long as it takes that for cheaper: a sixth of what it does for a
+        small batch. `clock`: seconds. `options`: SQLAlchemy's execution options."""
         self._engine = engine
         self._plan_once = plan_once and engine.dialect.name == "postgresql"
+        self._clock = clock
+        self._planned_at = 0.0
         self._options = options
         self._connection: sqlalchemy.Connection | None = None
         event.listen(engine, "engine_disposed", self._disposed)
@@ -49,6 +58,8 @@ class Kept:
         if connection is None:
             connection = elsewhere(self._connect)
         try:
+            if self._plan_once and self._clock() - self._planned_at >= PLANS_LAST_SECONDS:
+                self._forget_plans(connection)
             yield connection
         except BaseException:
             if _undone(connection):
@@ -73,7 +84,13 @@ class Kept:
         if self._plan_once:
             connection.exec_driver_sql("SET plan_cache_mode = force_generic_plan")
             connection.commit()
+            self._planned_at = self._clock()
         return connection
+
+    def _forget_plans(self, connection: sqlalchemy.Connection) -> None:
+        connection.exec_driver_sql("DISCARD PLANS")
+        connection.commit()
+        self._planned_at = self._clock()
 
     def _disposed(self, _engine: Engine) -> None:
         connection, self._connection = self._connection, None

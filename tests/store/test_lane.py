@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from twisted.internet.defer import Deferred
 
 from charging.database import open_engine
-from charging.lane import Kept, Lanes, cooperate, elsewhere
+from charging.lane import PLANS_LAST_SECONDS, Kept, Lanes, cooperate, elsewhere
 
 
 class Sockets:
@@ -177,3 +177,29 @@ def test_planning_once_is_a_matter_of_the_kept_connection_alone(engine: Engine) 
     kept.close()
     with engine.connect() as one, engine.connect() as another:
         assert [mode(one), mode(another)] == ["auto", "auto"]
+
+
+def test_a_plan_for_an_empty_table_does_not_last_when_the_table_grows(engine: Engine) -> None:
+    now = [0.0]
+    kept = Kept(engine, plan_once=True, clock=lambda: now[0])
+
+    def plan() -> str:
+        with kept.connection() as connection:
+            lines = connection.exec_driver_sql("EXPLAIN EXECUTE look(7)").scalars().all()
+            connection.commit()
+        return "\n".join(lines)
+
+    with kept.connection() as connection:
+        connection.exec_driver_sql("CREATE TABLE grown (a bigint PRIMARY KEY, b text)")
+        connection.commit()
+        connection.exec_driver_sql("PREPARE look(bigint) AS SELECT b FROM grown WHERE a = $1")
+        connection.commit()
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as other:
+        other.exec_driver_sql("VACUUM ANALYZE grown")
+    assert "Seq Scan" in plan()
+    with engine.begin() as other:
+        other.exec_driver_sql("INSERT INTO grown SELECT n, 'some text' FROM generate_series(1, 5000) AS n")
+    now[0] = PLANS_LAST_SECONDS / 2
+    assert "Seq Scan" in plan(), "planned once"
+    now[0] = PLANS_LAST_SECONDS
+    assert "Index Scan" in plan()
