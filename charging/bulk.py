@@ -244,23 +244,30 @@ def _postgres_select(table: FromClause, columns: tuple[str, ...], condition: str
 
 @lru_cache(maxsize=256)
 def _postgres_insert(table: Table, columns: tuple[str, ...], conflict: str) -> str:
-    arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_types(table, columns), start=1))
-    return f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT * FROM unnest({arrays}) {conflict}"
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT {_unnested(table, columns)} {conflict}"
 
 
 @lru_cache(maxsize=256)
 def _postgres_update(
     table: Table, keys: tuple[str, ...], columns: tuple[str, ...], extra: str, *, every_row: bool
 ) -> str:
-    names = keys + columns
-    arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_types(table, names), start=1))
+    rows = _unnested(table, keys + columns)
     assignments = ", ".join([f"{c} = v.{c}" for c in columns] + ([extra.format(t="t.")] if extra else []))
     where = " AND ".join(f"t.{k} = v.{k}" for k in keys)
-    sql = f"UPDATE {table.name} AS t SET {assignments} FROM unnest({arrays}) AS v({', '.join(names)}) WHERE {where}"
+    sql = f"UPDATE {table.name} AS t SET {assignments} FROM (SELECT {rows}) AS v WHERE {where}"
     if every_row:
         # An error is what ends a transaction from within, before what is sent behind it. SQL has no other way to raise one.
         sql = f"WITH found AS ({sql} RETURNING 1) SELECT 1 / (count(*) = cardinality($1))::integer FROM found"
     return sql
+
+
+def _unnested(table: Table, columns: tuple[str, ...]) -> str:
+    """A select list that makes rows of parameters, which are columns' arrays. Each array in FROM would be kept in a store of its own first, 16 kB
+    for a handful of values: half of PostgreSQL's time for a small batch."""
+    kinds = _types(table, columns)
+    return ", ".join(
+        f"unnest(${n}::{kind}[]) AS {c}" for n, (c, kind) in enumerate(zip(columns, kinds, strict=True), start=1)
+    )
 
 
 def _array(values: Sequence[Any], kind: str) -> str:
