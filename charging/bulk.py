@@ -1,6 +1,7 @@
 """Statements over sets of rows, on the driver's own connection: what makes hundreds of reports one small transaction.
 
-PostgreSQL takes a column of values as one array (`unnest`) and all statements of a batch in one round trip; arrays travel as text, which Python writes several times faster than the driver's binary form.
+PostgreSQL takes a column of values as one array (`unnest`) and all statements of a batch in one round trip. Numbers travel in
+PostgreSQL's binary form, packed at once; the rest as text, which Python writes several times faster than the driver would.
 SQLite, in the same process, takes them row by row from a prepared statement.
 """
 
@@ -8,19 +9,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, MutableMapping, Sequence
+import struct
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from psycopg.errors import DivisionByZero
 from sqlalchemy import BigInteger, Boolean, Connection, DateTime, FromClause, Integer, LargeBinary, Table
 
-from charging.roundtrip import Statement, run
+from charging.roundtrip import Parameter, Statement, run
 
 Given = Sequence[int | str] | int
 
-_AS_PYTHON_WRITES = frozenset({"bigint", "integer", "boolean"})
+_AS_PYTHON_WRITES: Final = frozenset({"bigint", "integer", "boolean"})
+#: Of numbers: struct's letter, octets, and the type's object identifier (PostgreSQL's pg_type.dat).
+_BINARY: Final = {"bigint": ("q", 8, 20), "integer": ("i", 4, 23)}
 
 
 class Conflict(Exception):
@@ -130,7 +134,7 @@ class _PostgreSQL:
         sql = _postgres_update(table, keys, columns, extra, every_row=every_row)
         return self._run(sql, self._columns(table, keys + columns, rows))
 
-    def _run(self, sql: str, parameters: Sequence[str]) -> Result:
+    def _run(self, sql: str, parameters: Sequence[Parameter]) -> Result:
         statement = Statement(sql, parameters)
         if self._waiting is None:
             self._send([statement])
@@ -145,7 +149,7 @@ class _PostgreSQL:
             raise Conflict from error
 
     @staticmethod
-    def _columns(table: Table, columns: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> list[str]:
+    def _columns(table: Table, columns: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> list[Parameter]:
         types = _types(table, columns)
         return [_array(values, kind) for kind, values in zip(types, zip(*rows, strict=True), strict=True)]
 
@@ -270,12 +274,22 @@ def _unnested(table: Table, columns: tuple[str, ...]) -> str:
     )
 
 
-def _array(values: Sequence[Any], kind: str) -> str:
-    """PostgreSQL's text of an array of that element type, with nulls.
+def _array(values: Sequence[Any], kind: str) -> Parameter:
+    """An array of that element type, with nulls.
 
     Python's own text of a list of numbers or booleans is nearly PostgreSQL's, and written several times faster than any
-    loop of ours could.
+    loop of ours could. Numbers without nulls are packed, which is twice as fast, and for PostgreSQL too.
     """
+    if kind in _BINARY:
+        _, octets, identifier = _BINARY[kind]
+        count = len(values)
+        elements = [octets] * (2 * count)
+        elements[1::2] = values
+        try:
+            # array_send's form: dimensions, nulls or not, element type; of the one dimension: length, lower bound
+            return _packing(kind, count)(1, 0, identifier, count, 1, *elements)
+        except struct.error:
+            pass  # a null; or what is no such number, which PostgreSQL will say
     if kind in _AS_PYTHON_WRITES:
         text = repr(list(values))[1:-1]
         return f"{{{text.replace('None', 'NULL') if 'N' in text else text}}}"
@@ -286,6 +300,12 @@ def _array(values: Sequence[Any], kind: str) -> str:
         if "\\" not in text and text.count('"') == 2 * (len(values) - 1):
             return f'{{"{text}"}}'
     return f"{{{','.join(map(_element, values))}}}"
+
+
+@lru_cache(maxsize=1024)
+def _packing(kind: str, count: int) -> Callable[..., bytes]:
+    letter, _, _ = _BINARY[kind]
+    return struct.Struct(">5i" + f"i{letter}" * count).pack
 
 
 def _element(value: str | None) -> str:

@@ -14,18 +14,23 @@ from psycopg import errors, pq
 from psycopg.adapt import Transformer
 from psycopg.waiting import Ready, Wait
 
+_TEXT, _BINARY = pq.Format
 _PREPARED: Final = "aaa.prepared"
 _NAMES: Final = count(1)
 #: The server keeps what is prepared for as long as the connection lives. All of ours are some tens.
 _MOST_PREPARED: Final = 500
 
 
+Parameter = str | bytes
+"""As text, or in PostgreSQL's binary form."""
+
+
 class Statement:
-    """One statement and its parameters as text; its rows, and how many it touched, are known after the round trip."""
+    """One statement and its parameters; its rows, and how many it touched, are known after the round trip."""
 
     __slots__ = ("_rows", "parameters", "rowcount", "sql")
 
-    def __init__(self, sql: str, parameters: Sequence[str]) -> None:
+    def __init__(self, sql: str, parameters: Sequence[Parameter]) -> None:
         self.sql = sql
         self.parameters = parameters
         self.rowcount = -1
@@ -74,11 +79,12 @@ def _exchange(
             pgconn.send_prepare(name, sql.encode())
         for each in statements:
             prepared = names.get(each.sql) or fresh.get(each.sql)
-            values = [parameter.encode() for parameter in each.parameters]
+            values = [one.encode() if isinstance(one, str) else one for one in each.parameters]
+            formats = [_TEXT if isinstance(one, str) else _BINARY for one in each.parameters]
             if prepared is None:
-                pgconn.send_query_params(each.sql.encode(), values, result_format=pq.Format.BINARY)
+                pgconn.send_query_params(each.sql.encode(), values, None, formats, _BINARY)
             else:
-                pgconn.send_query_prepared(prepared, values, result_format=pq.Format.BINARY)
+                pgconn.send_query_prepared(prepared, values, formats, _BINARY)
         if commit and not idle:
             pgconn.send_query_params(b"COMMIT", None)
         pgconn.pipeline_sync()
