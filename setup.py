@@ -47,6 +47,7 @@ COMPILED = [
     "aaa/reply_attributes.py",
     "aaa/standing.py",
     "aaa/subscriber.py",
+    "aaa/telling.py",
     "aaa/tokens.py",
     "aaa/trail.py",
     "aaa/wire/building.py",

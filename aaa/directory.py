@@ -16,6 +16,7 @@ import psycopg
 import structlog
 from sqlalchemy import Connection, Engine, func, select, update
 from sqlalchemy.exc import OperationalError
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
@@ -248,9 +249,9 @@ class SubscriberDirectory:
             self._watching.stop()
         self._kept.close()
 
-    async def subscriber(self, username: str) -> Subscriber | None:
+    def subscriber(self, username: str) -> Deferred[Subscriber | None]:
         """The subscriber of that name as he is now. QueueFull, DatabaseUnavailable, or the database's error."""
-        return await self._lookups.submit(username)
+        return self._lookups.submit(username)
 
     def _read(self, usernames: Sequence[str]) -> list[Subscriber | Exception | None]:
         try:

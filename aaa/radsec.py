@@ -41,8 +41,8 @@ from aaa.eap.channel import words_of
 from aaa.handlers import Datagram, Services, accounting, authentication
 from aaa.nas import RADSEC_SECRET, Nas, source_over_tls
 from aaa.retransmission import ALL_IN_ALL_MS, NO_ANSWER, Answer, Exchange, answer, begin
-from aaa.server import tell
 from aaa.sockets import BACKLOG, ipv6_only, open_socket
+from aaa.telling import tell
 from aaa.wire import Attribute, Code, Malformed, message_authenticator, parse, request, verify_request, version_1_1
 from aaa.wire.stream import Stream
 

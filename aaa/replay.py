@@ -165,7 +165,7 @@ class Replay:
         for record in records:
             item = self._item(open_, record)
             if item is not None:
-                waiting.append((record, Deferred.fromCoroutine(self._writer.submit(item, replayed=True))))
+                waiting.append((record, self._writer.submit(item, replayed=True)))
         failed = _Failed([], [], [])
         results = await DeferredList([deferred for _, deferred in waiting], consumeErrors=True)
         for (record, _), (_, result) in zip(waiting, results, strict=True):

@@ -7,7 +7,7 @@ waits in the table, where newer wishes supersede it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal, NamedTuple, Protocol, cast
@@ -102,7 +102,7 @@ class Connections(Protocol):
 class Books(Protocol):
     """The way into the books: the Writer."""
 
-    async def submit(self, item: Item) -> Outcome:
+    def submit(self, item: Item) -> Awaitable[Outcome]:
         """The outcome of an item, after it is durable."""
         ...
 

@@ -61,7 +61,7 @@ class Tracing:
         *,
         most_rows: int = DEFAULT_ROWS,
         most_age_ms: int = DEFAULT_AGE_MS,
-        clock: Callable[[], int] = lambda: time.perf_counter_ns() // 1000,
+        clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._engine = engine
         self._run = run

@@ -26,7 +26,7 @@ _OPAQUE: Final = frozenset({"Class", "State", "EAP-Message", "MS-CHAP2-Success",
 
 
 class Trail:
-    """The steps of one packet; `clock` counts microseconds."""
+    """The steps of one packet; `clock` counts nanoseconds."""
 
     __slots__ = (
         "_began",
@@ -69,7 +69,7 @@ class Trail:
 
     def end(self, answer: bytes | None) -> None:
         """The packet has its answer, or silence."""
-        self.microseconds = self._clock() - self._began
+        self.microseconds = (self._clock() - self._began) // 1000
         if answer is not None and self.result != "orphan":
             self.result = _RESULTS.get(answer[0], "silence")
 
@@ -80,7 +80,7 @@ class Trail:
     def _spoken(self) -> Iterator[tuple[int, str]]:
         for at, said, values in self._steps:
             for line in (said.format(*values),) if isinstance(said, str) else said(*values):
-                yield at, line[:LONGEST_STEP]
+                yield at // 1000, line[:LONGEST_STEP]
 
 
 def shown(attribute: Attribute) -> str:

@@ -85,7 +85,7 @@ class Batches(Generic[I, O]):
         return dict(self._waiting.refused)
 
     def submit(self, item: I, place: tuple[Rank, Hashable] | None = None, *, patient: bool = False) -> Deferred[O]:
-        """The item's outcome, once its batch is done. QueueFull at once when too many wait, or later when others
+        """The item's outcome, once its batch is done. It fails with QueueFull at once when too many wait, or later when others
         need its place more. `place` goes before what `place_of` says. `patient`: it is never late for having waited."""
         done: Deferred[O] = Deferred()
         entry = (item, done, _PATIENT if patient else self._looks)
@@ -93,9 +93,9 @@ class Batches(Generic[I, O]):
             place = self._place_of(item)
         gone = self._waiting.put(entry) if place is None else self._waiting.put(entry, *place)
         if gone is not None:
-            if gone is entry:
-                raise QueueFull
             gone[1].errback(QueueFull())
+            if gone is entry:
+                return done
         if not self.busy:
             self._begin()
         elif self._lingering is not None and self.queued >= self._company:

@@ -413,7 +413,7 @@ class _Turn:
 
 async def _settled(writer: Writer, items: Sequence[Item]) -> list[Outcome | Exception]:
     """Each item's outcome, an exception for one that failed. At most MOST_AT_ONCE items are given."""
-    ended = await DeferredList([Deferred.fromCoroutine(writer.submit(item)) for item in items], consumeErrors=True)
+    ended = await DeferredList([writer.submit(item) for item in items], consumeErrors=True)
     outcomes: list[Any] = [result for _, result in ended]
     return [cast("Exception", o.value) if isinstance(o, Failure) else o for o in outcomes]
 

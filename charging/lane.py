@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 #: How long a plan is good for. It is made for tables as large as they are at that moment: in the first minutes of a new system
 #: one for empty tables would read whole ones. Planning all again takes some milliseconds.
-PLANS_LAST_SECONDS: Final = 5.0
+PLANS_LAST_NS: Final = 5 * 10**9
 
 
 class Kept:
@@ -38,15 +38,15 @@ class Kept:
     back, costs as much as a small statement."""
 
     def __init__(
-        self, engine: Engine, *, plan_once: bool = False, clock: Callable[[], float] = time.monotonic, **options: Any
+        self, engine: Engine, *, plan_once: bool = False, clock: Callable[[], int] = time.monotonic_ns, **options: Any
     ) -> None:
-        """`plan_once`: for work whose statements are few and go by keys. PostgreSQL plans each once in PLANS_LAST_SECONDS and not
+        """`plan_once`: for work whose statements are few and go by keys. PostgreSQL plans each once in PLANS_LAST_NS and not
         anew for every set of values, which it does for as long as it takes that for cheaper: a sixth of what it does for a
-        small batch. `clock`: seconds. `options`: SQLAlchemy's execution options."""
+        small batch. `clock`: nanoseconds. `options`: SQLAlchemy's execution options."""
         self._engine = engine
         self._plan_once = plan_once and engine.dialect.name == "postgresql"
         self._clock = clock
-        self._planned_at = 0.0
+        self._planned_at = 0
         self._options = options
         self._connection: sqlalchemy.Connection | None = None
         event.listen(engine, "engine_disposed", self._disposed)
@@ -58,7 +58,7 @@ class Kept:
         if connection is None:
             connection = elsewhere(self._connect)
         try:
-            if self._plan_once and self._clock() - self._planned_at >= PLANS_LAST_SECONDS:
+            if self._plan_once and self._clock() - self._planned_at >= PLANS_LAST_NS:
                 self._forget_plans(connection)
             yield connection
         except BaseException:

@@ -11,7 +11,7 @@ import psycopg
 import psycopg.errors
 import sqlalchemy.exc
 from sqlalchemy import Engine
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
@@ -151,7 +151,7 @@ class Writer:
         self._commands = False
         self._run = run
         self._batches: Batches[Item | NasRestart, Outcome] = Batches(
-            self._settle_all, run, most_queued=most_queued, most_in_batch=most_in_batch, place_of=place_of,
+            self._settle_all, self._run_batch, most_queued=most_queued, most_in_batch=most_in_batch, place_of=place_of,
             on_failure=self._batch_failed,
         )  # fmt: skip
         self._watching: LoopingCall | None = None
@@ -177,23 +177,15 @@ class Writer:
         """Why the database is known to be away; None: as far as we know it is there."""
         return self._why_unavailable
 
-    async def submit(self, item: Item | NasRestart, *, replayed: bool = False) -> Outcome:
+    def submit(self, item: Item | NasRestart, *, replayed: bool = False) -> Deferred[Outcome]:
         """The outcome of an item, after it is durable. One that is replayed waits behind all others, however long.
 
-        Raises QueueFull when too many wait or it has waited for too long, DatabaseUnavailable when the database did not
+        Fails with QueueFull when too many wait or it has waited for too long, DatabaseUnavailable when the database did not
         take it in time, DiskFailed when SQLite's disk is broken, and whatever a bug raised for this item alone.
         """
         if self._why_unavailable is not None:
-            raise NotTried(self._why_unavailable)
-        try:
-            outcome = await self._batches.submit(item, _REPLAYED if replayed else None, patient=replayed)
-        except DiskFailed:
-            self.on_disk_failed()
-            raise
-        if self._commands:
-            self._commands = False
-            self.on_commands()
-        return outcome
+            return fail(NotTried(self._why_unavailable))
+        return self._batches.submit(item, _REPLAYED if replayed else None, patient=replayed)
 
     def idle(self) -> Deferred[None]:
         """Fires when everything that was submitted is settled."""
@@ -225,9 +217,20 @@ class Writer:
         self.on_unavailable(why)
         self._batches.give_up(lambda: NotTried(why))
 
+    def _run_batch(self, work: Callable[[], Sequence[object]]) -> Deferred[Sequence[object]]:
+        return self._run(work).addCallback(self._announced)
+
+    def _announced(self, outcomes: Sequence[object]) -> Sequence[object]:
+        if self._commands:
+            self._commands = False
+            self.on_commands()
+        return outcomes
+
     def _batch_failed(self, error: BaseException) -> None:
         if isinstance(error, DatabaseUnavailable):
             self.unavailable(str(error))
+        elif isinstance(error, DiskFailed):
+            self.on_disk_failed()
 
     def _look(self, deadline_looks: int, late: str) -> None:
         if self._batches.look(deadline_looks, lambda stuck: DatabaseSlow(late) if stuck else QueueFull(late)):

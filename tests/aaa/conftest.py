@@ -25,7 +25,8 @@ from aaa.handlers import Datagram, Rejects, Services, accounting, authentication
 from aaa.keyring import KeyRing, nas_secret, subscriber_password
 from aaa.passwords import hash_password
 from aaa.replies import ReplyCache
-from aaa.server import Story, tell
+from aaa.server import Story
+from aaa.telling import tell
 from aaa.verifier import Verifier
 from aaa.wire import Attribute, Code, Packet
 from charging import tables, transaction

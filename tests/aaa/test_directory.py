@@ -174,7 +174,7 @@ def test_when_the_table_can_not_be_read_what_is_known_stays(floor: Floor, outage
 
 def looked_up(directory: SubscriberDirectory, username: str) -> Any:
     found: list[Any] = []
-    Deferred.fromCoroutine(directory.subscriber(username)).addBoth(found.append)
+    directory.subscriber(username).addBoth(found.append)
     return found[0]
 
 

@@ -15,7 +15,8 @@ from twisted.internet.error import CannotListenError
 
 from aaa import server, wire
 from aaa.handlers import Datagram, Services, accounting, authentication
-from aaa.server import RadiusPort, listen, tell
+from aaa.server import RadiusPort, listen
+from aaa.telling import tell
 from aaa.wire import Code
 from charging.writer import DatabaseUnavailable
 from tests.aaa.conftest import SECRET, Floor

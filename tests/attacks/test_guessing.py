@@ -80,7 +80,7 @@ def test_timing_tells_nothing_about_names(sqlite_floor: Floor) -> None:
 
 def _looked_up(floor: Floor, name: str):  # type: ignore[no-untyped-def]
     found: list[object] = []
-    Deferred.fromCoroutine(floor.services.subscribers.subscriber(name)).addCallback(found.append)
+    floor.services.subscribers.subscriber(name).addCallback(found.append)
     return found[0]
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, func, select, update
-from twisted.internet.defer import Deferred
 
 from aaa import keyring, sealed
 from aaa.directory import NasDirectory, SubscriberDirectory
@@ -83,7 +82,7 @@ def test_rotation_moves_everything_and_a_running_server_goes_on(full: Aaa, opene
 def credentials(subscribers: SubscriberDirectory) -> list[Any]:
     found: list[Any] = []
     for name in ("chap", "hashed", "nt"):
-        waited = Deferred.fromCoroutine(subscribers.subscriber(name))
+        waited = subscribers.subscriber(name)
         waited.addCallback(lambda each: found.append(None if each is None else each.credential))
     assert len(found) == 3
     return found

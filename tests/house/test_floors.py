@@ -69,6 +69,7 @@ EFFECTS_ALLOWED = {
         "simulator/udp",
         "sockets",
         "spool",
+        "telling",
         "tracing",
         "verifier",
     ),

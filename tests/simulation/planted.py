@@ -12,6 +12,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 from unittest import mock
 
+from twisted.internet.defer import succeed
+
 import aaa.claims
 import aaa.replies
 import aaa.runner
@@ -79,13 +81,12 @@ def _around(owner: Any, name: str, change: Callable[..., Any]) -> Any:
 
 @_bug("durability")
 def answer_before_commit() -> Iterator[None]:
-    async def submit(original: Any, writer: Any, item: Any, **named: Any) -> Any:
+    def submit(original: Any, writer: Any, item: Any, **named: Any) -> Any:
+        outcome = original(writer, item, **named)
         if not isinstance(item, Report):
-            return await original(writer, item, **named)
-        from twisted.internet.defer import Deferred
-
-        Deferred.fromCoroutine(original(writer, item, **named)).addErrback(lambda _: None)
-        return Recorded(0, 0, Usage(0, 0, 0), 0, "")
+            return outcome
+        outcome.addErrback(lambda _: None)
+        return succeed(Recorded(0, 0, Usage(0, 0, 0), 0, ""))
 
     with _around(charging.writer.Writer, "submit", submit):
         yield
@@ -102,10 +103,8 @@ def spool_answers_before_the_disk() -> Iterator[None]:
 
 @_bug("durability")
 def restart_answered_and_forgotten() -> Iterator[None]:
-    async def submit(original: Any, writer: Any, item: Any, **named: Any) -> Any:
-        if type(item).__name__ == "NasRestart":
-            return None
-        return await original(writer, item, **named)
+    def submit(original: Any, writer: Any, item: Any, **named: Any) -> Any:
+        return succeed(None) if type(item).__name__ == "NasRestart" else original(writer, item, **named)
 
     with _around(charging.writer.Writer, "submit", submit):
         yield

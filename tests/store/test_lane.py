@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from twisted.internet.defer import Deferred
 
 from charging.database import open_engine
-from charging.lane import PLANS_LAST_SECONDS, Kept, Lanes, cooperate, elsewhere
+from charging.lane import PLANS_LAST_NS, Kept, Lanes, cooperate, elsewhere
 
 
 class Sockets:
@@ -180,7 +180,7 @@ def test_planning_once_is_a_matter_of_the_kept_connection_alone(engine: Engine) 
 
 
 def test_a_plan_for_an_empty_table_does_not_last_when_the_table_grows(engine: Engine) -> None:
-    now = [0.0]
+    now = [0]
     kept = Kept(engine, plan_once=True, clock=lambda: now[0])
 
     def plan() -> str:
@@ -199,7 +199,7 @@ def test_a_plan_for_an_empty_table_does_not_last_when_the_table_grows(engine: En
     assert "Seq Scan" in plan()
     with engine.begin() as other:
         other.exec_driver_sql("INSERT INTO grown SELECT n, 'some text' FROM generate_series(1, 5000) AS n")
-    now[0] = PLANS_LAST_SECONDS / 2
+    now[0] = PLANS_LAST_NS // 2
     assert "Seq Scan" in plan(), "planned once"
-    now[0] = PLANS_LAST_SECONDS
+    now[0] = PLANS_LAST_NS
     assert "Index Scan" in plan()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine
-from twisted.internet.defer import Deferred, execute
+from twisted.internet.defer import execute
 
 from charging import order_inbox, tables
 from charging.audit import check
@@ -72,7 +72,7 @@ def side_by_side(shop: Counter, count: int, work: Callable[[Engine, int], Any]) 
 def submitted(writer: Writer, item: Any) -> Outcome:
     """What a node's writer made of an item."""
     found: list[Any] = []
-    Deferred.fromCoroutine(writer.submit(item)).addBoth(found.append)
+    writer.submit(item).addBoth(found.append)
     return found[0]  # type: ignore[no-any-return]
 
 

@@ -65,8 +65,8 @@ class Street:
         """What comes of some reports that are settled together."""
         done: list[Deferred[Any]] = []
         # The first one is a batch of its own, whatever follows gathers behind it.
-        first = Deferred.fromCoroutine(writer.submit(self.report(len(self.houses) - 1, 0)))
-        done = [Deferred.fromCoroutine(writer.submit(report)) for report in reports]
+        first = writer.submit(self.report(len(self.houses) - 1, 0))
+        done = [writer.submit(report) for report in reports]
         later.go()
         later.go()
         outcome(first)
@@ -172,13 +172,11 @@ def test_a_node_that_stands_still_in_a_transaction_keeps_nobody_waiting(street: 
 
     event.listen(engine, "commit", stand_still)
     slept: list[Any] = []
-    thread = threading.Thread(
-        target=lambda: Deferred.fromCoroutine(sleeper.submit(here.report(0, 1))).addBoth(slept.append)
-    )
+    thread = threading.Thread(target=lambda: sleeper.submit(here.report(0, 1)).addBoth(slept.append))
     thread.start()
     assert asleep.wait(20)
     deadline = time.monotonic() + 20
-    while kinds([outcome(Deferred.fromCoroutine(other.submit(here.report(0, 5))))]) != ["Recorded"]:
+    while kinds([outcome(other.submit(here.report(0, 5)))]) != ["Recorded"]:
         here.shop.now += LOCKED_FOR_MS
         assert time.monotonic() < deadline, "the other node still waits for the one that stands still"
     wake.set()

@@ -76,7 +76,7 @@ class Office:
         )  # fmt: skip
 
     def submit(self, item: Any) -> Deferred[Outcome]:
-        return Deferred.fromCoroutine(self.writer.submit(item))
+        return self.writer.submit(item)
 
     def open(self, count: int = 1) -> list[Admitted]:
         grant = Grant(self.account_id, self.stage.version, "first", "test")
@@ -196,7 +196,7 @@ def test_two_writers_take_turns(engine: Engine) -> None:
         writer = Writer(engine, run_now, lambda: BEGIN, chance=chance)
         for second in range(1, 8):
             for session in mine:
-                done = Deferred.fromCoroutine(writer.submit(office.report(session, second, second * MB)))
+                done = writer.submit(office.report(session, second, second * MB))
                 done.addBoth(results.append)
 
     threads = [threading.Thread(target=work, args=(sessions[i::2], random.Random(i))) for i in range(2)]
