@@ -345,12 +345,13 @@ async def _admit_by_database(
         attempt = Attempt(services, packet, nas, secret, received_at, datagram, request, "EAP")
         return await _admit_by_eap(attempt, request.method, services.eap)
     method_name = name_of(request.method)
+    source = _source(request, datagram)
     subscriber = await _by_address(services, request) if nas.mac_authentication else None
     verdict: Verdict = "right"
     if subscriber is not None:
         method_name = "MAC"
     else:
-        if _is_held(services, request.username, request, datagram, received_at):
+        if _is_held(services, request.username, source, received_at):
             attempt = Attempt(services, packet, nas, secret, received_at, datagram, request, method_name)
             return await _reject(attempt, _HELD, access.reject(_HELD, request.method))
         subscriber = await services.subscribers.subscriber(services.realms.name(request.username))
@@ -365,7 +366,7 @@ async def _admit_by_database(
     attempt = Attempt(services, packet, nas, secret, received_at, datagram, request, method_name)
     narration.verdict(datagram.trail, subscriber, method_name, verdict)
     if method_name != "MAC":
-        _count(services, request.username, request, datagram, verdict, received_at)
+        _count(services, request.username, source, verdict, received_at)
     refusal = access.decide(subscriber, verdict, received_at)
     if refusal is None:
         assert subscriber is not None
@@ -413,20 +414,18 @@ def _source(request: AccessRequest, datagram: Datagram) -> str:
     return f"{datagram.address} {request.nas_port_id or ''}" if said is None else station(said) or said
 
 
-def _is_held(services: Services, username: str, request: AccessRequest, datagram: Datagram, now: Instant) -> bool:
-    return services.attempts is not None and services.attempts.held(username, _source(request, datagram), now)
+def _is_held(services: Services, username: str, source: str, now: Instant) -> bool:
+    return services.attempts is not None and services.attempts.held(username, source, now)
 
 
-def _count(
-    services: Services, username: str, request: AccessRequest, datagram: Datagram, verdict: Verdict, now: Instant
-) -> None:
+def _count(services: Services, username: str, source: str, verdict: Verdict, now: Instant) -> None:
     """Remember a password that was right or wrong; a method that can not be checked is neither."""
     if services.attempts is None:
         return
     if verdict == "right":
-        services.attempts.right(username, _source(request, datagram), now)
+        services.attempts.right(username, source, now)
     elif verdict == "wrong":
-        services.attempts.wrong(username, _source(request, datagram), now)
+        services.attempts.wrong(username, source, now)
 
 
 async def _by_address(services: Services, request: AccessRequest) -> Subscriber | None:
@@ -637,11 +636,12 @@ async def _admit_by_eap(attempt: Attempt, method: Eap, eap: EapLogins) -> bytes 
 async def _check(attempt: Attempt, check: Check) -> Checked:
     """Is that the user's password, whatever method it was proven with inside of EAP?"""
     services, now = attempt.services, attempt.received_at
-    if _is_held(services, check.username, attempt.request, attempt.datagram, now):
+    source = _source(attempt.request, attempt.datagram)
+    if _is_held(services, check.username, source, now):
         return Checked(_HELD.reason, detail=f"{name_of(check.method)} for {check.username!r}")
     subscriber = await services.subscribers.subscriber(services.realms.name(check.username))
     verdict = await _verdict(services, check.method, subscriber, now)
-    _count(services, check.username, attempt.request, attempt.datagram, verdict, now)
+    _count(services, check.username, source, verdict, now)
     refusal = access.unproven(subscriber, verdict)
     if refusal is not None or subscriber is None:
         kept = "" if subscriber is None else f", kept: {subscriber.credential.kept}"

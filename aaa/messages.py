@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from aaa.passwords import Chap, Eap, Method, MsChap1, MsChap2, Pap, PasswordChange, Unsupported, mschap
 from aaa.wire import Malformed, Packet, decode_password
@@ -34,12 +34,10 @@ _MS_CHAP2_RESPONSE = 25
 _MS_CHAP_CHANGES = (3, 4, 27)
 _MS_CHAP_METHODS = frozenset({_MS_CHAP_RESPONSE, _MS_CHAP2_RESPONSE, *_MS_CHAP_CHANGES})
 #: RFC 3580 section 3.21: `00-10-A4-23-19-C0:AP1`; the colon before the network's name.
-_NO_SEPARATORS = dict.fromkeys(map(ord, ":-."))
 _ADDRESS = re.compile(r"((?:[0-9A-Fa-f]{2}[:-]?){5}[0-9A-Fa-f]{2}|(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4})(?::.*)?")
 
 
-@dataclass(frozen=True, slots=True)
-class AccessRequest:
+class AccessRequest(NamedTuple):
     """Somebody wants to come in. Texts can be kept and shown whatever was sent."""
 
     username: str
@@ -94,7 +92,7 @@ def station(name: str) -> str | None:
     digits = _ADDRESS.fullmatch(name)
     if digits is None:
         return None
-    plain = digits[1].lower().translate(_NO_SEPARATORS)
+    plain = digits[1].lower().replace(":", "").replace("-", "").replace(".", "")
     if len(plain) != 12:
         return None
     # Written out: it is asked for every login.

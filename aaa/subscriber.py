@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from aaa.passwords import Credential
 from charging.addresses import NO_ADDRESSES, Addresses
@@ -10,8 +10,7 @@ from charging.conditions import NO_CONDITIONS, Conditions
 from charging.plan import Instant
 
 
-@dataclass(frozen=True, slots=True)
-class Subscriber:
+class Subscriber(NamedTuple):
     """A row of the subscriber table with his credential opened."""
 
     subscriber_id: int

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from struct import Struct
 
+from aaa.wire.mac import mac
+
 _IDS = Struct(">qq")
 _VERSION = b"a"
 _MAC_OCTETS = 11
@@ -22,7 +24,7 @@ TOKEN_OCTETS = 37
 def token(account_id: int, session_id: int, key: bytes) -> bytes:
     """The Class value for a session."""
     ids = _IDS.pack(account_id, session_id)
-    return _VERSION + urlsafe_b64encode(ids + hmac.digest(key, ids, "sha256")[:_MAC_OCTETS])
+    return _VERSION + urlsafe_b64encode(ids + mac(key, ids, "sha256")[:_MAC_OCTETS])
 
 
 def read_token(value: bytes, keys: Sequence[bytes]) -> tuple[int, int] | None:
@@ -41,9 +43,9 @@ def _read(value: bytes, keys: tuple[bytes, ...]) -> tuple[int, int] | None:
         return None
     if len(body) != _IDS.size + _MAC_OCTETS:
         return None
-    ids, mac = body[: _IDS.size], body[_IDS.size :]
+    ids, signature = body[: _IDS.size], body[_IDS.size :]
     for key in keys:
-        if hmac.compare_digest(hmac.digest(key, ids, "sha256")[:_MAC_OCTETS], mac):
+        if hmac.compare_digest(mac(key, ids, "sha256")[:_MAC_OCTETS], signature):
             account_id, session_id = _IDS.unpack(ids)
             return account_id, session_id
     return None

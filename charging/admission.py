@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from charging.addresses import NO_ADDRESSES, Addresses, Leases
@@ -16,8 +15,7 @@ from charging.slices import ALL, LEAST_INTERVAL_SECONDS, as_usual, paid_seconds,
 from charging.zone import realm_of
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(NamedTuple):
     """A subscriber whose password was right asks to begin a session."""
 
     account_id: int
@@ -133,7 +131,7 @@ def _under_contract(book: Book, login: Login, now: Instant) -> Login:
     subscription = book.subscriptions.get(login.subscriber_id)
     if subscription is None or subscription.state == "ended":
         return login
-    return replace(login, plan_version_id=subscription.plan_version_id)
+    return login._replace(plan_version_id=subscription.plan_version_id)
 
 
 def _admitted(book: Book, session: Session, plan: Plan, login: Login, addresses: Addresses, now: Instant) -> Admitted:

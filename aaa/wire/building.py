@@ -5,13 +5,13 @@ What does not fit raises ValueError naming the attribute and its value: that is 
 
 from __future__ import annotations
 
-import hmac
 import secrets
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
 from aaa.wire.definitions import HIDDEN, SALTED, Definition
+from aaa.wire.mac import mac
 from aaa.wire.packet import (
     EAP_MESSAGE,
     HEADER_OCTETS,
@@ -117,7 +117,7 @@ def _head(code: int, identifier: int, body: bytes) -> bytes:
 
 def _with_message_authenticator(head: bytes, authenticator: bytes, body: bytes, secret: bytes) -> bytes:
     """The body with its first attribute, an empty Message-Authenticator, filled in (RFC 3579 3.2)."""
-    return body[:2] + hmac.digest(secret, head + authenticator + body, "md5") + body[18:]
+    return body[:2] + mac(secret, head + authenticator + body, "md5") + body[18:]
 
 
 def _encode(

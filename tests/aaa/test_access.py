@@ -17,7 +17,7 @@ from charging.session import Means
 
 NOW = 1_772_366_400_000
 ALICE = Subscriber(1, 2, "alice", 3, "active", None, None, Credential(None, b"secret"))
-SUSPENDED = replace(ALICE, status="suspended")
+SUSPENDED = ALICE._replace(status="suspended")
 ADMITTED = Admitted(2, 9, "full", Profile("home"), 300, None, None)
 
 
@@ -32,11 +32,11 @@ ADMITTED = Admitted(2, 9, "full", Profile("home"), 300, None, None)
         (None, "method", "unknown-user"),
         (SUSPENDED, "right", "suspended"),
         (SUSPENDED, "wrong", "wrong-password"),
-        (replace(ALICE, expires_at=NOW + 1), "right", None),
-        (replace(ALICE, expires_at=NOW), "right", "expired"),
-        (replace(ALICE, expires_at=NOW - 1), "wrong", "wrong-password"),
-        (replace(SUSPENDED, expires_at=NOW - 1), "right", "suspended"),
-        (replace(ALICE, status="anything else"), "right", "suspended"),
+        (ALICE._replace(expires_at=NOW + 1), "right", None),
+        (ALICE._replace(expires_at=NOW), "right", "expired"),
+        (ALICE._replace(expires_at=NOW - 1), "wrong", "wrong-password"),
+        (SUSPENDED._replace(expires_at=NOW - 1), "right", "suspended"),
+        (ALICE._replace(status="anything else"), "right", "suspended"),
     ],
 )
 def test_decisions(subscriber: Subscriber | None, verdict: Verdict, reason: str | None) -> None:

@@ -30,7 +30,7 @@ def test_a_suspended_account_lets_nobody_in() -> None:
 
 def test_an_accept_says_how_long() -> None:
     stage = stage_of(MINUTES, money=149_999)
-    found = admit(stage, replace(LOGIN, expires_at=BEGIN + 60_999, means="rate"))
+    found = admit(stage, LOGIN._replace(expires_at=BEGIN + 60_999, means="rate"))
     assert isinstance(found, Admitted)
     assert found.paid_seconds == 120  # the third minute is not paid
     assert found.time_limit_seconds == 60
@@ -46,7 +46,7 @@ def test_an_accept_says_how_long() -> None:
 def test_never_a_limit_of_nothing() -> None:
     """Session-Timeout 0 would mean: no limit."""
     stage = stage_of(MINUTES, money=1_000_000)
-    found = admit(stage, replace(LOGIN, expires_at=BEGIN + 1))
+    found = admit(stage, LOGIN._replace(expires_at=BEGIN + 1))
     assert isinstance(found, Admitted)
     assert found.time_limit_seconds == 1
 
@@ -68,7 +68,7 @@ def test_two_sessions_do_not_share_the_same_minutes() -> None:
     """The first would hold all of the three minutes; the second one gets a part of them, and the parts are no more."""
     stage = stage_of(replace(MINUTES, max_sessions=2), money=150_000)
     assert isinstance(admit(stage), Admitted)
-    second = admit(stage, replace(LOGIN, device_key="e"))
+    second = admit(stage, LOGIN._replace(device_key="e"))
     assert isinstance(second, Admitted)
     assert second.paid_seconds is not None
     assert second.paid_seconds <= 120

@@ -563,9 +563,9 @@ def test_what_was_paid_in_for_a_time_expires_into_the_ledger(engine: Engine) -> 
 def test_a_nas_that_can_be_told_nothing_is_told_the_end_of_the_period_at_login(engine: Engine) -> None:
     home = house(engine, monthly(allowances=()))
     login = Login(home.account_id, home.subscriber_id, "anna", home.plan_version_id, None, None, 1, "192.0.2.1", "d")
-    (told,) = home.settle(replace(login, means="time"))
+    (told,) = home.settle(login._replace(means="time"))
     assert told.time_limit_seconds == 28 * 86_400
-    (told,) = home.settle(replace(login, device_key="e"))
+    (told,) = home.settle(login._replace(device_key="e"))
     assert told.time_limit_seconds is None
 
 
