@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 from charging import tables
@@ -47,6 +47,16 @@ _BUCKET_REWRITTEN: Final = ("balance", "held", "marks_passed")
 _BUCKET_REVISED: Final = ("expires_at", "closed_at")
 SUBSCRIPTION: Final = tuple(f.name for f in fields(Subscription))
 _SUBSCRIPTION_KEY: Final = ("account_id", "subscriber_id")
+_NEW_SESSION: Final = SESSION + Opening._fields
+#: What there is to say of a session at its login. In nearly every new row the rest, which is more, is as the table's defaults are.
+_AT_LOGIN: Final = (
+    "account_id", "session_id", "subscriber_id", "plan_version_id", "nas_id", "nas_address", "root_id", "device_key",
+    "created_at", "state", "last_report_at", "last_event_at", "stale_at", "interval_seconds", "wanted", "posted_at",
+    "nas_group", "called_station", "realm", "service_class", "leased", "means", "limit_octets", "timeout_seconds",
+    "profile", "username", "nas_port_id", "calling_station",
+)  # fmt: skip
+_LATER: Final = tuple(name for name in _NEW_SESSION if name not in _AT_LOGIN)
+_UNSAID: Final = tuple(tables.default_of(tables.session.c[name]) for name in _LATER)
 _SESSION_KEY: Final = ("account_id", "session_id")
 #: What every report rewrites.
 _SESSION_METER: Final = (
@@ -83,6 +93,8 @@ _subscription_row = attrgetter(*SUBSCRIPTION)
 _session_meter = attrgetter(*_SESSION_KEY, *_SESSION_METER)
 _session_state = attrgetter(*_SESSION_STATE)
 _session_row = attrgetter(*SESSION)
+_at_login = itemgetter(*map(_NEW_SESSION.index, _AT_LOGIN))
+_later = itemgetter(*map(_NEW_SESSION.index, _LATER))
 _charge_update = attrgetter(*_CHARGE_KEY, *_CHARGE_REWRITTEN)
 _charge_row = attrgetter(*CHARGE)
 _tally_row = attrgetter(*TALLY)
@@ -221,6 +233,8 @@ def _move_versions(to: Sets, accounts: list[Account], columns: tuple[str, ...]) 
 
 def _write_sessions(to: Sets, books: list[Book]) -> None:
     new = [(*_session_row(b.sessions[i]), *opening) for b in books for i, opening in b.new_sessions.items()]
+    usual = [_at_login(row) for row in new if _later(row) == _UNSAID]
+    unusual = [row for row in new if _later(row) != _UNSAID] if len(usual) < len(new) else []
     meters: list[tuple[Any, ...]] = []
     states: list[tuple[Any, ...]] = []
     for book in books:
@@ -232,8 +246,10 @@ def _write_sessions(to: Sets, books: list[Book]) -> None:
                 if state != book.settled_states.get(session_id):
                     states.append((session.account_id, session_id, *state))
             book.settled_states[session_id] = state
-    if new:
-        to.insert(tables.session, SESSION + Opening._fields, new)
+    if usual:
+        to.insert(tables.session, _AT_LOGIN, usual)
+    if unusual:
+        to.insert(tables.session, _NEW_SESSION, unusual)
     if meters:
         to.update(tables.session, _SESSION_KEY, _SESSION_METER, meters)
     if states:

@@ -280,14 +280,12 @@ def _array(values: Sequence[Any], kind: str) -> Parameter:
     Python's own text of a list of numbers or booleans is nearly PostgreSQL's, and written several times faster than any
     loop of ours could. Numbers without nulls are packed, which is twice as fast, and for PostgreSQL too.
     """
-    if kind in _BINARY:
-        _, octets, identifier = _BINARY[kind]
-        count = len(values)
-        elements = [octets] * (2 * count)
+    if kind in _BINARY and values and values[0] is not None:
+        head, pack, octets = _packing(kind, len(values))
+        elements = [octets] * (2 * len(values))
         elements[1::2] = values
         try:
-            # array_send's form: dimensions, nulls or not, element type; of the one dimension: length, lower bound
-            return _packing(kind, count)(1, 0, identifier, count, 1, *elements)
+            return head + pack(*elements)
         except struct.error:
             pass  # a null; or what is no such number, which PostgreSQL will say
     if kind in _AS_PYTHON_WRITES:
@@ -303,9 +301,12 @@ def _array(values: Sequence[Any], kind: str) -> Parameter:
 
 
 @lru_cache(maxsize=1024)
-def _packing(kind: str, count: int) -> Callable[..., bytes]:
-    letter, _, _ = _BINARY[kind]
-    return struct.Struct(">5i" + f"i{letter}" * count).pack
+def _packing(kind: str, count: int) -> tuple[bytes, Callable[..., bytes], int]:
+    """How array_send writes so many of a kind: what comes first, how lengths and values follow, and each value's length."""
+    letter, octets, identifier = _BINARY[kind]
+    # dimensions, nulls or not, element type; of the one dimension: length, lower bound
+    head = struct.pack(">5i", 1, 0, identifier, count, 1)
+    return head, struct.Struct(">" + f"i{letter}" * count).pack, octets
 
 
 def _element(value: str | None) -> str:

@@ -14,12 +14,15 @@ Conventions:
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
     DateTime,
+    DefaultClause,
     ForeignKey,
     Identity,
     Index,
@@ -54,6 +57,18 @@ _REWRITTEN = {"fillfactor": "70"}
 def _number(name: str) -> Column[int]:
     """A count that starts at zero."""
     return Column(name, BigInteger, nullable=False, server_default=text("0"))
+
+
+def default_of(column: Column[Any]) -> int | str | None:
+    """What a row says in that column where nobody says anything."""
+    said = column.server_default
+    if said is None:
+        return None
+    assert isinstance(said, DefaultClause)
+    words = str(said.arg)
+    if isinstance(column.type, Boolean):
+        return words == "true"
+    return int(words) if isinstance(column.type, Integer) else words
 
 
 # --- reference tables: small, read by every node, changed by operators -------------------------------------------

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import random
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import pytest
 import sqlalchemy.exc
-from sqlalchemy import Engine, func, insert, select, text, update
+from sqlalchemy import Boolean, Engine, Integer, LargeBinary, func, insert, select, text, update
 
 from charging import tables
 from charging.admission import Admitted, Login, Refused
-from charging.bulk import Conflict
+from charging.book import Book, Opening
+from charging.bookkeeping import read_books, write_books
+from charging.bulk import Conflict, sets
 from charging.payment import Applied, Grant, NotApplied, TopUp
 from charging.plan import Allowance, Exhausted, Plan, Profile, Rate
-from charging.session import Report
+from charging.session import Report, Session
 from charging.settle import CatchUp, Close, Cut, Done, Item, Outcome, Plans, settle
 from charging.shelf import Shelf
 from charging.usage import Orphan, Recorded
@@ -82,6 +85,51 @@ def shop(engine: Engine) -> Shop:
 def test_the_table_of_cases(engine: Engine) -> None:
     stage = Stored(engine)
     assert [problem for case in cases() for problem in Play(case, stage).run()] == []
+
+
+CHOICES = {"state": "open", "wanted": "cut", "means": "rate"}
+
+
+def test_every_field_of_a_new_session_is_read_back(shop: Shop) -> None:
+    """What is as the table's defaults are is not written; the least that is not so is."""
+    changes: list[dict[str, Any]] = [{}]
+    for each in fields(Session)[6:]:
+        column = tables.session.c[each.name]
+        if each.name not in {"root_id", "closed_at"}:
+            value = (
+                7
+                if isinstance(column.type, Integer)
+                else b"7"
+                if isinstance(column.type, LargeBinary)
+                else CHOICES.get(each.name, "x")
+            )
+            changes.append({each.name: True if isinstance(column.type, Boolean) else value})
+    openings = [
+        Opening("alice", None, None, None),
+        Opening("alice", "p", "c", "10.0.0.9"),
+        Opening("a", "p", "c", None, "A"),
+    ]
+    shop.let_in("alice")
+    with shop.stage.engine.connect() as connection:
+
+        def read() -> Book:
+            return read_books(sets(connection), [shop.home], lambda _: PLAN, lambda: 0)[shop.home]
+
+        book = read()
+        (session,) = book.live_sessions()
+        for number, change in enumerate(changes, start=1):
+            new = replace(session, session_id=session.session_id + number, **change)
+            book.add_session(new, openings[number % 3])
+        write_books(sets(connection), [book], BEGIN)
+        c = tables.session.c
+        names = select(c.session_id, c.username, c.nas_port_id, c.calling_station, c.framed_address, c.nas_username)
+        kept = {row[0]: Opening(*row[1:]) for row in connection.execute(names)}
+        found = read().sessions
+        connection.rollback()
+    assert found == book.sessions
+    assert len(found) > 40
+    for number in range(1, len(changes) + 1):
+        assert kept[session.session_id + number] == openings[number % 3]
 
 
 # --- two nodes -----------------------------------------------------------------------------------------------------
