@@ -28,9 +28,8 @@ from charging.database import DatabaseError
 
 T = TypeVar("T")
 
-#: How long a plan is good for. It is made for tables as large as they are at that moment: in the first minutes of a new system
-#: one for empty tables would read whole ones. Planning all again takes some milliseconds.
-PLANS_LAST_NS: Final = 5 * 10**9
+#: How long a plan is good for at the most; see `Kept`.
+PLANS_LAST_NS: Final = 60 * 10**9
 
 
 class Kept:
@@ -40,13 +39,17 @@ class Kept:
     def __init__(
         self, engine: Engine, *, plan_once: bool = False, clock: Callable[[], int] = time.monotonic_ns, **options: Any
     ) -> None:
-        """`plan_once`: for work whose statements are few and go by keys. PostgreSQL plans each once in PLANS_LAST_NS and not
-        anew for every set of values, which it does for as long as it takes that for cheaper: a sixth of what it does for a
-        small batch. `clock`: nanoseconds. `options`: SQLAlchemy's execution options."""
+        """`plan_once`: for work whose statements are few and go by keys. PostgreSQL does not plan them anew for every set of
+        values, which it does for as long as it takes that for cheaper: a sixth of what it does for a small batch. A plan is
+        made for tables as large as they are at that moment, and one for an empty table reads all of it; so all are made
+        again when there has been as much work as before them, which is what may double a table, and after PLANS_LAST_NS
+        that begins anew. `clock`: nanoseconds. `options`: SQLAlchemy's execution options."""
         self._engine = engine
         self._plan_once = plan_once and engine.dialect.name == "postgresql"
         self._clock = clock
-        self._planned_at = 0
+        self._began = 0
+        self._uses = self._uses_planned = 0
+        """Since then: how often it was used, and after how many its plans were made."""
         self._options = options
         self._connection: sqlalchemy.Connection | None = None
         event.listen(engine, "engine_disposed", self._disposed)
@@ -58,8 +61,8 @@ class Kept:
         if connection is None:
             connection = elsewhere(self._connect)
         try:
-            if self._plan_once and self._clock() - self._planned_at >= PLANS_LAST_NS:
-                self._forget_plans(connection)
+            if self._plan_once:
+                self._renew_plans(connection)
             yield connection
         except BaseException:
             if _undone(connection):
@@ -84,13 +87,18 @@ class Kept:
         if self._plan_once:
             connection.exec_driver_sql("SET plan_cache_mode = force_generic_plan")
             connection.commit()
-            self._planned_at = self._clock()
         return connection
 
-    def _forget_plans(self, connection: sqlalchemy.Connection) -> None:
+    def _renew_plans(self, connection: sqlalchemy.Connection) -> None:
+        self._uses += 1
+        now = self._clock()
+        if now - self._began >= PLANS_LAST_NS:
+            self._began, self._uses = now, 1
+        elif self._uses < 2 * self._uses_planned:
+            return
         connection.exec_driver_sql("DISCARD PLANS")
         connection.commit()
-        self._planned_at = self._clock()
+        self._uses_planned = self._uses
 
     def _disposed(self, _engine: Engine) -> None:
         connection, self._connection = self._connection, None
