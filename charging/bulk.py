@@ -300,7 +300,7 @@ def _array(values: Sequence[Any], kind: str) -> Parameter:
     return f"{{{','.join(map(_element, values))}}}"
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _packing(kind: str, count: int) -> tuple[bytes, Callable[..., bytes], int]:
     """How array_send writes so many of a kind: what comes first, how lengths and values follow, and each value's length."""
     letter, octets, identifier = _BINARY[kind]
