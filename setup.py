@@ -51,7 +51,7 @@ COMPILED = [
     "aaa/tokens.py",
     "aaa/trail.py",
     "aaa/wire/building.py",
-    "aaa/wire/mac.py",
+    "aaa/wire/keyed_hash.py",
     "aaa/wire/packet.py",
     "aaa/wire/signing.py",
     "aaa/wire/values.py",

@@ -250,7 +250,8 @@ class SubscriberDirectory:
         self._kept.close()
 
     def subscriber(self, username: str) -> Deferred[Subscriber | None]:
-        """The subscriber of that name as he is now. QueueFull, DatabaseUnavailable, or the database's error."""
+        """The subscriber of that name as he is now, None where there is none. Fails with QueueFull, DatabaseUnavailable, or the
+        database's error."""
         return self._lookups.submit(username)
 
     def _read(self, usernames: Sequence[str]) -> list[Subscriber | Exception | None]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from struct import Struct
 
-from aaa.wire.mac import mac
+from aaa.wire.keyed_hash import hmac_digest
 
 _IDS = Struct(">qq")
 _VERSION = b"a"
@@ -24,7 +24,7 @@ TOKEN_OCTETS = 37
 def token(account_id: int, session_id: int, key: bytes) -> bytes:
     """The Class value for a session."""
     ids = _IDS.pack(account_id, session_id)
-    return _VERSION + urlsafe_b64encode(ids + mac(key, ids, "sha256")[:_MAC_OCTETS])
+    return _VERSION + urlsafe_b64encode(ids + hmac_digest(key, ids, "sha256")[:_MAC_OCTETS])
 
 
 def read_token(value: bytes, keys: Sequence[bytes]) -> tuple[int, int] | None:
@@ -45,7 +45,7 @@ def _read(value: bytes, keys: tuple[bytes, ...]) -> tuple[int, int] | None:
         return None
     ids, signature = body[: _IDS.size], body[_IDS.size :]
     for key in keys:
-        if hmac.compare_digest(mac(key, ids, "sha256")[:_MAC_OCTETS], signature):
+        if hmac.compare_digest(hmac_digest(key, ids, "sha256")[:_MAC_OCTETS], signature):
             account_id, session_id = _IDS.unpack(ids)
             return account_id, session_id
     return None

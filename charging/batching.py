@@ -94,8 +94,6 @@ class Batches(Generic[I, O]):
         gone = self._waiting.put(entry) if place is None else self._waiting.put(entry, *place)
         if gone is not None:
             gone[1].errback(QueueFull())
-            if gone is entry:
-                return done
         if not self.busy:
             self._begin()
         elif self._lingering is not None and self.queued >= self._company:

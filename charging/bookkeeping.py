@@ -233,8 +233,13 @@ def _move_versions(to: Sets, accounts: list[Account], columns: tuple[str, ...]) 
 
 def _write_sessions(to: Sets, books: list[Book]) -> None:
     new = [(*_session_row(b.sessions[i]), *opening) for b in books for i, opening in b.new_sessions.items()]
-    usual = [_at_login(row) for row in new if _later(row) == _UNSAID]
-    unusual = [row for row in new if _later(row) != _UNSAID] if len(usual) < len(new) else []
+    usual: list[tuple[Any, ...]] = []
+    unusual: list[tuple[Any, ...]] = []
+    for row in new:
+        if _later(row) == _UNSAID:
+            usual.append(_at_login(row))
+        else:
+            unusual.append(row)
     meters: list[tuple[Any, ...]] = []
     states: list[tuple[Any, ...]] = []
     for book in books:

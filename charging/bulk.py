@@ -23,8 +23,8 @@ from charging.roundtrip import Parameter, Statement, run
 Given = Sequence[int | str] | int
 
 _AS_PYTHON_WRITES: Final = frozenset({"bigint", "integer", "boolean"})
-#: Of numbers: struct's letter, octets, and the type's object identifier (PostgreSQL's pg_type.dat).
-_BINARY: Final = {"bigint": ("q", 8, 20), "integer": ("i", 4, 23)}
+#: What is packed: struct's letter, octets, and the type's object identifier (PostgreSQL's pg_type.dat).
+_NUMBERS: Final = {"bigint": ("q", 8, 20), "integer": ("i", 4, 23)}
 
 
 class Conflict(Exception):
@@ -280,14 +280,9 @@ def _array(values: Sequence[Any], kind: str) -> Parameter:
     Python's own text of a list of numbers or booleans is nearly PostgreSQL's, and written several times faster than any
     loop of ours could. Numbers without nulls are packed, which is twice as fast, and for PostgreSQL too.
     """
-    if kind in _BINARY and values and values[0] is not None:
-        head, pack, octets = _packing(kind, len(values))
-        elements = [octets] * (2 * len(values))
-        elements[1::2] = values
-        try:
-            return head + pack(*elements)
-        except struct.error:
-            pass  # a null; or what is no such number, which PostgreSQL will say
+    packed = _packed(values, kind) if kind in _NUMBERS else None
+    if packed is not None:
+        return packed
     if kind in _AS_PYTHON_WRITES:
         text = repr(list(values))[1:-1]
         return f"{{{text.replace('None', 'NULL') if 'N' in text else text}}}"
@@ -300,10 +295,24 @@ def _array(values: Sequence[Any], kind: str) -> Parameter:
     return f"{{{','.join(map(_element, values))}}}"
 
 
+def _packed(values: Sequence[Any], kind: str) -> bytes | None:
+    """An array of numbers in PostgreSQL's binary form (array_send); None where it is not only of such numbers: nulls have
+    another form, and what is too large, or no number, PostgreSQL refuses in its own words when it reads the text."""
+    if not values or values[0] is None:  # mostly they are all null then, and need not be tried
+        return None
+    head, pack, octets = _packing(kind, len(values))
+    elements = [octets] * (2 * len(values))
+    elements[1::2] = values
+    try:
+        return head + pack(*elements)
+    except struct.error:
+        return None
+
+
 @lru_cache(maxsize=256)
 def _packing(kind: str, count: int) -> tuple[bytes, Callable[..., bytes], int]:
-    """How array_send writes so many of a kind: what comes first, how lengths and values follow, and each value's length."""
-    letter, octets, identifier = _BINARY[kind]
+    """How so many of a kind are written: what comes first, how lengths and values follow, and each value's octets."""
+    letter, octets, identifier = _NUMBERS[kind]
     # dimensions, nulls or not, element type; of the one dimension: length, lower bound
     head = struct.pack(">5i", 1, 0, identifier, count, 1)
     return head, struct.Struct(">" + f"i{letter}" * count).pack, octets

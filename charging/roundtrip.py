@@ -14,7 +14,8 @@ from psycopg import errors, pq
 from psycopg.adapt import Transformer
 from psycopg.waiting import Ready, Wait
 
-_TEXT, _BINARY = pq.Format
+_TEXT: Final = pq.Format.TEXT
+_BINARY: Final = pq.Format.BINARY
 _PREPARED: Final = "aaa.prepared"
 _NAMES: Final = count(1)
 #: The server keeps what is prepared for as long as the connection lives. All of ours are some tens.

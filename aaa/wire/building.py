@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 from aaa.wire.definitions import HIDDEN, SALTED, Definition
-from aaa.wire.mac import mac
+from aaa.wire.keyed_hash import hmac_digest
 from aaa.wire.packet import (
     EAP_MESSAGE,
     HEADER_OCTETS,
@@ -117,7 +117,7 @@ def _head(code: int, identifier: int, body: bytes) -> bytes:
 
 def _with_message_authenticator(head: bytes, authenticator: bytes, body: bytes, secret: bytes) -> bytes:
     """The body with its first attribute, an empty Message-Authenticator, filled in (RFC 3579 3.2)."""
-    return body[:2] + mac(secret, head + authenticator + body, "md5") + body[18:]
+    return body[:2] + hmac_digest(secret, head + authenticator + body, "md5") + body[18:]
 
 
 def _encode(

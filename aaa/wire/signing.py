@@ -7,7 +7,7 @@ import hmac
 from hashlib import md5
 from typing import Final
 
-from aaa.wire.mac import mac
+from aaa.wire.keyed_hash import hmac_digest
 from aaa.wire.packet import (
     HEADER_OCTETS,
     MESSAGE_AUTHENTICATOR,
@@ -73,7 +73,7 @@ def message_authenticator(packet: Packet, secret: bytes, request_authenticator: 
         return False
     raw = packet.raw
     covered = b"".join((raw[:4], authenticator, raw[20 : offset + 2], bytes(16), raw[offset + 18 :]))
-    return hmac.compare_digest(value, mac(secret, covered, "md5"))
+    return hmac.compare_digest(value, hmac_digest(secret, covered, "md5"))
 
 
 def verify_reply(reply: Packet, request_raw: bytes, secret: bytes) -> bool:
