@@ -8,8 +8,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -75,68 +76,80 @@ def measured(
 
 
 def measure(
-    kind: str, turn: int, server: Server, cluster: Cluster, plan: Plan, sessions: Sessions | None, progress: Progress
+    kind: str,
+    turn: int,
+    outstanding: int,
+    server: Server,
+    cluster: Cluster,
+    plan: Plan,
+    sessions: Sessions | None,
+    progress: Progress,
 ) -> Results:
-    """One kind of packet against one running server, at every number outstanding."""
+    """One kind of packet against one running server, at one number outstanding."""
     results = Results()
-    secret = SECRET.encode()
-    if kind == "accounting" and not turn:
-        assert sessions is not None
-        run = load.drive(server.acct_port, sessions.starts(), secret, ACCOUNTING_RESPONSE, 128)
-        console.print(f"  {run.sent:,} Starts at {run.per_second:,.0f}/s")
     cluster.settle_down()
-    for outstanding in plan.outstanding:
-        count = int(PREPARED_PER_SECOND[kind] * (plan.warm_up + plan.seconds))
-        if sessions is not None and kind == "accounting":
-            first = progress.interims
-            packets = sessions.reports(first, count)
-            code = ACCOUNTING_RESPONSE
-        else:
-            first = progress.logins
-            packets = logins(first, count, plan.subscribers, secret)
-            code = ACCESS_ACCEPT
-        run, used = measured(server, cluster, packets, code, outstanding, first, plan.warm_up, plan.seconds)
-        if kind == "accounting":
-            progress.interims += run.sent
-        else:
-            progress.logins += run.sent
-        cell = {
-            "kind": kind,
-            "round": turn + 1,
-            "server": server.name,
-            "outstanding": outstanding,
-            "packets_per_second": round(run.per_second, 1),
-            "p50_ms": round(run.percentile_ms(50), 3),
-            "p99_ms": round(run.percentile_ms(99), 3),
-            "seconds": round(run.seconds, 3),
-            "answers": run.answers,
-            "retransmissions": run.retransmissions,
-            "unverified": run.unverified,
-            "unexpected": run.unexpected,
-            "cpu": used,
-        }
-        results.cells.append(cell)
-        if run.unverified or run.unexpected or not run.answers:
-            results.wrong.append(
-                f"{server.name}, {kind}, {outstanding} outstanding: {run.answers} answers, {run.unverified} with a wrong "
-                f"authenticator, {run.unexpected} with another code than {code}"
-            )
-        console.print(
-            f"  {kind} {outstanding:>4} outstanding: {run.per_second:>8,.0f}/s  p50 {cell['p50_ms']:.1f} ms  p99 {cell['p99_ms']:.1f} ms"
-            f"  {run.retransmissions} retransmitted  CPU µs/packet: server {used['server_us']:.0f}, PostgreSQL {used['postgresql_us']:.0f},"
-            f" generator {used['generator_us']:.0f}; others {used['others_share']:.0%}"
-        )
+    count = int(PREPARED_PER_SECOND[kind] * (plan.warm_up + plan.seconds))
     if sessions is not None and kind == "accounting":
-        results.wrong += [f"{server.name}: {text}" for text in server.check_accounting(sessions, progress.interims)]
+        first = progress.interims
+        packets = sessions.reports(first, count)
+        code = ACCOUNTING_RESPONSE
     else:
-        results.wrong += [f"{server.name}: {text}" for text in server.check_logins(progress.logins, plan.subscribers)]
+        first = progress.logins
+        packets = logins(first, count, plan.subscribers, SECRET.encode())
+        code = ACCESS_ACCEPT
+    run, used = measured(server, cluster, packets, code, outstanding, first, plan.warm_up, plan.seconds)
+    if kind == "accounting":
+        progress.interims += run.sent
+    else:
+        progress.logins += run.sent
+    cell = {
+        "kind": kind,
+        "round": turn + 1,
+        "server": server.name,
+        "outstanding": outstanding,
+        "packets_per_second": round(run.per_second, 1),
+        "p50_ms": round(run.percentile_ms(50), 3),
+        "p99_ms": round(run.percentile_ms(99), 3),
+        "seconds": round(run.seconds, 3),
+        "answers": run.answers,
+        "retransmissions": run.retransmissions,
+        "unverified": run.unverified,
+        "unexpected": run.unexpected,
+        "cpu": used,
+    }
+    results.cells.append(cell)
+    if run.unverified or run.unexpected or not run.answers:
+        results.wrong.append(
+            f"{server.name}, {kind}, {outstanding} outstanding: {run.answers} answers, {run.unverified} with a wrong "
+            f"authenticator, {run.unexpected} with another code than {code}"
+        )
+    console.print(
+        f"  {kind} {outstanding:>4} outstanding: {server.name:>10} {run.per_second:>8,.0f}/s  p50 {cell['p50_ms']:.1f} ms  p99 {cell['p99_ms']:.1f} ms"
+        f"  {run.retransmissions} retransmitted  CPU µs/packet: server {used['server_us']:.0f}, PostgreSQL {used['postgresql_us']:.0f},"
+        f" generator {used['generator_us']:.0f}; others {used['others_share']:.0%}"
+    )
     return results
+
+
+def start_sessions(server: Server, sessions: Sessions) -> None:
+    """Send every session's Start, unmeasured."""
+    run = load.drive(server.acct_port, sessions.starts(), sessions.secret, ACCOUNTING_RESPONSE, 128)
+    console.print(f"  {server.name}: {run.sent:,} Starts at {run.per_second:,.0f}/s")
+
+
+def check(kind: str, server: Server, plan: Plan, sessions: Sessions | None, progress: Progress) -> list[str]:
+    """What is wrong in its database."""
+    if sessions is not None and kind == "accounting":
+        found = server.check_accounting(sessions, progress.interims)
+    else:
+        found = server.check_logins(progress.logins, plan.subscribers)
+    return [f"{server.name}: {text}" for text in found]
 
 
 def stop_sessions(server: Server, sessions: Sessions, progress: Progress) -> list[str]:
     """Send every session's Stop, unmeasured, and check what is left."""
     run = load.drive(server.acct_port, sessions.stops(progress.interims), sessions.secret, ACCOUNTING_RESPONSE, 128)
-    console.print(f"  {run.sent:,} Stops at {run.per_second:,.0f}/s")
+    console.print(f"  {server.name}: {run.sent:,} Stops at {run.per_second:,.0f}/s")
     return [f"{server.name}: {text}" for text in server.check_end(sessions)]
 
 
@@ -174,7 +187,8 @@ def running(server: Server) -> Iterator[None]:
 def compare(folder: Path, plan: Plan, names: tuple[str, ...]) -> dict[str, Any]:
     """The whole run: prepare, then each kind of packet against the servers in turns, then the checks. JSON-ready.
 
-    In turns, because a machine's speed changes within minutes: what is compared was measured side by side.
+    In turns for each number outstanding, because a machine's speed changes within seconds: what is compared was measured one
+    right after the other, and the other way round in the next round. Who is not measured runs and has nothing to do.
     """
     report: dict[str, Any] = {
         "at": int(time.time()),
@@ -200,18 +214,25 @@ def compare(folder: Path, plan: Plan, names: tuple[str, ...]) -> dict[str, Any]:
         report["servers"] = {server.name: server.describe() for server in servers}
         progress = {server.name: Progress() for server in servers}
         sessions: Sessions | None = None
-        turns = [(kind, turn, server) for kind in plan.kinds for turn in range(plan.rounds) for server in servers]
-        for kind, turn, server in turns:
-            console.print(f"[bold]{server.name}[/]")
-            with running(server):
+        for kind, turn in product(plan.kinds, range(plan.rounds)):
+            console.print(f"[bold]{kind}[/], round {turn + 1} of {plan.rounds}")
+            with ExitStack() as stack:
+                for server in servers:
+                    stack.enter_context(running(server))
                 if kind == "accounting" and sessions is None:
                     # the first server's Class values go into the packets of both
-                    sessions = Sessions(server.classes(plan.sessions), SECRET.encode())
-                found = measure(kind, turn, server, cluster, plan, sessions, progress[server.name])
-                if sessions is not None and (kind, turn) == (plan.kinds[-1], plan.rounds - 1):
-                    found.wrong += stop_sessions(server, sessions, progress[server.name])
-            everything.cells += found.cells
-            everything.wrong += found.wrong
+                    sessions = Sessions(servers[0].classes(plan.sessions), SECRET.encode())
+                    for server in servers:
+                        start_sessions(server, sessions)
+                in_turn = servers if turn % 2 == 0 else servers[::-1]
+                for outstanding, server in product(plan.outstanding, in_turn):
+                    found = measure(kind, turn, outstanding, server, cluster, plan, sessions, progress[server.name])
+                    everything.cells += found.cells
+                    everything.wrong += found.wrong
+                for server in servers:
+                    everything.wrong += check(kind, server, plan, sessions, progress[server.name])
+                    if sessions is not None and (kind, turn) == (plan.kinds[-1], plan.rounds - 1):
+                        everything.wrong += stop_sessions(server, sessions, progress[server.name])
     finally:
         cluster.stop()
     report["cells"] = everything.cells

@@ -73,6 +73,8 @@ class Batches(Generic[I, O]):
         """The look at which the batch under way began."""
         self._idle: list[Deferred[None]] = []
         self.busy = False
+        self.batches = self.items = 0
+        """How many began since the beginning, and what was in them."""
 
     @property
     def queued(self) -> int:
@@ -173,6 +175,8 @@ class Batches(Generic[I, O]):
                 waiting.callback(None)
             return
         self.busy = True
+        self.batches += 1
+        self.items += len(batch)
         self._begun = self._looks
         items = [item for item, _, _ in batch]
         working = self._run(lambda: self._work(items))

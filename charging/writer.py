@@ -173,6 +173,11 @@ class Writer:
         return self._batches.refused
 
     @property
+    def work(self) -> tuple[int, int]:
+        """How many batches began since the beginning, and how many items were in them."""
+        return self._batches.batches, self._batches.items
+
+    @property
     def why_unavailable(self) -> str | None:
         """Why the database is known to be away; None: as far as we know it is there."""
         return self._why_unavailable

@@ -6,7 +6,7 @@ import gc
 import os
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from charging.notices.settings import Settings as Notices
     from charging.retention import Retention
     from charging.writer import Writer
+    from cli.spread import Board
 
 T = TypeVar("T")
 
@@ -120,6 +121,7 @@ def _run_several(count: int, config: Config, engine: Engine, keys: KeyRing, spoo
     from aaa.spool import folder_of
     from cli import log
     from cli.processes import run_together
+    from cli.spread import Board
 
     if engine.dialect.name == "sqlite":
         raise click.UsageError("one process alone writes a SQLite file; leave --processes away, or use PostgreSQL")
@@ -134,11 +136,12 @@ def _run_several(count: int, config: Config, engine: Engine, keys: KeyRing, spoo
         raise click.ClickException(_why_not(error)) from error
     # A connection that two processes inherit is of use to neither.
     engine.dispose()
+    board = Board(count)
 
     def run(number: int) -> int:
         node = config.node_name if number == 1 else f"{config.node_name}.{number}"
         log.configure(config.log_level, config.log_format, {"node": node})
-        return _run(replace(config, node=node), engine, keys, folder_of(spool_folder, number), shared=True)
+        return _run(replace(config, node=node), engine, keys, folder_of(spool_folder, number), board, number - 1)
 
     return run_together(count, run)
 
@@ -428,8 +431,11 @@ def _tracing(config: Config, engine: Engine, in_pool: Pool, now: Callable[[], In
     )  # fmt: skip
 
 
-def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path, *, shared: bool = False) -> int:
-    """Build the server and run the reactor; the process's exit code. With `shared`, other processes have the ports too."""
+def _run(
+    config: Config, engine: Engine, keys: KeyRing, spool_folder: Path, board: Board | None = None, place: int = 0
+) -> int:
+    """Build the server and run the reactor; the process's exit code. With a `board`, other processes have the ports too, each its
+    place on it."""
     import structlog
     from twisted.internet import reactor as installed_reactor
     from twisted.internet.defer import Deferred, maybeDeferred
@@ -484,7 +490,7 @@ def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path, *, s
             remind_ahead_ms=config.remind_ahead_seconds * 1000,
             retention=config.retention,
         )  # fmt: skip
-        listening = _listen(reactor, server, config, shared=shared)
+        listening = _listen(reactor, server, config, board, place)
     except _unusable() as error:
         for pool in pools:
             pool.stop()
@@ -516,15 +522,27 @@ def _run(config: Config, engine: Engine, keys: KeyRing, spool_folder: Path, *, s
     return exit_codes[0] if exit_codes else 0
 
 
-def _listen(reactor: Any, server: Server, config: Config, *, shared: bool) -> list[IListeningPort]:
-    """Open every port of the server. CannotListenError."""
+def _listen(reactor: Any, server: Server, config: Config, board: Board | None, place: int) -> list[IListeningPort]:
+    """Open every port of the server, and take part in the spreading of what comes there. CannotListenError."""
     from aaa import radsec
     from aaa.server import listen
 
+    shared = board is not None
     ports = listen(reactor, server.services, config.listen, config.auth_port, config.acct_port, shared=shared)
+    if board is not None:
+        _spread(board, place, ports, server.writer)
     if server.connections is None:
         return ports
     return ports + radsec.listen(reactor, server.connections, config.listen, config.radsec_port or 0, shared=shared)
+
+
+def _spread(board: Board, place: int, ports: Sequence[Any], writer: Writer) -> None:
+    from twisted.internet.task import LoopingCall
+
+    from cli.spread import LOOK_SECONDS, Spread
+
+    spread = Spread(board, place, [port.getHandle() for port in ports], lambda: writer.work)
+    LoopingCall(spread.look).start(LOOK_SECONDS)
 
 
 def _unusable() -> tuple[type[Exception], ...]:

@@ -12,11 +12,12 @@ import pytest
 
 from aaa import wire
 from aaa.wire import Attribute, Code
-from tests.outside import SECRET, alive
+from tests.outside import SECRET, alive, until
 from tests.stories.conftest import PLANS, Aaa, ServerProcess
 from tests.stories.test_serve import serve
 
 NASES = 32
+CROWD = 512
 MB = 10**6
 
 
@@ -79,6 +80,36 @@ def test_a_session_whose_reports_come_from_many_ports_is_charged_once(server: Se
     assert server.stop() == 0
     assert len(events(server, "stopped")) == 2
     aaa("ledger", "check")
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_few_packets_come_to_one_process_and_a_crowd_to_both(server: ServerProcess) -> None:
+    def spread_over(processes: int) -> bool:
+        return any(line["over"] == processes for line in events(server, "nases-spread"))
+
+    until(lambda: spread_over(1), within=20)
+    assert not spread_over(2)
+    with ExitStack() as stack:
+        nases = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(NASES)]
+        number = 0
+
+        def crowd() -> bool:
+            nonlocal number
+            for nas in nases:
+                for identifier in range(CROWD // NASES):
+                    number += 1
+                    login = wire.request(
+                        Code.ACCESS_REQUEST, identifier, [("User-Name", "alice"), ("User-Password", b"open-sesame-1")],
+                        SECRET.encode(), authenticator=number.to_bytes(16), message_authenticator=True,
+                    )  # fmt: skip
+                    nas.sendto(login, ("127.0.0.1", server.auth_port))
+            for nas in nases:
+                nas.settimeout(5)
+                answers = {wire.parse(nas.recv(4096), frozenset(Code)).identifier for _ in range(CROWD // NASES)}
+                assert answers == set(range(CROWD // NASES))
+            return spread_over(2)
+
+        until(crowd, within=20)
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

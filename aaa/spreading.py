@@ -1,0 +1,93 @@
+"""Over how many of its processes a server spreads its NASes: as few as have the time.
+
+A batch costs something by itself and something for each item. What one process settles in a batch of twenty, two settle in two of
+ten, and of small batches that is the larger part: with 32 packets outstanding a report cost twice as much. In large batches it
+is next to nothing, and then a second processor is worth more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+#: With so many items in its batches, on average, a process has enough for two.
+LARGE_BATCH_ITEMS: Final = 80
+#: Of its processor; beyond it a process has no time for more.
+BUSY_PERCENT: Final = 90
+#: What fewer may have to do, that they do not become more again at once: of a large batch, and, as the same work takes them less
+#: in larger batches, of that time.
+ROOM_PERCENT: Final = 75
+RELIEF_PERCENT: Final = 150
+#: How long it must have been so. Each time that they soon become more again, twice as long: their work takes time by itself.
+QUIET_NS: Final = 5 * 10**9
+MOST_QUIET_NS: Final = 640 * 10**9
+SOON_NS: Final = 60 * 10**9
+#: Who has said nothing for so long stands still, or is being started again. As nobody knows whose NASes he has, all get some.
+SILENT_NS: Final = 2 * 10**9
+
+
+class Load(NamedTuple):
+    """What a process has done since it began, and when it said so; told_ns is 0 where it has not said anything yet."""
+
+    told_ns: int
+    batches: int
+    items: int
+    busy_ns: int
+
+
+def decider(loads: Sequence[Load], now_ns: int) -> int | None:
+    """The one that decides for all: the first that is there, by its place; None: nobody is."""
+    return next((place for place, load in enumerate(loads) if _is_there(load, now_ns)), None)
+
+
+class Spreading:
+    """The decision, from look to look."""
+
+    def __init__(self) -> None:
+        self._before: Sequence[Load] = ()
+        self._quiet_ns = QUIET_NS
+        self._quiet_since_ns: int | None = None
+        self._fewer_since_ns = -SOON_NS
+
+    def look(self, loads: Sequence[Load], over: int, now_ns: int) -> int:
+        """Over how many processes NASes should be spread now that they are over `over` of them: more at once, fewer after a while."""
+        before, self._before = self._before, tuple(loads)
+        if any(load.told_ns and not _is_there(load, now_ns) for load in loads):
+            self._quiet_since_ns = None
+            return len(loads)
+        done = [_between(*each) for each in zip(before, loads, strict=bool(before))]
+        more = min(_needed(done, 100, 100), len(loads))
+        if more > over:
+            soon = now_ns - self._fewer_since_ns < SOON_NS
+            self._quiet_ns = min(2 * self._quiet_ns, MOST_QUIET_NS) if soon else QUIET_NS
+            self._quiet_since_ns = None
+            return more
+        fewer = _needed(done, ROOM_PERCENT, RELIEF_PERCENT)
+        if fewer >= over:
+            self._quiet_since_ns = None
+        elif self._quiet_since_ns is None:
+            self._quiet_since_ns = now_ns
+        elif now_ns - self._quiet_since_ns >= self._quiet_ns:
+            self._quiet_since_ns, self._fewer_since_ns = None, now_ns
+            return fewer
+        return over
+
+
+def _is_there(load: Load, now_ns: int) -> bool:
+    return load.told_ns != 0 and now_ns - load.told_ns < SILENT_NS
+
+
+def _between(before: Load, after: Load) -> Load:
+    """What was done; nothing where it has not said more since, or began anew."""
+    if after.told_ns <= before.told_ns or after.batches < before.batches or after.busy_ns < before.busy_ns:
+        return Load(0, 0, 0, 0)
+    return Load(*(b - a for a, b in zip(before, after, strict=True)))
+
+
+def _needed(done: Sequence[Load], items_percent: int, busy_percent: int) -> int:
+    """How many processes all of this takes, where one may have so much of a large batch and of its time."""
+    items = sum(each.items * 100 // each.batches for each in done if each.batches)
+    busy = sum(each.busy_ns * 100 // each.told_ns for each in done if each.told_ns)
+    by_items = -(-items // (LARGE_BATCH_ITEMS * items_percent))
+    by_time = -(-busy * 100 // (BUSY_PERCENT * busy_percent))
+    return max(1, by_items, by_time)
