@@ -240,7 +240,7 @@ class SubscriberDirectory:
             self._lookups.look, looks, lambda stuck: DatabaseUnavailable(late) if stuck else QueueFull(late)
         )
         self._watching.clock = clock
-        self._lookups.linger(clock)
+        self._lookups.gather(clock)
         self._watching.start(LOOK_MS / 1000, now=False)
 
     def unwatch(self) -> None:

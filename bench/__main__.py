@@ -291,9 +291,9 @@ def _numbers(_context: click.Context, _parameter: click.Parameter, value: str) -
 @click.option(
     "--json", "json_file", type=click.File("w"), help="Write everything measured to this file ('-': standard output)."
 )
-@click.option("--seconds", type=click.FloatRange(1, 60), help="Length of a measured window.  [default: 4, quick: 2.5]")
+@click.option("--seconds", type=click.FloatRange(1, 60), help="Length of a measured window.  [default: 3, quick: 2.5]")
 @click.option(
-    "--rounds", type=click.IntRange(1, 20), help="Turns of each server; medians are shown.  [default: 3, quick: 1]"
+    "--rounds", type=click.IntRange(1, 20), help="Turns of each server; medians are shown.  [default: 5, quick: 1]"
 )
 @click.option(
     "--outstanding", default="32,128,512", show_default=True, callback=_numbers, help="Packets under way at any moment."
@@ -325,8 +325,8 @@ def main(  # noqa: PLR0913 - its options
     plan = Plan(
         kinds=(only,) if only else KINDS,
         outstanding=outstanding,
-        rounds=rounds or (1 if quick else 3),
-        seconds=seconds or (2.5 if quick else 4.0),
+        rounds=rounds or (1 if quick else 5),
+        seconds=seconds or (2.5 if quick else 3.0),
         warm_up=0.7 if quick else 1.5,
         subscribers=4_000 if quick else 20_000,
         sessions=2_000 if quick else 4_000,

@@ -1,8 +1,8 @@
 """Many callers, few round trips: while one batch is under way, the next one gathers.
 
 An idle server works on a single item at once; a busy one works on hundreds together. Whoever waits for an answer sends his
-next packet when he has it, so right after a large batch hardly anybody waits: with the reactor's clock, the next one begins
-when the answers have gone and what they brought has been read, or a moment later.
+next packet when he has it: with the reactor's clock, a batch begins when the answers of the one before it have gone and what
+they brought has been read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Final, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from charging.waiting import Rank, Waiting
@@ -23,11 +23,6 @@ Run = Callable[[Callable[[], "Sequence[object]"]], "Deferred[Sequence[object]]"]
 """Runs a blocking function somewhere (a thread) and brings back what it returns."""
 
 
-#: How long a batch waits for company, once the sockets are read, at the most; for how much of what the one before it had; and
-#: after how large a one at the least.
-LINGER_SECONDS: Final = 2 * 10**-3
-COMPANY_PERCENT: Final = 90
-LEAST_TO_LINGER: Final = 4
 #: When an item came that may wait for as long as it takes, in looks.
 _PATIENT: Final = 2**62
 
@@ -66,8 +61,6 @@ class Batches(Generic[I, O]):
         self._waiting: Waiting[tuple[I, Deferred[O], int]] = Waiting(most_queued)
         self._under_way: list[tuple[I, Deferred[O], int]] = []
         self._clock: IReactorTime | None = None
-        self._company = 0
-        self._lingering: IDelayedCall | None = None
         self._looks = 0
         self._begun = 0
         """The look at which the batch under way began."""
@@ -98,13 +91,10 @@ class Batches(Generic[I, O]):
             gone[1].errback(QueueFull())
         if not self.busy:
             self._begin()
-        elif self._lingering is not None and self.queued >= self._company:
-            self._lingering.cancel()
-            self._leave()
         return done
 
-    def linger(self, clock: IReactorTime) -> None:
-        """From now on a batch waits a moment for others, where the one before it was larger."""
+    def gather(self, clock: IReactorTime) -> None:
+        """From now on a batch begins when what the sockets have at that moment has been read."""
         self._clock = clock
 
     def idle(self) -> Deferred[None]:
@@ -143,28 +133,15 @@ class Batches(Generic[I, O]):
             self._begun = self._looks
             self._clock.callLater(0, self._next)
 
-    def _follow(self, size: int) -> None:
-        """Begin the batch after one of this size, now or in a moment."""
-        clock = self._clock
-        if clock is None or size < LEAST_TO_LINGER:
+    def _follow(self) -> None:
+        """Begin the batch after one that is done."""
+        if self._clock is None:
             self._next()
             return
         self._under_way = []
         self._begun = self._looks
         # The reactor calls what is due before it looks at its sockets; what that makes due, after it.
-        self._company = size * COMPANY_PERCENT // 100
-        clock.callLater(0, clock.callLater, 0, self._gather, clock)
-
-    def _gather(self, clock: IReactorTime) -> None:
-        """The sockets were read: begin, or wait for company."""
-        if self.queued >= self._company:
-            self._next()
-        else:
-            self._lingering = clock.callLater(LINGER_SECONDS, self._leave)
-
-    def _leave(self) -> None:
-        self._lingering = None
-        self._next()
+        self._clock.callLater(0, self._clock.callLater, 0, self._next)
 
     def _next(self) -> None:
         batch = self._under_way = self._waiting.take(self._most_in_batch)
@@ -183,7 +160,7 @@ class Batches(Generic[I, O]):
         working.addCallbacks(self._finish, self._fail, callbackArgs=(batch,), errbackArgs=(batch,))
 
     def _finish(self, outcomes: Sequence[object], batch: list[tuple[I, Deferred[O], int]]) -> None:
-        self._follow(len(batch))
+        self._follow()
         for (_, done, _), outcome in zip(batch, outcomes, strict=True):
             if done.called:
                 continue

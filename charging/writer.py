@@ -203,7 +203,7 @@ class Writer:
         deadline_looks = -(-deadline_ms // LOOK_MS)
         self._watching = LoopingCall(self._look, deadline_looks, f"no answer within {deadline_ms} ms")
         self._watching.clock = clock
-        self._batches.linger(clock)
+        self._batches.gather(clock)
         self._watching.start(LOOK_MS * _MILLISECOND, now=False)
 
     def unwatch(self) -> None:

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from charging.batching import LINGER_SECONDS, Batches, QueueFull
+from charging.batching import Batches, QueueFull
 
 
 class Floor:
@@ -180,7 +180,7 @@ class Reactor(Clock):
 def busy(reactor: Reactor, size: int) -> Floor:
     """One batch of so many is under way."""
     floor = Floor(most_in_batch=100)
-    floor.queue.linger(reactor)
+    floor.queue.gather(reactor)
     floor.submit(*range(size))
     reactor.turn()
     return floor
@@ -189,7 +189,7 @@ def busy(reactor: Reactor, size: int) -> Floor:
 def test_after_a_rest_the_first_batch_has_what_else_the_sockets_have() -> None:
     reactor = Reactor()
     floor = Floor(most_in_batch=100)
-    floor.queue.linger(reactor)
+    floor.queue.gather(reactor)
     floor.submit("first")
     floor.submit("second")
     assert not floor.waiting
@@ -214,41 +214,6 @@ def test_what_the_answers_bring_goes_into_the_next_batch() -> None:
     assert floor.batches[1:] == [[*range(19), "read", "then"]]
 
 
-def test_after_a_large_batch_one_alone_waits_for_others() -> None:
-    reactor = Reactor()
-    floor = busy(reactor, 20)
-    floor.submit("early")
-    floor.go()
-    reactor.turn()
-    reactor.turn()
-    assert not floor.waiting, "it would go alone"
-    floor.submit(*range(16))
-    assert not floor.waiting
-    floor.submit("last")
-    assert len(floor.waiting) == 1
-    floor.go()
-    assert floor.batches[1:] == [["early", *range(16), "last"]]
-
-
-def test_nobody_waits_for_long() -> None:
-    reactor = Reactor()
-    floor = busy(reactor, 20)
-    (answer,) = floor.submit("alone")
-    floor.go()
-    reactor.turn()
-    reactor.turn()
-    reactor.advance(LINGER_SECONDS)
-    floor.go()
-    assert answer == ["alonealone"]
-
-
-def test_a_small_batch_is_not_waited_for() -> None:
-    floor = busy(Reactor(), 3)
-    floor.submit("alone")
-    floor.go()
-    assert len(floor.waiting) == 1
-
-
 def test_it_is_idle_when_nobody_came() -> None:
     reactor = Reactor()
     floor = busy(reactor, 20)
@@ -256,9 +221,8 @@ def test_it_is_idle_when_nobody_came() -> None:
     floor.queue.idle().addCallback(gone.append)
     floor.go()
     reactor.turn()
-    reactor.turn()
     assert not gone
-    reactor.advance(LINGER_SECONDS)
+    reactor.turn()
     assert gone == [None]
     assert not reactor.getDelayedCalls()
     (answer,) = floor.submit(1)

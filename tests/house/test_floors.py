@@ -68,6 +68,7 @@ EFFECTS_ALLOWED = {
         "server",
         "simulator/udp",
         "sockets",
+        "steering",
         "spool",
         "telling",
         "tracing",

@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -91,22 +92,26 @@ def test_a_few_packets_come_to_one_process_and_a_crowd_to_both(server: ServerPro
     assert not spread_over(2)
     with ExitStack() as stack:
         nases = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(NASES)]
-        number = 0
+        number = count()
 
         def crowd() -> bool:
-            nonlocal number
+            """As many reports at once, all of them answered."""
             for nas in nases:
                 for identifier in range(CROWD // NASES):
-                    number += 1
-                    login = wire.request(
-                        Code.ACCESS_REQUEST, identifier, [("User-Name", "alice"), ("User-Password", b"open-sesame-1")],
-                        SECRET.encode(), authenticator=number.to_bytes(16), message_authenticator=True,
+                    about: list[Attribute] = [
+                        ("User-Name", "alice"),
+                        ("Acct-Status-Type", 3),
+                        ("Acct-Session-Time", 60),
+                    ]
+                    report = wire.request(
+                        Code.ACCOUNTING_REQUEST, identifier, [*about, ("Acct-Session-Id", f"s-{next(number)}")],
+                        SECRET.encode(), message_authenticator=False,
                     )  # fmt: skip
-                    nas.sendto(login, ("127.0.0.1", server.auth_port))
+                    nas.sendto(report, ("127.0.0.1", server.acct_port))
             for nas in nases:
                 nas.settimeout(5)
-                answers = {wire.parse(nas.recv(4096), frozenset(Code)).identifier for _ in range(CROWD // NASES)}
-                assert answers == set(range(CROWD // NASES))
+                answers = [wire.parse(nas.recv(4096), frozenset(Code)) for _ in range(CROWD // NASES)]
+                assert {answer.identifier for answer in answers} == set(range(CROWD // NASES))
             return spread_over(2)
 
         until(crowd, within=20)
