@@ -18,9 +18,10 @@ BUSY_PERCENT: Final = 90
 #: in larger batches, of that time.
 ROOM_PERCENT: Final = 75
 RELIEF_PERCENT: Final = 150
-#: How long it must have been so. Each time that they soon become more again, twice as long: their work takes time by itself.
-QUIET_NS: Final = 5 * 10**9
-MOST_QUIET_NS: Final = 640 * 10**9
+#: How long it must have been so. Each time that they soon become more again for want of time, and not of more packets, twice as
+#: long: their work takes time by itself.
+QUIET_NS: Final = 30 * 10**9
+MOST_QUIET_NS: Final = 960 * 10**9
 SOON_NS: Final = 60 * 10**9
 #: Who has said nothing for so long stands still, or is being started again. As nobody knows whose NASes he has, all get some.
 SILENT_NS: Final = 2 * 10**9
@@ -56,13 +57,14 @@ class Spreading:
             self._quiet_since_ns = None
             return len(loads)
         done = [_between(*each) for each in zip(before, loads, strict=bool(before))]
-        more = min(_needed(done, 100, 100), len(loads))
+        for_items, for_time = _for_items(done, 100), _for_time(done, 100)
+        more = min(max(for_items, for_time), len(loads))
         if more > over:
-            soon = now_ns - self._fewer_since_ns < SOON_NS
-            self._quiet_ns = min(2 * self._quiet_ns, MOST_QUIET_NS) if soon else QUIET_NS
+            mistaken = for_items <= over and now_ns - self._fewer_since_ns < SOON_NS
+            self._quiet_ns = min(2 * self._quiet_ns, MOST_QUIET_NS) if mistaken else QUIET_NS
             self._quiet_since_ns = None
             return more
-        fewer = _needed(done, ROOM_PERCENT, RELIEF_PERCENT)
+        fewer = max(_for_items(done, ROOM_PERCENT), _for_time(done, RELIEF_PERCENT))
         if fewer >= over:
             self._quiet_since_ns = None
         elif self._quiet_since_ns is None:
@@ -84,10 +86,13 @@ def _between(before: Load, after: Load) -> Load:
     return Load(*(b - a for a, b in zip(before, after, strict=True)))
 
 
-def _needed(done: Sequence[Load], items_percent: int, busy_percent: int) -> int:
-    """How many processes all of this takes, where one may have so much of a large batch and of its time."""
+def _for_items(done: Sequence[Load], percent: int) -> int:
+    """How many processes their items take, where one may have so much of a large batch."""
     items = sum(each.items * 100 // each.batches for each in done if each.batches)
+    return max(1, -(-items // (LARGE_BATCH_ITEMS * percent)))
+
+
+def _for_time(done: Sequence[Load], percent: int) -> int:
+    """How many processes their work takes, where one may have so much of its time."""
     busy = sum(each.busy_ns * 100 // each.told_ns for each in done if each.told_ns)
-    by_items = -(-items // (LARGE_BATCH_ITEMS * items_percent))
-    by_time = -(-busy * 100 // (BUSY_PERCENT * busy_percent))
-    return max(1, by_items, by_time)
+    return max(1, -(-busy * 100 // (BUSY_PERCENT * percent)))

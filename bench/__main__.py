@@ -188,7 +188,7 @@ def compare(folder: Path, plan: Plan, names: tuple[str, ...]) -> dict[str, Any]:
     """The whole run: prepare, then each kind of packet against the servers in turns, then the checks. JSON-ready.
 
     In turns for each number outstanding, because a machine's speed changes within seconds: what is compared was measured one
-    right after the other, and the other way round in the next round. Who is not measured runs and has nothing to do.
+    right after the other, and the other way round in the next round. Both run; who is not measured has nothing to do.
     """
     report: dict[str, Any] = {
         "at": int(time.time()),

@@ -119,6 +119,13 @@ def test_work_that_takes_time_by_itself_is_tried_on_fewer_less_and_less_often() 
     assert server.looks_until(1, (3, 3, 60), (3, 3, 60)) == QUIET_NS // LOOK_NS + 1
 
 
+def test_work_that_comes_and_goes_is_no_mistake() -> None:
+    server = Server(2)
+    for _ in range(5):
+        assert server.look((10, 20 * LARGE_BATCH_ITEMS, 99), NOTHING) == 2
+        assert server.looks_until(1, (3, 3, 20), (3, 3, 20)) == QUIET_NS // LOOK_NS + 1
+
+
 def test_when_one_stands_still_all_get_some() -> None:
     """As nobody knows which socket is his."""
     server = Server(3)
