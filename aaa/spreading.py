@@ -81,7 +81,7 @@ def _is_there(load: Load, now_ns: int) -> bool:
 
 def _between(before: Load, after: Load) -> Load:
     """What was done; nothing where it has not said more since, or began anew."""
-    if after.told_ns <= before.told_ns or after.batches < before.batches or after.busy_ns < before.busy_ns:
+    if after.told_ns <= before.told_ns or after.busy_ns < before.busy_ns:
         return Load(0, 0, 0, 0)
     return Load(*(b - a for a, b in zip(before, after, strict=True)))
 

@@ -20,8 +20,8 @@ _LOAD_BYTE, _LOAD_HALF, _LOAD_WORD = 0x30, 0x28, 0x20
 _KEEP, _XOR_KEPT = 0x07, 0xAC
 _MULTIPLY, _SHIFT_RIGHT, _MODULO = 0x24, 0x74, 0x94
 _IF_EQUAL, _JUMP, _ANSWER = 0x15, 0x05, 0x16
-#: Large odd numbers: what differs in an address's or a port's lowest bits differs in the highest then.
-_MIX_PORT, _MIX_ALL = 0x9E3779B1, 0x85EBCA6B
+#: A large odd number: what differs in an address's or a port's lowest bits differs in the highest then.
+_MIX: Final = 0x9E3779B1
 
 
 def steer(shared: socket.socket, over: int) -> None:
@@ -55,9 +55,8 @@ def _program(over: int) -> bytes:
         *ipv6,
         _do(_JUMP, len(ipv4)),
         *ipv4,
-        _do(_MULTIPLY, _MIX_PORT),
         _do(_XOR_KEPT),
-        _do(_MULTIPLY, _MIX_ALL),
+        _do(_MULTIPLY, _MIX),
         _do(_SHIFT_RIGHT, 16),
         _do(_MODULO, over),
         _do(_ANSWER),

@@ -77,7 +77,6 @@ class Spread:
         self._board.tell(self._place, Load(now_ns, *self._work(), self._busy_ns()))
         loads = self._board.loads()
         if decider(loads, now_ns) != self._place:
-            self._steered = None
             return
         over = self._board.over = self._spreading.look(loads, self._board.over, now_ns)
         if over != self._steered:

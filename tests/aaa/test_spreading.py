@@ -137,12 +137,38 @@ def test_when_one_stands_still_all_get_some() -> None:
     assert server.looks_until(1, NOTHING, NOTHING, NOTHING) == QUIET_NS // LOOK_NS
 
 
+def test_what_was_quiet_before_one_stood_still_does_not_count() -> None:
+    server = Server(3)
+    server.look((10, 30 * LARGE_BATCH_ITEMS, 70), NOTHING, NOTHING)
+    for _ in range(QUIET_NS // LOOK_NS // 2):
+        assert server.look(NOTHING, NOTHING, NOTHING) == 3
+    for _ in range(SILENT_NS // LOOK_NS):
+        server.look(NOTHING, NOTHING, NOTHING, silent=2)
+    assert server.looks_until(1, NOTHING, NOTHING, NOTHING) == QUIET_NS // LOOK_NS + 1
+
+
+def test_what_was_quiet_before_there_were_more_does_not_count() -> None:
+    server = Server(3)
+    server.look((10, 20 * LARGE_BATCH_ITEMS, 70), NOTHING, NOTHING)
+    for _ in range(QUIET_NS // LOOK_NS):
+        assert server.look(NOTHING, NOTHING, NOTHING) == 2
+    assert server.look((10, 15 * LARGE_BATCH_ITEMS, 70), (10, 15 * LARGE_BATCH_ITEMS, 70), NOTHING) == 3
+    assert server.looks_until(1, NOTHING, NOTHING, NOTHING) == QUIET_NS // LOOK_NS + 1
+
+
 def test_one_that_was_started_again_has_done_nothing_yet() -> None:
     server = Server(2)
     server.look((10, 20 * LARGE_BATCH_ITEMS, 70), (500, 500, 40))
     server.loads[1] = Load(server.now_ns, 3, 3, 10**6)
     assert server.look((10, LARGE_BATCH_ITEMS, 20), NOTHING) == 2
     assert server.looks_until(1, NOTHING, NOTHING) == QUIET_NS // LOOK_NS
+
+
+def test_what_one_did_before_it_was_started_again_is_not_taken_from_the_others() -> None:
+    server = Server(2)
+    server.look(NOTHING, (5, 5, 50))
+    server.loads[1] = Load(server.now_ns, 0, 0, 0)
+    assert server.look((5, 5, BUSY_PERCENT + 1), NOTHING) == 2
 
 
 def test_the_first_that_is_there_decides() -> None:

@@ -67,3 +67,17 @@ def test_where_sockets_are_gone_the_others_get_theirs(stage: Stage) -> None:
     whose = stage.whose()
     assert set(whose) == {0, 1}
     assert stage.whose() == whose
+
+
+def test_nases_with_one_port_and_addresses_of_their_own_are_spread_too() -> None:
+    with ExitStack() as stack:
+        stage = Stage(stack, "0.0.0.0", "127.0.0.1")  # noqa: S104  NASes of many addresses come to it
+        port = stage.sources[0].getsockname()[1]
+        for number, source in enumerate(stage.sources):
+            source.close()
+            stage.sources[number] = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            stage.sources[number].bind((f"127.0.1.{number + 1}", port))
+            stage.sources[number].connect(("127.0.0.1", stage.sockets[0].getsockname()[1]))
+        steer(stage.sockets[0], 2)
+        whose = stage.whose()
+        assert all(whose.count(at) >= SOURCES // 6 for at in range(2))

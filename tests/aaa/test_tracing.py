@@ -194,13 +194,13 @@ def test_a_trail_is_bounded_however_much_is_said_at_once() -> None:
 
 
 def test_a_step_is_timed_in_microseconds_since_the_packet_came() -> None:
-    nanoseconds = iter([7_000_000_000, 7_000_001_999, 7_000_020_000, 7_000_300_999])
+    nanoseconds = iter([7_000_000_000, 7_000_001_999, 7_000_020_000, 7_003_000_999])
     trail = Trail("login", "n", 0, lambda: next(nanoseconds))
     trail.say("at once")
     trail.say_each(lambda: ["later"])
     trail.end(None)
     assert trail.steps() == [(1, "at once"), (20, "later")]
-    assert trail.microseconds == 300
+    assert trail.microseconds == 3000
 
 
 def test_words_from_outside_are_only_words() -> None:
