@@ -28,9 +28,19 @@ SILENT_NS: Final = 2 * 10**9
 
 
 class Load(NamedTuple):
-    """What a process has done since it began, and when it said so; told_ns is 0 where it has not said anything yet."""
+    """What a process has done since it began, and when it said so, by a clock that is one for all (0: it has not said anything yet).
+    `busy_ns`: processor time of its reactor."""
 
     told_ns: int
+    batches: int
+    items: int
+    busy_ns: int
+
+
+class _Done(NamedTuple):
+    """What a process has done between two looks."""
+
+    elapsed_ns: int
     batches: int
     items: int
     busy_ns: int
@@ -42,7 +52,7 @@ def decider(loads: Sequence[Load], now_ns: int) -> int | None:
 
 
 class Spreading:
-    """The decision, from look to look."""
+    """The decision, from look to look, of the process that decides."""
 
     def __init__(self) -> None:
         self._before: Sequence[Load] = ()
@@ -56,7 +66,7 @@ class Spreading:
         if any(load.told_ns and not _is_there(load, now_ns) for load in loads):
             self._quiet_since_ns = None
             return len(loads)
-        done = [_between(*each) for each in zip(before, loads, strict=bool(before))]
+        done = [_done(*each) for each in zip(before, loads, strict=False)]  # at the first look there is nothing before
         for_items, for_time = _for_items(done, 100), _for_time(done, 100)
         more = min(max(for_items, for_time), len(loads))
         if more > over:
@@ -79,20 +89,20 @@ def _is_there(load: Load, now_ns: int) -> bool:
     return load.told_ns != 0 and now_ns - load.told_ns < SILENT_NS
 
 
-def _between(before: Load, after: Load) -> Load:
-    """What was done; nothing where it has not said more since, or began anew."""
+def _done(before: Load, after: Load) -> _Done:
+    """Nothing where it has not said more since, or began anew."""
     if after.told_ns <= before.told_ns or after.busy_ns < before.busy_ns:
-        return Load(0, 0, 0, 0)
-    return Load(*(b - a for a, b in zip(before, after, strict=True)))
+        return _Done(0, 0, 0, 0)
+    return _Done(*(b - a for a, b in zip(before, after, strict=True)))
 
 
-def _for_items(done: Sequence[Load], percent: int) -> int:
+def _for_items(done: Sequence[_Done], percent: int) -> int:
     """How many processes their items take, where one may have so much of a large batch."""
     items = sum(each.items * 100 // each.batches for each in done if each.batches)
     return max(1, -(-items // (LARGE_BATCH_ITEMS * percent)))
 
 
-def _for_time(done: Sequence[Load], percent: int) -> int:
+def _for_time(done: Sequence[_Done], percent: int) -> int:
     """How many processes their work takes, where one may have so much of its time."""
-    busy = sum(each.busy_ns * 100 // each.told_ns for each in done if each.told_ns)
+    busy = sum(each.busy_ns * 100 // each.elapsed_ns for each in done if each.elapsed_ns)
     return max(1, -(-busy * 100 // (BUSY_PERCENT * percent)))

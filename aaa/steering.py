@@ -25,8 +25,9 @@ _MIX: Final = 0x9E3779B1
 
 
 def steer(shared: socket.socket, over: int) -> None:
-    """From now on the first `over` of the sockets that share this one's port get everything, each the same addresses and ports
-    of NASes. Should there be fewer, the kernel chooses among those for the others. OSError where the system has no such thing."""
+    """From now on the first `over` (at least 1) of the sockets that share this one's port, in the order in which they were bound, get
+    all datagrams: what comes from one address and port always reaches the same one. Where there are fewer than `over`, the kernel
+    itself chooses for the share of those that are not there. OSError where the system has no such thing."""
     program = _program(over)
     instructions = ctypes.create_string_buffer(program)
     described = struct.pack("HP", len(program) // _INSTRUCTION.size, ctypes.addressof(instructions))

@@ -25,7 +25,6 @@ class Board:
     """Memory that processes share, when it was made before them: what each has done, and over how many NASes are spread."""
 
     def __init__(self, processes: int) -> None:
-        self._processes = processes
         self._memory = mmap.mmap(-1, (processes + 1) * _LINE.size)
         self.over = 1
 
@@ -77,6 +76,7 @@ class Spread:
         self._board.tell(self._place, Load(now_ns, *self._work(), self._busy_ns()))
         loads = self._board.loads()
         if decider(loads, now_ns) != self._place:
+            self._steered = None  # somebody else steers, and what the kernel heard last may be his
             return
         over = self._board.over = self._spreading.look(loads, self._board.over, now_ns)
         if over != self._steered:

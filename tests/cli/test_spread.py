@@ -89,6 +89,17 @@ def test_when_the_first_stands_still_another_decides(stage: Stage) -> None:
     assert stage.reached() == {0}
 
 
+def test_it_may_stand_still_again(stage: Stage) -> None:
+    """Who decides meanwhile has said the same before, but it is not what the kernel heard last."""
+    for _ in range(2):
+        for _ in range(QUIET_NS // LOOK_NS + 2):
+            stage.look()
+        assert stage.reached() == {0}
+        for _ in range(SILENT_NS // LOOK_NS):
+            stage.look(0)
+        assert stage.reached() == {0, 1, 2}
+
+
 def test_one_that_is_started_again_goes_on_with_what_was_decided(stage: Stage) -> None:
     stage.look()
     stage.work[0] = (10, 20 * LARGE_BATCH_ITEMS)

@@ -43,12 +43,42 @@ def events(server: ServerProcess, name: str) -> list[dict[str, object]]:
     return [line for line in lines if line["event"] == name]
 
 
+def is_spread_over(server: ServerProcess, processes: int) -> bool:
+    """Were NASes ever spread over so many?"""
+    return any(line["over"] == processes for line in events(server, "nases-spread"))
+
+
+def crowd(server: ServerProcess, nases: list[socket.socket]) -> None:
+    """Many reports at once, all of them answered, until NASes are spread over two processes."""
+    number = count()
+
+    def once() -> bool:
+        for nas in nases:
+            for identifier in range(CROWD // len(nases)):
+                report: list[Attribute] = [
+                    ("User-Name", "nobody"), ("Acct-Status-Type", 3), ("Acct-Session-Time", 60),
+                    ("Acct-Session-Id", f"crowd-{next(number)}"),
+                ]  # fmt: skip
+                datagram = wire.request(
+                    Code.ACCOUNTING_REQUEST, identifier, report, SECRET.encode(), message_authenticator=False
+                )
+                nas.sendto(datagram, ("127.0.0.1", server.acct_port))
+        for nas in nases:
+            nas.settimeout(5)
+            answers = [wire.parse(nas.recv(4096), frozenset(Code)) for _ in range(CROWD // len(nases))]
+            assert {answer.identifier for answer in answers} == set(range(CROWD // len(nases)))
+        return is_spread_over(server, 2)
+
+    until(once, within=20)
+
+
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_session_whose_reports_come_from_many_ports_is_charged_once(server: ServerProcess, aaa: Aaa) -> None:
     secret = SECRET.encode()
     about: list[Attribute] = [("User-Name", "alice"), ("NAS-IP-Address", "127.0.0.1"), ("NAS-Port", 7)]
     with ExitStack() as stack:
         nases = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(NASES)]
+        crowd(server, nases)
 
         def ask(nas: socket.socket, port: int, datagram: bytes) -> wire.Packet:
             nas.settimeout(5)
@@ -85,36 +115,10 @@ def test_a_session_whose_reports_come_from_many_ports_is_charged_once(server: Se
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_few_packets_come_to_one_process_and_a_crowd_to_both(server: ServerProcess) -> None:
-    def spread_over(processes: int) -> bool:
-        return any(line["over"] == processes for line in events(server, "nases-spread"))
-
-    until(lambda: spread_over(1), within=20)
-    assert not spread_over(2)
+    until(lambda: is_spread_over(server, 1), within=20)
+    assert not is_spread_over(server, 2)
     with ExitStack() as stack:
-        nases = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(NASES)]
-        number = count()
-
-        def crowd() -> bool:
-            """As many reports at once, all of them answered."""
-            for nas in nases:
-                for identifier in range(CROWD // NASES):
-                    about: list[Attribute] = [
-                        ("User-Name", "alice"),
-                        ("Acct-Status-Type", 3),
-                        ("Acct-Session-Time", 60),
-                    ]
-                    report = wire.request(
-                        Code.ACCOUNTING_REQUEST, identifier, [*about, ("Acct-Session-Id", f"s-{next(number)}")],
-                        SECRET.encode(), message_authenticator=False,
-                    )  # fmt: skip
-                    nas.sendto(report, ("127.0.0.1", server.acct_port))
-            for nas in nases:
-                nas.settimeout(5)
-                answers = [wire.parse(nas.recv(4096), frozenset(Code)) for _ in range(CROWD // NASES)]
-                assert {answer.identifier for answer in answers} == set(range(CROWD // NASES))
-            return spread_over(2)
-
-        until(crowd, within=20)
+        crowd(server, [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(NASES)])
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
