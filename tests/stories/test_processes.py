@@ -33,6 +33,7 @@ def server(aaa: Aaa, tmp_path: Path, free_udp_ports: Callable[[int], list[int]])
     running = ServerProcess(aaa, tmp_path, *free_udp_ports(2), more=more)
     running.start()
     try:
+        until(lambda: len(events(running, "serving")) == 2, within=20)  # it answers as soon as one of them does
         yield running
     finally:
         running.kill()
