@@ -29,7 +29,7 @@ from aaa.passwords import Credential
 from aaa.standing import REMEMBERED_MS, Observation, standing
 from aaa.subscriber import Subscriber
 from charging.addresses import NO_ADDRESSES, Addresses
-from charging.batching import Batches, QueueFull, Run
+from charging.batching import MILLISECOND, Batches, QueueFull, Run
 from charging.bulk import sets
 from charging.conditions import NO_CONDITIONS, Conditions, from_text
 from charging.database import reading
@@ -241,13 +241,18 @@ class SubscriberDirectory:
         )
         self._watching.clock = clock
         self._lookups.gather(clock)
-        self._watching.start(LOOK_MS / 1000, now=False)
+        self._watching.start(LOOK_MS * MILLISECOND, now=False)
 
     def unwatch(self) -> None:
         """Look no more, and give the connection back."""
         if self._watching is not None and self._watching.running:
             self._watching.stop()
         self._kept.close()
+
+    @property
+    def asked(self) -> int:
+        """How many lookups have no answer yet."""
+        return self._lookups.unanswered
 
     def subscriber(self, username: str) -> Deferred[Subscriber | None]:
         """The subscriber of that name as he is now, None where there is none. Fails with QueueFull, DatabaseUnavailable, or the

@@ -2,7 +2,8 @@
 
 An idle server works on a single item at once; a busy one works on hundreds together. Whoever waits for an answer sends his
 next packet when he has it: with the reactor's clock, a batch begins when the answers of the one before it have gone and what
-they brought has been read.
+they brought has been read. Where more are about to come than there are, a few that ran ahead, it waits for these: else one that is
+out of step with thirty others has a batch of its own for ever, which costs nearly what theirs does.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Final, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from charging.waiting import Rank, Waiting
@@ -25,6 +26,10 @@ Run = Callable[[Callable[[], "Sequence[object]"]], "Deferred[Sequence[object]]"]
 
 #: When an item came that may wait for as long as it takes, in looks.
 _PATIENT: Final = 2**62
+#: How long a batch waits for what is about to come, where that takes longer than it should.
+MOST_PATIENCE_MS: Final = 5
+#: A clock counts in seconds.
+MILLISECOND: Final = 10**-3
 
 
 class QueueFull(Exception):
@@ -61,6 +66,9 @@ class Batches(Generic[I, O]):
         self._waiting: Waiting[tuple[I, Deferred[O], int]] = Waiting(most_queued)
         self._under_way: list[tuple[I, Deferred[O], int]] = []
         self._clock: IReactorTime | None = None
+        self._coming: Callable[[], int] = lambda: 0
+        self._patience: IDelayedCall | None = None
+        """The end of waiting for what is about to come, while it is waited for."""
         self._looks = 0
         self._begun = 0
         """The look at which the batch under way began."""
@@ -73,6 +81,11 @@ class Batches(Generic[I, O]):
     def queued(self) -> int:
         """How many items wait."""
         return len(self._waiting)
+
+    @property
+    def unanswered(self) -> int:
+        """How many items have no outcome yet; those of a batch that is stuck do not count."""
+        return len(self._waiting) + len(self._under_way)
 
     @property
     def refused(self) -> dict[Rank, int]:
@@ -91,11 +104,16 @@ class Batches(Generic[I, O]):
             gone[1].errback(QueueFull())
         if not self.busy:
             self._begin()
+        elif self._patience is not None and self._coming() < len(self._waiting):
+            self._patience.reset(0)
+            self._patience = None
         return done
 
-    def gather(self, clock: IReactorTime) -> None:
-        """From now on a batch begins when what the sockets have at that moment has been read."""
+    def gather(self, clock: IReactorTime, coming: Callable[[], int] = lambda: 0) -> None:
+        """From now on a batch begins when what the sockets have at that moment has been read. `coming`: how many items are about to
+        be submitted, as soon as something else is known of them; where it is more than there are, they are waited for."""
         self._clock = clock
+        self._coming = coming
 
     def idle(self) -> Deferred[None]:
         """Fires when nothing waits and nothing is under way."""
@@ -115,6 +133,8 @@ class Batches(Generic[I, O]):
         stuck = self.busy and self._begun <= last
         late = [entry for entry in self._under_way if (stuck or entry[2] <= last) and not entry[1].called]
         late += self._waiting.take_while(lambda entry: entry[2] <= last)
+        if stuck:
+            self._under_way = []
         for _, done, _ in late:
             done.errback(error(stuck))
         return stuck
@@ -131,7 +151,7 @@ class Batches(Generic[I, O]):
         else:
             self.busy = True
             self._begun = self._looks
-            self._clock.callLater(0, self._next)
+            self._clock.callLater(0, self._next_together, self._clock)
 
     def _follow(self) -> None:
         """Begin the batch after one that is done."""
@@ -141,9 +161,17 @@ class Batches(Generic[I, O]):
         self._under_way = []
         self._begun = self._looks
         # The reactor calls what is due before it looks at its sockets; what that makes due, after it.
-        self._clock.callLater(0, self._clock.callLater, 0, self._next)
+        self._clock.callLater(0, self._clock.callLater, 0, self._next_together, self._clock)
+
+    def _next_together(self, clock: IReactorTime) -> None:
+        """Begin the next batch, with those who are about to come where these are more."""
+        if 0 < len(self._waiting) <= self._coming():
+            self._patience = clock.callLater(MOST_PATIENCE_MS * MILLISECOND, self._next)
+        else:
+            self._next()
 
     def _next(self) -> None:
+        self._patience = None
         batch = self._under_way = self._waiting.take(self._most_in_batch)
         if not batch:
             self.busy = False

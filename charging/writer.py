@@ -17,7 +17,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from charging.admission import Login
-from charging.batching import Batches, QueueFull, Run
+from charging.batching import MILLISECOND, Batches, QueueFull, Run
 from charging.bulk import Conflict
 from charging.durability import NotDurable, committed, watch
 from charging.lane import Kept, elsewhere
@@ -45,8 +45,6 @@ MOST_LOCKED: Final = 3
 #: How often it is looked whether something is late, and whether a database that was away is back.
 LOOK_MS: Final = 100
 PROBE_MS: Final = 1_000
-#: A clock counts in seconds.
-_MILLISECOND: Final = 10**-3
 
 _CONFLICTS: Final = (Conflict, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 _UNAVAILABLE: Final = (
@@ -198,13 +196,16 @@ class Writer:
 
     # --- is the database there? ----------------------------------------------------------------------------------
 
-    def watch(self, clock: IReactorTime, *, deadline_ms: int = ANSWER_DEADLINE_MS) -> None:
-        """Begin to look: for what is late, and for a database that comes back."""
+    def watch(
+        self, clock: IReactorTime, *, deadline_ms: int = ANSWER_DEADLINE_MS, coming: Callable[[], int] = lambda: 0
+    ) -> None:
+        """Begin to look: for what is late, and for a database that comes back. `coming`: how many items are about to be
+        submitted; few do not go ahead of many."""
         deadline_looks = -(-deadline_ms // LOOK_MS)
         self._watching = LoopingCall(self._look, deadline_looks, f"no answer within {deadline_ms} ms")
         self._watching.clock = clock
-        self._batches.gather(clock)
-        self._watching.start(LOOK_MS * _MILLISECOND, now=False)
+        self._batches.gather(clock, coming)
+        self._watching.start(LOOK_MS * MILLISECOND, now=False)
 
     def unwatch(self) -> None:
         """Look no more, and give the connection back. When idle."""

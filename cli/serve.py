@@ -173,8 +173,10 @@ class Server:
 
     def start(self) -> None:
         """Begin what the server does by itself."""
-        self.writer.watch(self.watching.clock, deadline_ms=self.deadline_ms)
-        self.services.subscribers.watch(self.watching.clock, deadline_ms=self.deadline_ms)
+        clock, subscribers = self.watching.clock, self.services.subscribers
+        # Whoever is looked up now logs in next.
+        self.writer.watch(clock, deadline_ms=self.deadline_ms, coming=lambda: subscribers.asked)
+        subscribers.watch(clock, deadline_ms=self.deadline_ms)
         if self.replay is not None:
             self.replay.start()
         self.watching.start(NAS_TABLE_EVERY_SECONDS, now=False)

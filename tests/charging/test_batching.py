@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from charging.batching import Batches, QueueFull
+from charging.batching import MOST_PATIENCE_MS, Batches, QueueFull
 
 
 class Floor:
@@ -172,6 +172,7 @@ class Reactor(Clock):
 
     def turn(self) -> None:
         """Once around the loop."""
+        self.advance(0)
         due, self.due = self.due, []
         for each in due:
             each()
@@ -229,3 +230,78 @@ def test_it_is_idle_when_nobody_came() -> None:
     reactor.turn()
     floor.go()
     assert answer == [2]
+
+
+def expecting(reactor: Reactor, coming: list[int]) -> Floor:
+    """One that knows how many are about to come, and has nothing to do yet."""
+    floor = Floor(most_in_batch=100)
+    floor.queue.gather(reactor, lambda: len(coming))
+    return floor
+
+
+def test_one_who_ran_ahead_goes_with_the_many_who_come_behind() -> None:
+    reactor, coming = Reactor(), [1, 2, 3]
+    floor = expecting(reactor, coming)
+    floor.submit("ahead")
+    reactor.turn()
+    assert not floor.waiting
+    while coming:
+        floor.submit(coming.pop())
+    assert not floor.waiting, "others may come at this very moment"
+    reactor.turn()
+    floor.go()
+    assert floor.batches == [["ahead", 3, 2, 1]]
+    assert not reactor.getDelayedCalls()
+
+
+def test_many_do_not_wait_for_a_few() -> None:
+    reactor = Reactor()
+    floor = expecting(reactor, [1, 2, 3])
+    floor.submit(*"abcd")
+    reactor.turn()
+    assert len(floor.waiting) == 1
+
+
+def test_who_does_not_come_is_not_waited_for() -> None:
+    reactor, coming = Reactor(), [1, 2, 3]
+    floor = expecting(reactor, coming)
+    (answer,) = floor.submit("ahead")
+    reactor.turn()
+    coming.clear()  # all of them were refused
+    reactor.advance(MOST_PATIENCE_MS / 1000)
+    floor.go()
+    assert answer == ["aheadahead"]
+    floor.submit("next")
+    reactor.turn()
+    reactor.turn()
+    assert len(floor.waiting) == 1, "it waits anew where more are coming, and only there"
+
+
+def test_after_a_batch_too_they_are_waited_for() -> None:
+    reactor = Reactor()
+    coming: list[int] = []
+    floor = expecting(reactor, coming)
+    floor.submit("first")
+    reactor.turn()
+    floor.submit("ahead")
+    floor.go()
+    coming += [1, 2]
+    reactor.turn()
+    reactor.turn()
+    assert not floor.waiting
+    coming.pop()
+    floor.submit(2)
+    reactor.turn()
+    floor.go()
+    assert floor.batches == [["first"], ["ahead", 2]]
+
+
+def test_those_of_a_batch_that_is_stuck_are_not_coming() -> None:
+    floor = Floor()
+    floor.submit(1, 2)
+    assert floor.queue.unanswered == 2
+    floor.queue.look(1, lambda _stuck: OSError("late"))
+    assert floor.queue.unanswered == 0
+    floor.go()
+    floor.submit(3)
+    assert floor.queue.unanswered == 1
