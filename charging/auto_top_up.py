@@ -31,9 +31,8 @@ def ask_where_low(book: Book, now: Instant) -> None:
         return
     account.auto_request_id = book.new_id()
     amount = format_money(account.auto_amount_micros, account.currency).split(" ")[0]
-    book.requests.append(
-        Request(account.account_id, account.auto_request_id, account.auto_amount_micros, amount, balance, now)
-    )
+    request = Request(account.account_id, account.auto_request_id, account.auto_amount_micros, amount, balance, now)
+    book.requests += (request,)
     book.changed_account = True
 
 
@@ -57,6 +56,6 @@ def cancelled(book: Book, now: Instant) -> None:
 
 def _answer(book: Book, status: str, answer: str, now: Instant) -> None:
     assert book.account.auto_request_id is not None
-    book.answers.append(Answer(book.account.account_id, book.account.auto_request_id, now, status, answer))
+    book.answers += (Answer(book.account.account_id, book.account.auto_request_id, now, status, answer),)
     book.account.auto_request_id = None
     book.changed_account = True

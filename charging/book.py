@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -203,75 +203,81 @@ class Opening(NamedTuple):
     nas_username: str | None = None
 
 
-@dataclass(slots=True)
 class Book:
-    """One account, its usable buckets, its live sessions, and the closed ones that a report may still speak of."""
+    """One account, its usable buckets, its live sessions, and the closed ones that a report may still speak of.
 
-    account: Account
-    new_id: Callable[[], int]
-    plans: Callable[[int], Plan]
-    """The plan version of that id; immutable."""
-    buckets: dict[int, Bucket] = field(default_factory=dict)
-    sessions: dict[int, Session] = field(default_factory=dict)
-    charges: dict[tuple[int, int, str], Charge] = field(default_factory=dict)
-    tallies: dict[tuple[int, str, int], Tally] = field(default_factory=dict)
-    subscriptions: dict[int, Subscription] = field(default_factory=dict)
-    """By subscriber: those whose plan is sold by periods."""
+    Books are made by the thousand and kept open for long, so what few batches change of one is kept in tuples and frozen sets: an
+    empty one takes neither time nor memory.
+    """
+
     knows_tallies: bool = False
     """They were read from the database, or there were none; most accounts never need them."""
-
     is_alone: bool = False
     """Only one session at a time can use the account: it has one subscriber, who may have no more. Known, and asked, only where that decides."""
+    quiet_until: Instant = 0
+    """Nothing is due before; 0: not known."""
+    lines: dict[int, Line] | None = None
+    """Subscribers; read where a period may begin."""
+    _usable: list[Bucket] | None = None
+    _scoped: bool | None = None
 
     # What has changed since the book was opened.
     changed_account: bool = False
     """More of the account than its version and the ledger's end,"""
     changed_terms: bool = False
     """among it what operators agreed."""
-    changed_buckets: set[int] = field(default_factory=set)
-    changed_sessions: set[int] = field(default_factory=set)
-    changed_charges: set[tuple[int, int, str]] = field(default_factory=set)
-    new_buckets: set[int] = field(default_factory=set)
-    new_sessions: dict[int, Opening] = field(default_factory=dict)
-    new_charges: set[tuple[int, int, str]] = field(default_factory=set)
-    changed_tallies: set[tuple[int, str, int]] = field(default_factory=set)
-    new_tallies: set[tuple[int, str, int]] = field(default_factory=set)
-    bindings: list[Binding] = field(default_factory=list)
-    usage_lines: list[UsageLine] = field(default_factory=list)
-    transfers: list[Transfer] = field(default_factory=list)
-    commands: list[Command] = field(default_factory=list)
-    notices: list[Notice] = field(default_factory=list)
-    requests: list[Request] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
-    observations: list[Observation] = field(default_factory=list)
-    moved: bool = False
-    """A bucket has ended, or something of a subscription has changed: the next six say what. Few batches ask further."""
-    revised_buckets: set[int] = field(default_factory=set)
-    """Whose end has changed, or come."""
-    changed_subscriptions: set[int] = field(default_factory=set)
-    new_subscriptions: set[int] = field(default_factory=set)
-    paid_periods: list[PaidPeriod] = field(default_factory=list)
-    contracts: list[Contract] = field(default_factory=list)
-    """Whose plan, or whose version of it, is another one now."""
-    ended: list[int] = field(default_factory=list)
+    new_buckets: frozenset[int] = frozenset()
+    changed_tallies: frozenset[tuple[int, str, int]] = frozenset()
+    new_tallies: frozenset[tuple[int, str, int]] = frozenset()
+    bindings: tuple[Binding, ...] = ()
+    usage_lines: tuple[UsageLine, ...] = ()
+    transfers: tuple[Transfer, ...] = ()
+    commands: tuple[Command, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    requests: tuple[Request, ...] = ()
+    answers: tuple[Answer, ...] = ()
+    observations: tuple[Observation, ...] = ()
+    ended: tuple[int, ...] = ()
     """Sessions that were closed: what their NAS was to be told is of no use any more."""
-    withdrawn: list[int] = field(default_factory=list)
+    withdrawn: tuple[int, ...] = ()
     """Sessions whose NAS has just been told otherwise: what it was to be told before is of no use any more."""
-    resumed: list[Session] = field(default_factory=list)
+    resumed: tuple[Session, ...] = ()
     """New sessions of a login that has addresses of a pool, which may have been given back meanwhile."""
-    settled_states: dict[int, tuple[object, ...]] = field(default_factory=dict)
-    """Per session: what the database has of the fields that few reports change."""
-    newest: dict[str, int] = field(default_factory=dict)
-    """Plan name → its newest version; read where a period may begin."""
-    lines: dict[int, Line] | None = None
-    """Subscribers; read where a period may begin."""
-    openings: dict[int, Opening] = field(default_factory=dict)
-    """Of sessions that may have to go on under another version; read where a period may begin."""
-    _usable: list[Bucket] | None = None
-    quiet_until: Instant = 0
-    """Nothing is due before; 0: not known."""
-    _scoped: bool | None = None
-    _rated: tuple[str, dict[int, Rated]] = ("", {})
+    moved: bool = False
+    """A bucket has ended, or something of a subscription has changed: the next five say what. Few batches ask further."""
+    revised_buckets: frozenset[int] = frozenset()
+    """Whose end has changed, or come."""
+    changed_subscriptions: frozenset[int] = frozenset()
+    new_subscriptions: frozenset[int] = frozenset()
+    paid_periods: tuple[PaidPeriod, ...] = ()
+    contracts: tuple[Contract, ...] = ()
+    """Whose plan, or whose version of it, is another one now."""
+
+    def __init__(self, account: Account, new_id: Callable[[], int], plans: Callable[[int], Plan]) -> None:
+        """`plans`: the plan version of an id; immutable."""
+        self.account = account
+        self.new_id = new_id
+        self.plans = plans
+        self.buckets: dict[int, Bucket] = {}
+        self.sessions: dict[int, Session] = {}
+        self.charges: dict[tuple[int, int, str], Charge] = {}
+        self.tallies: dict[tuple[int, str, int], Tally] = {}
+        self.subscriptions: dict[int, Subscription] = {}
+        """By subscriber: those whose plan is sold by periods."""
+        self.settled_states: dict[int, tuple[object, ...]] = {}
+        """Per session: what the database has of the fields that few reports change."""
+        self.newest: dict[str, int] = {}
+        """Plan name → its newest version; read where a period may begin."""
+        self.openings: dict[int, Opening] = {}
+        """Of sessions that may have to go on under another version; read where a period may begin."""
+        self._rated: tuple[str, dict[int, Rated]] = ("", {})
+
+        # What has changed, too: most batches change these.
+        self.changed_buckets: set[int] = set()
+        self.changed_sessions: set[int] = set()
+        self.changed_charges: set[tuple[int, int, str]] = set()
+        self.new_sessions: dict[int, Opening] = {}
+        self.new_charges: set[tuple[int, int, str]] = set()
 
     def turn_page(self) -> None:
         """Everything that changed is in the database: go on from there, without the sessions that have ended."""
@@ -285,25 +291,30 @@ class Book:
             self.settled_states.pop(session_id, None)
         if closed:
             self.charges = {key: charge for key, charge in self.charges.items() if key[0] in self.sessions}
-        for changes in (
-            self.changed_buckets, self.changed_sessions, self.changed_charges, self.new_buckets, self.new_sessions,
-            self.new_charges, self.bindings, self.usage_lines, self.transfers, self.commands, self.notices,
-            self.ended, self.withdrawn, self.resumed, self.changed_tallies, self.new_tallies, self.requests, self.answers,
-            self.observations,
-        ):  # fmt: skip
-            if changes:
-                changes.clear()
+        for changes in (self.changed_buckets, self.changed_sessions, self.changed_charges, self.new_charges):
+            changes.clear()
+        self.new_sessions.clear()
+        self.new_buckets = frozenset()
+        self.changed_tallies = self.new_tallies = frozenset()
+        self.bindings = ()
+        self.usage_lines = ()
+        self.transfers = ()
+        self.commands = ()
+        self.notices = ()
+        self.requests = ()
+        self.answers = ()
+        self.observations = ()
+        self.ended = self.withdrawn = ()
+        self.resumed = ()
         if self.moved:
             self._forget_moves()
 
     def _forget_moves(self) -> None:
         self.moved = False
-        self.lines = None
-        for changes in (
-            self.revised_buckets, self.changed_subscriptions, self.new_subscriptions, self.paid_periods, self.contracts,
-            self.newest, self.openings,
-        ):  # fmt: skip
-            changes.clear()
+        self.revised_buckets = self.changed_subscriptions = self.new_subscriptions = frozenset()
+        self.paid_periods = ()
+        self.contracts = ()
+        self.newest, self.lines, self.openings = {}, None, {}
 
     @property
     def changed(self) -> bool:
@@ -330,7 +341,7 @@ class Book:
     def revise_bucket(self, bucket: Bucket) -> None:
         """Its end has changed, or come."""
         self.moved = True
-        self.revised_buckets.add(bucket.bucket_id)
+        self.revised_buckets |= {bucket.bucket_id}
         self.changed_buckets.add(bucket.bucket_id)
         self._usable, self.quiet_until = None, 0
 
@@ -339,16 +350,16 @@ class Book:
         known = subscription.subscriber_id in self.subscriptions
         self.subscriptions[subscription.subscriber_id] = subscription
         if known and subscription.subscriber_id not in self.new_subscriptions:
-            self.changed_subscriptions.add(subscription.subscriber_id)
+            self.changed_subscriptions |= {subscription.subscriber_id}
         else:
-            self.new_subscriptions.add(subscription.subscriber_id)
+            self.new_subscriptions |= {subscription.subscriber_id}
         self.moved = True
         self.quiet_until = 0
 
     def agree_on(self, contract: Contract) -> None:
         """A subscriber has another plan, or another version of it."""
         self.moved = True
-        self.contracts.append(contract)
+        self.contracts += (contract,)
 
     def live_sessions(self) -> list[Session]:
         """Those that are not closed, oldest first."""
@@ -394,9 +405,9 @@ class Book:
         tally = self.tallies.get(key)
         if tally is None:
             tally = self.tallies[key] = Tally(self.account.account_id, *counter)
-            self.new_tallies.add(key)
+            self.new_tallies |= {key}
         else:
-            self.changed_tallies.add(key)
+            self.changed_tallies |= {key}
         tally.amount = min(tally.amount + amount, MAX_AMOUNT)
 
     def fresh_bucket_id(self) -> int:
@@ -408,7 +419,7 @@ class Book:
     def add_bucket(self, bucket: Bucket) -> Bucket:
         """Take a new bucket into the book; its balance comes by `move`."""
         self.buckets[bucket.bucket_id] = bucket
-        self.new_buckets.add(bucket.bucket_id)
+        self.new_buckets |= {bucket.bucket_id}
         self._usable, self.quiet_until = None, 0
         self._scoped = None
         return bucket
@@ -520,7 +531,7 @@ class Book:
         session.state = "closed"
         session.closed_at = now
         session.close_reason = reason
-        self.ended.append(session.session_id)
+        self.ended += (session.session_id,)
         self.changed_sessions.add(session.session_id)
         self.post(session, now)
         for charge in self.charges_of(session):
@@ -559,7 +570,7 @@ class Book:
         effective_at = now if effective_at is None else effective_at
         fields = (account.account_id, account.ledger_seq, *entry, kind, reference, session_id, effective_at, now, actor)
         account.ledger_hash = chained(account.ledger_hash, fields)
-        self.transfers.append(Transfer(*fields, account.ledger_hash))
+        self.transfers += (Transfer(*fields, account.ledger_hash),)
 
     # --- holds ----------------------------------------------------------------------------------------------------
 
@@ -662,15 +673,15 @@ class Book:
             json.dumps(dict(facts), ensure_ascii=False, separators=(",", ":")),
             now,
         )
-        self.notices.append(notice)
+        self.notices += (notice,)
 
     def observe(self, session: Session, what: str, now: Instant) -> None:
         """The NAS of a session did not do what it was told, or did not answer."""
-        self.observations.append(Observation(session.nas_id, session.nas_address, what, now))
+        self.observations += (Observation(session.nas_id, session.nas_address, what, now),)
 
     def answered(self, session: Session) -> None:
         """It answers."""
-        self.observations.append(Observation(session.nas_id, session.nas_address, "answered", 0))
+        self.observations += (Observation(session.nas_id, session.nas_address, "answered", 0),)
 
     def command(self, session: Session, wanted: Wanted, reason: str, now: Instant, *, not_before: Instant = 0) -> None:
         """Write what the NAS must now apply to a session. Only the latest wanted state matters, so it gets a new
@@ -681,25 +692,24 @@ class Book:
         self.changed_sessions.add(session.session_id)
         ends = wanted == "cut" or (wanted == "exhausted" and session.means in {"disconnect", "time"})
         action: CommandAction = "disconnect" if ends else "profile"
-        self.commands.append(
-            Command(
-                session.account_id,
-                self.new_id(),
-                session.session_id,
-                session.nas_id,
-                action,
-                session.wanted_version,
-                reason,
-                not_before or now,
-                now,
-            )
+        command = Command(
+            session.account_id,
+            self.new_id(),
+            session.session_id,
+            session.nas_id,
+            action,
+            session.wanted_version,
+            reason,
+            not_before or now,
+            now,
         )
+        self.commands += (command,)
 
     def told_at_login(self, session: Session, now: Instant) -> None:
         """An Accept says itself what is wanted: an order that still waits, or is on its way, is about the past."""
         if session.acked_version < session.wanted_version:
-            self.commands[:] = [c for c in self.commands if c.session_id != session.session_id]
-            self.withdrawn.append(session.session_id)
+            self.commands = tuple(c for c in self.commands if c.session_id != session.session_id)
+            self.withdrawn += (session.session_id,)
             session.wanted_version += 1
         session.acked_version, session.acked_at = session.wanted_version, now
         session.acked_profile = session.profile

@@ -390,7 +390,7 @@ def enter(
     subscription.due_at = due_at(subscription, plan)
     book.revise_subscription(subscription)
     key = (book.account.account_id, subscription.subscriber_id)
-    book.paid_periods.append(PaidPeriod(*key, period.start, period.end, number, version, price, reference, now))
+    book.paid_periods += (PaidPeriod(*key, period.start, period.end, number, version, price, reference, now),)
     if version != before or number == 1:
         book.agree_on(Contract(subscription.subscriber_id, plan.name, version))
 

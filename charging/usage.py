@@ -66,28 +66,27 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
             flags = f"{flags} estimated".lstrip()
     if used.up or used.down or used.seconds or step.flags:
         session.line_no += 1
-        book.usage_lines.append(
-            UsageLine(
-                session.account_id,
-                session.session_id,
-                session.line_no,
-                now,
-                report.event_at,
-                report.kind,
-                session.octets_up,
-                step.octets_up,
-                session.octets_down,
-                step.octets_down,
-                session.seconds,
-                step.seconds,
-                micros,
-                draws,
-                free,
-                flags,
-                step.raw,
-                rated,
-            )
+        line = UsageLine(
+            session.account_id,
+            session.session_id,
+            session.line_no,
+            now,
+            report.event_at,
+            report.kind,
+            session.octets_up,
+            step.octets_up,
+            session.octets_down,
+            step.octets_down,
+            session.seconds,
+            step.seconds,
+            micros,
+            draws,
+            free,
+            flags,
+            step.raw,
+            rated,
         )
+        book.usage_lines += (line,)
     (
         session.octets_up, session.octets_down, session.seconds,
         session.offset_up, session.offset_down, session.offset_seconds,
@@ -448,19 +447,18 @@ def _bind(book: Book, session: Session, report: Report) -> None:
     session.acct_session_id = report.acct_session_id
     session.session_key = report.session_key
     session.called_station = session.called_station or report.called_station  # not every login says it
-    book.bindings.append(
-        Binding(
-            session.account_id,
-            session.session_id,
-            report.session_key,
-            report.acct_session_id,
-            report.nas_port_id,
-            report.calling_station,
-            report.framed_address,
-            session.called_station,
-            report.nas_username or report.username or None,
-        )
+    binding = Binding(
+        session.account_id,
+        session.session_id,
+        report.session_key,
+        report.acct_session_id,
+        report.nas_port_id,
+        report.calling_station,
+        report.framed_address,
+        session.called_station,
+        report.nas_username or report.username or None,
     )
+    book.bindings += (binding,)
 
 
 def _successor(book: Book, session: Session, report: Report, now: Instant) -> Session:
@@ -503,7 +501,7 @@ def _successor(book: Book, session: Session, report: Report, now: Instant) -> Se
         review_at=session.review_at,
     )
     if successor.leased:
-        book.resumed.append(successor)
+        book.resumed += (successor,)
     opening = Opening(
         report.username, report.nas_port_id, report.calling_station, report.framed_address,
         report.nas_username or report.username or None,

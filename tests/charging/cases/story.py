@@ -321,10 +321,15 @@ class Memory:
 def forget_changes(book: Book) -> None:
     """As if the book had been stored and opened again."""
     for changes in (
-        book.changed_buckets, book.changed_sessions, book.changed_charges, book.new_buckets, book.new_sessions,
-        book.new_charges, book.bindings, book.usage_lines, book.transfers, book.commands, book.notices,
+        book.changed_buckets, book.changed_sessions, book.changed_charges, book.new_sessions, book.new_charges,
     ):  # fmt: skip
         changes.clear()
+    book.new_buckets = frozenset()
+    book.bindings = ()
+    book.usage_lines = ()
+    book.transfers = ()
+    book.commands = ()
+    book.notices = ()
     book._usable = None
 
 
