@@ -245,6 +245,9 @@ def test_one_who_ran_ahead_goes_with_the_many_who_come_behind() -> None:
     floor.submit("ahead")
     reactor.turn()
     assert not floor.waiting
+    floor.submit(coming.pop())
+    reactor.turn()
+    assert not floor.waiting, "as many are still to come"
     while coming:
         floor.submit(coming.pop())
     assert not floor.waiting, "others may come at this very moment"
@@ -256,6 +259,10 @@ def test_one_who_ran_ahead_goes_with_the_many_who_come_behind() -> None:
 
 def test_many_do_not_wait_for_a_few() -> None:
     reactor = Reactor()
+    floor = expecting(reactor, [1, 2, 3])
+    floor.submit(*"abc")
+    reactor.turn()
+    assert not floor.waiting, "not yet more than they are"
     floor = expecting(reactor, [1, 2, 3])
     floor.submit(*"abcd")
     reactor.turn()
