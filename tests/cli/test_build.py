@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 from twisted.internet.defer import Deferred
@@ -13,6 +13,7 @@ from aaa.keyring import KeyRing
 from charging.settle import CatchUp
 from cli.serve import build
 
+T = TypeVar("T")
 NOON = 1_750_000_000_000
 
 
@@ -22,11 +23,11 @@ class Hand:
     def __init__(self) -> None:
         self.begun: dict[str, list[tuple[Callable[[], Any], Deferred[Any]]]] = {}
 
-    def __call__(self, name: str, _most: int) -> Callable[[Callable[[], Any]], Deferred[Any]]:
+    def __call__(self, name: str, threads: int) -> Callable[[Callable[[], T]], Deferred[T]]:  # noqa: ARG002  a pool's
         begun = self.begun.setdefault(name, [])
 
-        def run(work: Callable[[], Any]) -> Deferred[Any]:
-            done: Deferred[Any] = Deferred()
+        def run(work: Callable[[], T]) -> Deferred[T]:
+            done: Deferred[T] = Deferred()
             begun.append((work, done))
             return done
 
