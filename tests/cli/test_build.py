@@ -23,7 +23,7 @@ class Hand:
     def __init__(self) -> None:
         self.begun: dict[str, list[tuple[Callable[[], Any], Deferred[Any]]]] = {}
 
-    def __call__(self, name: str, threads: int) -> Callable[[Callable[[], T]], Deferred[T]]:  # noqa: ARG002  a pool's
+    def __call__(self, name: str, threads: int) -> Callable[[Callable[[], T]], Deferred[T]]:
         begun = self.begun.setdefault(name, [])
 
         def run(work: Callable[[], T]) -> Deferred[T]:
