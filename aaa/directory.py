@@ -228,7 +228,7 @@ class SubscriberDirectory:
         self._kept = kept_for_reading(engine, plan_once=True)
         self._watching: LoopingCall | None = None
         self._terms: dict[int, _Terms] = {}
-        self._lookups: Batches[str, Subscriber | None] = Batches(
+        self.lookups: Batches[str, Subscriber | None] = Batches(
             self._read, run, most_queued=MOST_WAITING_LOOKUPS, most_in_batch=MOST_IN_LOOKUP
         )
 
@@ -237,10 +237,10 @@ class SubscriberDirectory:
         looks, late = -(-deadline_ms // LOOK_MS), f"no answer within {deadline_ms} ms"
         # Too many lookups, or one that hangs: a login has silence for either.
         self._watching = LoopingCall(
-            self._lookups.look, looks, lambda stuck: DatabaseUnavailable(late) if stuck else QueueFull(late)
+            self.lookups.look, looks, lambda stuck: DatabaseUnavailable(late) if stuck else QueueFull(late)
         )
         self._watching.clock = clock
-        self._lookups.gather(clock)
+        self.lookups.gather(clock)
         self._watching.start(LOOK_MS * MILLISECOND, now=False)
 
     def unwatch(self) -> None:
@@ -249,15 +249,10 @@ class SubscriberDirectory:
             self._watching.stop()
         self._kept.close()
 
-    @property
-    def asked(self) -> int:
-        """How many lookups have no answer yet."""
-        return self._lookups.unanswered
-
     def subscriber(self, username: str) -> Deferred[Subscriber | None]:
         """The subscriber of that name as he is now, None where there is none. Fails with QueueFull, DatabaseUnavailable, or the
         database's error."""
-        return self._lookups.submit(username)
+        return self.lookups.submit(username)
 
     def _read(self, usernames: Sequence[str]) -> list[Subscriber | Exception | None]:
         try:

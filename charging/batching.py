@@ -9,7 +9,7 @@ out of step with thirty others has a batch of its own for ever, which costs near
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -66,7 +66,9 @@ class Batches(Generic[I, O]):
         self._waiting: Waiting[tuple[I, Deferred[O], int]] = Waiting(most_queued)
         self._under_way: list[tuple[I, Deferred[O], int]] = []
         self._clock: IReactorTime | None = None
-        self._coming: Callable[[], int] = lambda: 0
+        self._before: Batches[Any, Any] | None = None
+        self.on_answered: Callable[[], None] = lambda: None
+        """Called when those of a batch have heard."""
         self._patience: IDelayedCall | None = None
         """The end of waiting for what is about to come, while it is waited for."""
         self._looks = 0
@@ -104,16 +106,17 @@ class Batches(Generic[I, O]):
             gone[1].errback(QueueFull())
         if not self.busy:
             self._begin()
-        elif self._patience is not None and self._coming() < len(self._waiting):
-            self._patience.reset(0)
-            self._patience = None
+        else:
+            self._reconsider()
         return done
 
-    def gather(self, clock: IReactorTime, coming: Callable[[], int] = lambda: 0) -> None:
-        """From now on a batch begins when what the sockets have at that moment has been read. `coming`: how many items are about to
-        be submitted, as soon as something else is known of them; where it is more than there are, they are waited for."""
+    def gather(self, clock: IReactorTime, before: Batches[Any, Any] | None = None) -> None:
+        """From now on a batch begins when what the sockets have at that moment has been read. `before`: whose items mostly come here
+        when they have their outcome; where these are not fewer than what there is, they are waited for."""
         self._clock = clock
-        self._coming = coming
+        self._before = before
+        if before is not None:
+            before.on_answered = self._reconsider
 
     def idle(self) -> Deferred[None]:
         """Fires when nothing waits and nothing is under way."""
@@ -165,10 +168,20 @@ class Batches(Generic[I, O]):
 
     def _next_together(self, clock: IReactorTime) -> None:
         """Begin the next batch, with those who are about to come where these are more."""
-        if 0 < len(self._waiting) <= self._coming():
+        if self._waiting and self._are_more_to_come():
             self._patience = clock.callLater(MOST_PATIENCE_MS * MILLISECOND, self._next)
         else:
             self._next()
+
+    def _are_more_to_come(self) -> bool:
+        """Or as many as there are."""
+        return self._before is not None and self._before.unanswered >= len(self._waiting)
+
+    def _reconsider(self) -> None:
+        """Somebody has come, or is known not to."""
+        if self._patience is not None and not self._are_more_to_come():
+            self._patience.reset(0)
+            self._patience = None
 
     def _next(self) -> None:
         self._patience = None
@@ -196,6 +209,7 @@ class Batches(Generic[I, O]):
                 done.errback(outcome)
             else:
                 done.callback(outcome)  # type: ignore[arg-type]
+        self.on_answered()
 
     def _fail(self, failure: Failure, batch: list[tuple[I, Deferred[O], int]]) -> None:
         assert failure.value is not None
@@ -204,3 +218,4 @@ class Batches(Generic[I, O]):
         for _, done, _ in batch:
             if not done.called:
                 done.errback(failure.value)
+        self.on_answered()

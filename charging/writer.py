@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import psycopg
 import psycopg.errors
@@ -197,14 +197,18 @@ class Writer:
     # --- is the database there? ----------------------------------------------------------------------------------
 
     def watch(
-        self, clock: IReactorTime, *, deadline_ms: int = ANSWER_DEADLINE_MS, coming: Callable[[], int] = lambda: 0
+        self,
+        clock: IReactorTime,
+        *,
+        deadline_ms: int = ANSWER_DEADLINE_MS,
+        before: Batches[Any, Any] | None = None,
     ) -> None:
-        """Begin to look: for what is late, and for a database that comes back. `coming`: how many items are about to be
-        submitted; few do not go ahead of many."""
+        """Begin to look: for what is late, and for a database that comes back. `before`: where most items were before they came here;
+        few do not go ahead of the many who are there."""
         deadline_looks = -(-deadline_ms // LOOK_MS)
         self._watching = LoopingCall(self._look, deadline_looks, f"no answer within {deadline_ms} ms")
         self._watching.clock = clock
-        self._batches.gather(clock, coming)
+        self._batches.gather(clock, before)
         self._watching.start(LOOK_MS * MILLISECOND, now=False)
 
     def unwatch(self) -> None:

@@ -175,7 +175,7 @@ class Server:
         """Begin what the server does by itself."""
         clock, subscribers = self.watching.clock, self.services.subscribers
         # Whoever is looked up now logs in next.
-        self.writer.watch(clock, deadline_ms=self.deadline_ms, coming=lambda: subscribers.asked)
+        self.writer.watch(clock, deadline_ms=self.deadline_ms, before=subscribers.lookups)
         subscribers.watch(clock, deadline_ms=self.deadline_ms)
         if self.replay is not None:
             self.replay.start()

@@ -232,75 +232,108 @@ def test_it_is_idle_when_nobody_came() -> None:
     assert answer == [2]
 
 
-def expecting(reactor: Reactor, coming: list[int]) -> Floor:
-    """One that knows how many are about to come, and has nothing to do yet."""
-    floor = Floor(most_in_batch=100)
-    floor.queue.gather(reactor, lambda: len(coming))
-    return floor
+class Stairs:
+    """Two queues: what has its outcome in the one before goes on, unless it is `refused`."""
+
+    def __init__(self) -> None:
+        self.reactor = Reactor()
+        self.before, self.floor = Floor(most_in_batch=100), Floor(most_in_batch=100)
+        self.before.queue.gather(self.reactor)
+        self.floor.queue.gather(self.reactor, self.before.queue)
+
+    def come(self, *items: Any) -> None:
+        for item in items:
+            found = self.before.queue.submit(item)
+            found.addCallbacks(lambda _, item=item: None if item == "refused" else self.floor.queue.submit(item), str)
+        self.turn()
+
+    def turn(self) -> None:
+        """Until what has begun has begun, and what has ended has been answered."""
+        for _ in range(3):
+            self.reactor.turn()
+
+    def after(self, milliseconds: int) -> None:
+        self.reactor.advance(milliseconds / 1000)
 
 
 def test_one_who_ran_ahead_goes_with_the_many_who_come_behind() -> None:
-    reactor, coming = Reactor(), [1, 2, 3]
-    floor = expecting(reactor, coming)
-    floor.submit("ahead")
-    reactor.turn()
-    assert not floor.waiting
-    floor.submit(coming.pop())
-    reactor.turn()
-    assert not floor.waiting, "as many are still to come"
-    while coming:
-        floor.submit(coming.pop())
-    assert not floor.waiting, "others may come at this very moment"
-    reactor.turn()
-    floor.go()
-    assert floor.batches == [["ahead", 3, 2, 1]]
-    assert not reactor.getDelayedCalls()
+    stairs = Stairs()
+    stairs.come(1, 2, 3)
+    stairs.floor.submit("ahead")
+    stairs.turn()
+    assert not stairs.floor.waiting
+    stairs.before.go()
+    assert not stairs.floor.waiting, "others may come at this very moment"
+    stairs.turn()
+    stairs.floor.go()
+    assert stairs.floor.batches == [["ahead", 1, 2, 3]]
+    assert not stairs.reactor.getDelayedCalls()
 
 
 def test_many_do_not_wait_for_a_few() -> None:
-    reactor = Reactor()
-    floor = expecting(reactor, [1, 2, 3])
-    floor.submit(*"abc")
-    reactor.turn()
-    assert not floor.waiting, "not yet more than they are"
-    floor = expecting(reactor, [1, 2, 3])
-    floor.submit(*"abcd")
-    reactor.turn()
-    assert len(floor.waiting) == 1
+    stairs = Stairs()
+    stairs.come(1, 2, 3)
+    stairs.floor.submit(*"abc")
+    stairs.turn()
+    assert not stairs.floor.waiting, "as many are to come"
+    stairs.floor.submit("d")
+    stairs.turn()
+    assert len(stairs.floor.waiting) == 1
+    stairs.floor.go()
+    assert stairs.floor.batches == [[*"abcd"]]
 
 
-def test_who_does_not_come_is_not_waited_for() -> None:
-    reactor, coming = Reactor(), [1, 2, 3]
-    floor = expecting(reactor, coming)
-    (answer,) = floor.submit("ahead")
-    reactor.turn()
-    coming.clear()  # all of them were refused
-    reactor.advance(MOST_PATIENCE_MS / 1000)
-    floor.go()
+def test_who_is_refused_before_is_not_waited_for() -> None:
+    for outcome in ("refused", "boom"):
+        stairs = Stairs()
+        stairs.come(outcome, outcome)
+        stairs.floor.submit("ahead")
+        stairs.turn()
+        assert not stairs.floor.waiting
+        stairs.before.go()
+        stairs.turn()
+        assert len(stairs.floor.waiting) == 1
+
+
+def test_who_takes_long_is_not_waited_for() -> None:
+    stairs = Stairs()
+    stairs.come(1, 2)
+    (answer,) = stairs.floor.submit("ahead")
+    stairs.turn()
+    stairs.after(MOST_PATIENCE_MS - 1)
+    assert not stairs.floor.waiting
+    stairs.after(1)
+    stairs.floor.submit(*"later")
+    stairs.floor.go()
     assert answer == ["aheadahead"]
-    floor.submit("next")
-    reactor.turn()
-    reactor.turn()
-    assert len(floor.waiting) == 1, "it waits anew where more are coming, and only there"
+    stairs.turn()
+    stairs.floor.go()
+    assert stairs.floor.batches == [["ahead"], [*"later"]]
+
+
+def test_where_nobody_waits_nothing_waits_for_those_to_come() -> None:
+    stairs = Stairs()
+    stairs.come(1, 2)
+    stairs.floor.submit(*"abc")
+    stairs.turn()
+    stairs.floor.go()
+    stairs.turn()
+    assert not stairs.floor.queue.busy
 
 
 def test_after_a_batch_too_they_are_waited_for() -> None:
-    reactor = Reactor()
-    coming: list[int] = []
-    floor = expecting(reactor, coming)
-    floor.submit("first")
-    reactor.turn()
-    floor.submit("ahead")
-    floor.go()
-    coming += [1, 2]
-    reactor.turn()
-    reactor.turn()
-    assert not floor.waiting
-    coming.pop()
-    floor.submit(2)
-    reactor.turn()
-    floor.go()
-    assert floor.batches == [["first"], ["ahead", 2]]
+    stairs = Stairs()
+    stairs.floor.submit("first")
+    stairs.turn()
+    stairs.floor.submit("ahead")
+    stairs.come(1)
+    stairs.floor.go()
+    stairs.turn()
+    assert not stairs.floor.waiting
+    stairs.before.go()
+    stairs.turn()
+    stairs.floor.go()
+    assert stairs.floor.batches == [["first"], ["ahead", 1]]
 
 
 def test_those_of_a_batch_that_is_stuck_are_not_coming() -> None:
