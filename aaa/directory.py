@@ -231,6 +231,7 @@ class SubscriberDirectory:
         self.lookups: Batches[str, Subscriber | None] = Batches(
             self._read, run, most_queued=MOST_WAITING_LOOKUPS, most_in_batch=MOST_IN_LOOKUP
         )
+        """Who is being looked up."""
 
     def watch(self, clock: IReactorTime, *, deadline_ms: int) -> None:
         """From now on a lookup fails with DatabaseUnavailable when it has no answer by then."""

@@ -2,8 +2,8 @@
 
 An idle server works on a single item at once; a busy one works on hundreds together. Whoever waits for an answer sends his
 next packet when he has it: with the reactor's clock, a batch begins when the answers of the one before it have gone and what
-they brought has been read. Where more are about to come than there are, a few that ran ahead, it waits for these: else one that is
-out of step with thirty others has a batch of its own for ever, which costs nearly what theirs does.
+they brought has been read. Where it would be of a few that ran ahead, and as many or more are about to come, it waits for these:
+else one that is out of step with thirty others has a batch of its own for ever, which costs nearly what theirs does.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Run = Callable[[Callable[[], "Sequence[object]"]], "Deferred[Sequence[object]]"]
 _PATIENT: Final = 2**62
 #: How long a batch waits for what is about to come, where that takes longer than it should.
 MOST_PATIENCE_MS: Final = 5
-#: A clock counts in seconds.
+#: In seconds, as a reactor's clock counts.
 MILLISECOND: Final = 10**-3
 
 
@@ -68,7 +68,7 @@ class Batches(Generic[I, O]):
         self._clock: IReactorTime | None = None
         self._before: Batches[Any, Any] | None = None
         self.on_answered: Callable[[], None] = lambda: None
-        """Called when those of a batch have heard."""
+        """Called in the reactor when those of a batch have heard: by this the queue behind this one knows."""
         self._patience: IDelayedCall | None = None
         """The end of waiting for what is about to come, while it is waited for."""
         self._looks = 0
@@ -154,7 +154,7 @@ class Batches(Generic[I, O]):
         else:
             self.busy = True
             self._begun = self._looks
-            self._clock.callLater(0, self._next_together, self._clock)
+            self._clock.callLater(0, self._next_in_company, self._clock)
 
     def _follow(self) -> None:
         """Begin the batch after one that is done."""
@@ -164,22 +164,22 @@ class Batches(Generic[I, O]):
         self._under_way = []
         self._begun = self._looks
         # The reactor calls what is due before it looks at its sockets; what that makes due, after it.
-        self._clock.callLater(0, self._clock.callLater, 0, self._next_together, self._clock)
+        self._clock.callLater(0, self._clock.callLater, 0, self._next_in_company, self._clock)
 
-    def _next_together(self, clock: IReactorTime) -> None:
-        """Begin the next batch, with those who are about to come where these are more."""
-        if self._waiting and self._are_more_to_come():
+    def _next_in_company(self, clock: IReactorTime) -> None:
+        """Begin the next batch, or wait a little for those who are about to come."""
+        if self._ran_ahead():
             self._patience = clock.callLater(MOST_PATIENCE_MS * MILLISECOND, self._next)
         else:
             self._next()
 
-    def _are_more_to_come(self) -> bool:
-        """Or as many as there are."""
-        return self._before is not None and self._before.unanswered >= len(self._waiting)
+    def _ran_ahead(self) -> bool:
+        """Are as many about to come as wait here, or more?"""
+        return self._before is not None and 0 < len(self._waiting) <= self._before.unanswered
 
     def _reconsider(self) -> None:
         """Somebody has come, or is known not to."""
-        if self._patience is not None and not self._are_more_to_come():
+        if self._patience is not None and not self._ran_ahead():
             self._patience.reset(0)
             self._patience = None
 

@@ -254,7 +254,7 @@ class Book:
     """Whose plan, or whose version of it, is another one now."""
 
     def __init__(self, account: Account, new_id: Callable[[], int], plans: Callable[[int], Plan]) -> None:
-        """`plans`: the plan version of an id; immutable."""
+        """`new_id`: an id for a row of this account, a new one each time. `plans`: the plan version of an id; immutable."""
         self.account = account
         self.new_id = new_id
         self.plans = plans

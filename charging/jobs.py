@@ -21,7 +21,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from charging import foreign, inbox, order_inbox, pruning, tables
-from charging.batching import QueueFull, Run
+from charging.batching import MILLISECOND, QueueFull, Run
 from charging.database import reading
 from charging.lane import Kept, kept_for_reading
 from charging.notices import reminder
@@ -59,8 +59,6 @@ MOST_REMOVALS: Final = 5
 SET_ASIDE_MS: Final = 30_000
 MOST_SET_ASIDE: Final = 1_000
 
-#: A clock counts in seconds.
-_MILLISECOND: Final = 10**-3
 
 _session = tables.session.c
 _bucket = tables.bucket.c
@@ -350,7 +348,7 @@ class Jobs:
         """Begin. Stale sessions wait: nobody knows how long we were not there to be told anything."""
         self._quiet_until = self._now() + QUIET_MS
         for turn in self._turns:
-            turn.loop.start(turn.every_ms * _MILLISECOND, now=turn.at_once)
+            turn.loop.start(turn.every_ms * MILLISECOND, now=turn.at_once)
 
     def stop(self) -> Deferred[Any]:
         """No further turns; fires when those under way have ended."""

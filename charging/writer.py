@@ -197,14 +197,10 @@ class Writer:
     # --- is the database there? ----------------------------------------------------------------------------------
 
     def watch(
-        self,
-        clock: IReactorTime,
-        *,
-        deadline_ms: int = ANSWER_DEADLINE_MS,
-        before: Batches[Any, Any] | None = None,
+        self, clock: IReactorTime, *, deadline_ms: int = ANSWER_DEADLINE_MS, before: Batches[Any, Any] | None = None
     ) -> None:
-        """Begin to look: for what is late, and for a database that comes back. `before`: where most items were before they came here;
-        few do not go ahead of the many who are there."""
+        """Begin to look: for what is late, and for a database that comes back. `before`: the queue that most items were in before they
+        come here; a few of them do not go ahead of as many who are still there."""
         deadline_looks = -(-deadline_ms // LOOK_MS)
         self._watching = LoopingCall(self._look, deadline_looks, f"no answer within {deadline_ms} ms")
         self._watching.clock = clock

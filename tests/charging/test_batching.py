@@ -321,6 +321,17 @@ def test_where_nobody_waits_nothing_waits_for_those_to_come() -> None:
     assert not stairs.floor.queue.busy
 
 
+def test_who_waited_and_was_given_up_is_not_waited_with() -> None:
+    stairs = Stairs()
+    stairs.come("refused", "refused")
+    stairs.floor.submit("ahead")
+    stairs.turn()
+    stairs.floor.queue.give_up(lambda: OSError("away"))
+    stairs.before.go()
+    stairs.turn()
+    assert not stairs.floor.queue.busy
+
+
 def test_after_a_batch_too_they_are_waited_for() -> None:
     stairs = Stairs()
     stairs.floor.submit("first")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from charging.book import Account, Book
 from charging.plan import Instant
 from charging.settle import Plans
@@ -81,3 +85,40 @@ def test_what_happens_seldom_is_always_a_moment() -> None:
         shelf.distrust(now)
         assert not shelf.distrusts(now + LEAST_DISTRUST_MS)
         now += LEAST_DISTRUST_MS + SOON_MS
+
+
+# --- the page is turned ------------------------------------------------------------------------------------------
+
+
+def changes() -> list[str]:
+    """What of a book says what has changed, by name: so none is left out that comes later."""
+    lasting = {"buckets", "sessions", "charges", "tallies", "subscriptions", "settled_states"}
+    fresh = book(1)
+    public = {name for name in dir(fresh) if not name.startswith("_")} - lasting
+    return sorted(name for name in public if isinstance(getattr(fresh, name), tuple | frozenset | set | dict))
+
+
+@pytest.mark.parametrize("name", changes())
+def test_what_was_written_is_not_written_again(name: str) -> None:
+    kept = book(1)
+    kept.moved = True
+    kind = type(getattr(kept, name))
+    something: Any = {1: 1} if kind is dict else kind([1])
+    setattr(kept, name, something)
+    Shelf().keep([kept], NOW)
+    assert getattr(kept, name) == kind()
+
+
+def test_what_says_that_something_changed_is_found() -> None:
+    found = changes()
+    assert {"changed_buckets", "new_sessions", "transfers", "withdrawn", "contracts", "newest"} <= set(found)
+
+
+def test_a_book_moves_on_with_its_row_and_only_then() -> None:
+    kept = book(1)
+    Shelf().keep([kept], NOW)
+    assert kept.account.version == 1
+    kept.changed_sessions.add(1)
+    Shelf().keep([kept], NOW)
+    assert kept.account.version == 2
+    assert not kept.changed
