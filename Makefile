@@ -57,7 +57,8 @@ test: $(INSTALLED)
 prove: $(PROOFS)
 
 # Two hundred seeds with their own figures; then each planted bug by name, and seeds on PostgreSQL.
-prove-simulation: simulate
+prove-simulation: $(INSTALLED)
+	@$(BIN)/python -m tests.simulation --seeds 200 --complete
 	@$(BIN)/python -m pytest $(EVERY_TEST_BY_ITSELF) -rA tests/simulation $(ARGS)
 
 prove-chaos: $(INSTALLED)

@@ -5,9 +5,12 @@ compiler and a minute or two. Without the variable this is an ordinary installat
 """
 
 import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 #: What every packet goes through, but for what looks after sockets, connections and queues: that gains nothing.
 COMPILED = [
@@ -58,9 +61,38 @@ COMPILED = [
 ]
 
 
-if os.environ.get("AAA_COMPILE") == "1":
+class SideBySide(build_ext):  # type: ignore[misc]  # setuptools ships no types
+    """As many files at a time as there are processors: by itself setuptools does that for extensions only, and nearly all of
+    the C is in one."""
+
+    def initialize_options(self) -> None:
+        """The extensions side by side, too: there is a small one for each module."""
+        super().initialize_options()
+        self.parallel = True
+
+    def build_extension(self, ext: Extension) -> None:
+        """Compile its files, and leave what is left of it to setuptools: linking."""
+
+        def compiled(source: str) -> list[str]:
+            objects: list[str] = self.compiler.compile(
+                [source], output_dir=self.build_temp, include_dirs=ext.include_dirs, macros=ext.define_macros,
+                depends=ext.depends, extra_postargs=ext.extra_compile_args,
+            )  # fmt: skip
+            return objects
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            ext.extra_objects += [made for each in pool.map(compiled, ext.sources) for made in each]
+        ext.sources = []
+        super().build_extension(ext)
+
+
+#: pip asks for the package's name and requirements first, by commands that need no C.
+ONLY_ASKED = {"egg_info", "dist_info"} & set(sys.argv)
+
+if os.environ.get("AAA_COMPILE") == "1" and not ONLY_ASKED:
     from mypyc.build import mypycify
 
-    setup(ext_modules=mypycify(COMPILED, opt_level="2", debug_level="0", multi_file=True))
+    modules = mypycify(COMPILED, opt_level="2", debug_level="0", multi_file=True)
+    setup(ext_modules=modules, cmdclass={"build_ext": SideBySide})
 else:
     setup()

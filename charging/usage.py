@@ -7,7 +7,17 @@ from typing import Final, NamedTuple
 from charging import rating
 from charging.book import Binding, Book, Opening, UsageLine
 from charging.buckets import SHORTFALL, Bucket, Rated, Usage, cover
-from charging.enforcement import RELEASED, check_applied, cover_again, free_octets, go_on, promised, reconsider, review
+from charging.enforcement import (
+    RELEASED,
+    SETTLING_MS,
+    check_applied,
+    cover_again,
+    free_octets,
+    go_on,
+    promised,
+    reconsider,
+    review,
+)
 from charging.level import count
 from charging.notices.kinds import Facts
 from charging.plan import Instant, Plan
@@ -122,10 +132,12 @@ def report(book: Book, report: Report, subscriber_id: int | None, now: Instant) 
 
 
 def _line_of(session: Session, plan: Plan) -> tuple[int | None, int | None]:
-    """What its line can have carried since its last report, octets/s up and down. None for the first report of one that goes
-    on where another one was left: that one's plan may have had a faster line."""
-    if session.offset_seconds < 0 and not session.line_no:
-        return None, None
+    """What its line can have carried since its last report, octets/s up and down. None for one that goes on where another one
+    was left, until it has reported from when its NAS had the new plan: before, the line may have been a faster one."""
+    if session.offset_seconds < 0:
+        changed_at = max(session.created_at, session.acked_at or 0) + SETTLING_MS
+        if session.acked_version < session.wanted_version or session.last_event_at < changed_at:
+            return None, None
     return plan.max_up_octets_per_second, plan.max_down_octets_per_second
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.simulation.run import Runner, run_many
-from tests.simulation.world import Verdict
+from tests.simulation.world import MEANT_TO_HAPPEN, Verdict
 
 PROGRESS_SECONDS = 5.0
 
@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument(
         "--verbose", action="store_true", help="everything that was found, and what happened; one process"
     )
+    parser.add_argument("--complete", action="store_true", help="fail, too, where something meant to happen did not")
     options = parser.parse_args()
     seeds = range(options.first, options.first + options.seeds)
     if options.verbose:
@@ -48,7 +49,10 @@ def main() -> int:
     print(f"{done} seeds in {seconds:.0f} s ({done / seconds:.1f} seeds/s): {minutes / 60:.0f} hours of fake time")
     print("  " + ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())))
     print(f"  {len(failed)} with findings{': ' if failed else ''}{', '.join(map(str, sorted(failed)))}")
-    return 1 if failed else 0
+    missing = [what for what in MEANT_TO_HAPPEN if options.complete and not counts[what]]
+    if missing:
+        print(f"  never happened: {', '.join(missing)}")
+    return 1 if failed or missing else 0
 
 
 def _tell(verdict: Verdict) -> int:

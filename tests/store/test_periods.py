@@ -20,7 +20,7 @@ from charging.money import MICROS
 from charging.payment import Applied, Grant, NotApplied
 from charging.period import Every
 from charging.plan import Allowance, Duration, Exhausted, PeriodTerms, Plan, Promotion, Rate, RollOver, digest, to_json
-from charging.settle import CatchUp
+from charging.settle import CatchUp, CommandAcked
 from charging.settle import settle as settle_batch
 from tests.store.shop import HOME, SLOW, Shop
 
@@ -314,17 +314,53 @@ def test_a_new_version_holds_from_the_next_period_on_for_running_sessions_too(en
 def test_what_was_used_before_a_slower_plan_is_not_more_than_its_line_carries(engine: Engine) -> None:
     home = house(engine, monthly(), "100.00")
     session = home.login()
-    home.shop.now += 60_000
-    home.shop.report(home.account_id, session.session_id, "interim", down=5 * MB, seconds=60)
+    began = home.shop.now
+
+    def passes(until_second: int) -> None:
+        home.shop.now = began + until_second * 1000
+
+    def reported(down: int, at_second: int) -> Any:
+        item = home.shop.report_item(home.account_id, session.session_id, "interim", down=down, seconds=at_second)
+        return home.shop.settle(item._replace(event_at=began + at_second * 1000))[0]
+
+    passes(60)
+    reported(5 * MB, 60)
     version = home.new_version(replace(monthly(), profile=SLOW, exhausted=Exhausted("disconnect")))
-    home.shop.now += 50_000
+    passes(110)
     assert isinstance(home.arrange(Change(version)), Applied)
-    home.shop.now += 10_000
-    outcome = home.shop.report(home.account_id, session.session_id, "interim", down=105 * MB, seconds=120)
-    assert (outcome.used.down, outcome.flags) == (100 * MB, "")  # type: ignore[union-attr]
-    home.shop.now += 10_000
-    outcome = home.shop.report(home.account_id, session.session_id, "interim", down=205 * MB, seconds=130)
-    assert outcome.flags == "suspect"  # type: ignore[union-attr]
+    passes(120)
+    late = reported(50 * MB, 90)  # it had been under way since before the change
+    assert (late.used.down, late.flags) == (45 * MB, "")
+    passes(126)
+    for down, at_second in ((80 * MB, 120), (110 * MB, 126)):  # nothing says that the NAS has heard of it
+        not_yet = reported(down, at_second)
+        assert (not_yet.used.down, not_yet.flags) == (30 * MB, "")
+    (live,) = home.shop.rows(tables.session, tables.session.c.closed_at.is_(None))
+    home.shop.settle(CommandAcked(home.account_id, live.session_id, live.wanted_version))
+    passes(130)
+    around = reported(140 * MB, 130)
+    assert (around.used.down, around.flags) == (30 * MB, "")
+    passes(140)
+    assert reported(170 * MB, 140).flags == "suspect"
+
+
+def test_where_the_nas_need_not_hear_of_another_plan_its_line_is_known_since_the_change(engine: Engine) -> None:
+    home = house(engine, monthly(), "100.00")
+    session = home.login()
+    began = home.shop.now
+
+    def reported(down: int, at_second: int) -> str:
+        item = home.shop.report_item(home.account_id, session.session_id, "interim", down=down, seconds=at_second)
+        outcome: Any = home.shop.settle(item._replace(event_at=began + at_second * 1000))[0]
+        return str(outcome.flags)
+
+    home.shop.now = began + 60_000
+    reported(5 * MB, 60)
+    version = home.new_version(monthly(terms={"price_micros": 25 * MICROS}))
+    assert isinstance(home.arrange(Change(version)), Applied)
+    assert home.shop.rows(tables.command) == []
+    home.shop.now = began + 75_000
+    assert [reported(105 * MB, 61), reported(205 * MB, 70), reported(305 * MB, 75)] == ["", "", "suspect"]
 
 
 def test_a_session_that_goes_on_in_the_next_period_has_its_hold_there(engine: Engine) -> None:
