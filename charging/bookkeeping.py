@@ -53,7 +53,7 @@ _AT_LOGIN: Final = (
     "account_id", "session_id", "subscriber_id", "plan_version_id", "nas_id", "nas_address", "root_id", "device_key",
     "created_at", "state", "last_report_at", "last_event_at", "stale_at", "interval_seconds", "wanted", "posted_at",
     "nas_group", "called_station", "realm", "service_class", "leased", "means", "limit_octets", "timeout_seconds",
-    "profile", "username", "nas_port_id", "calling_station",
+    "profile", "acked_at", "username", "nas_port_id", "calling_station",
 )  # fmt: skip
 _LATER: Final = tuple(name for name in _NEW_SESSION if name not in _AT_LOGIN)
 _UNSAID: Final = tuple(tables.default_of(tables.session.c[name]) for name in _LATER)
