@@ -23,7 +23,7 @@ from bench import load, machine
 from bench.cluster import Cluster
 from bench.freeradius import FreeRadius
 from bench.ours import Ours
-from bench.packets import ACCESS_ACCEPT, ACCOUNTING_RESPONSE, Sessions, logins
+from bench.packets import ACCESS_ACCEPT, ACCOUNTING_RESPONSE, Sessions, logins, scattered
 from bench.subject import Server, Unusable, end
 
 SECRET = "bench-secret-on-loopback-0123456"
@@ -95,7 +95,7 @@ def measure(
         code = ACCOUNTING_RESPONSE
     else:
         first = progress.logins
-        packets = logins(first, count, plan.subscribers, SECRET.encode())
+        packets = logins(first, count, plan.subscribers, SECRET.encode(), scattered)
         code = ACCESS_ACCEPT
     run, used = measured(server, cluster, packets, code, outstanding, first, plan.warm_up, plan.seconds)
     if kind == "accounting":
