@@ -69,6 +69,7 @@ class SideBySide(build_ext):  # type: ignore[misc]  # setuptools ships no types
         """The extensions side by side, too: there is a small one for each module."""
         super().initialize_options()
         self.parallel = True
+        self.force = True  # what is left to setuptools has no source files by which it could see that something is new
 
     def build_extension(self, ext: Extension) -> None:
         """Compile its files, and leave what is left of it to setuptools: linking."""
