@@ -23,7 +23,7 @@ from bench import load, machine
 from bench.cluster import Cluster
 from bench.freeradius import FreeRadius
 from bench.ours import Ours
-from bench.packets import ACCESS_ACCEPT, ACCOUNTING_RESPONSE, Sessions, logins, scattered
+from bench.packets import ACCESS_ACCEPT, ACCOUNTING_RESPONSE, STRIDE, Sessions, logins
 from bench.subject import Server, Unusable, end
 
 SECRET = "bench-secret-on-loopback-0123456"
@@ -95,7 +95,7 @@ def measure(
         code = ACCOUNTING_RESPONSE
     else:
         first = progress.logins
-        packets = logins(first, count, plan.subscribers, SECRET.encode(), scattered)
+        packets = logins(first, count, plan.subscribers, SECRET.encode(), STRIDE)
         code = ACCESS_ACCEPT
     run, used = measured(server, cluster, packets, code, outstanding, first, plan.warm_up, plan.seconds)
     if kind == "accounting":
@@ -221,7 +221,7 @@ def compare(folder: Path, plan: Plan, names: tuple[str, ...]) -> dict[str, Any]:
                     stack.enter_context(running(server))
                 if kind == "accounting" and sessions is None:
                     # the first server's Class values go into the packets of both
-                    sessions = Sessions(servers[0].classes(plan.sessions), SECRET.encode())
+                    sessions = Sessions(servers[0].classes(plan.sessions), SECRET.encode(), STRIDE)
                     for server in servers:
                         start_sessions(server, sessions)
                 in_turn = servers if turn % 2 == 0 else servers[::-1]

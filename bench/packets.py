@@ -5,9 +5,8 @@ load generator, the identifier there, the subscriber and the report's number. A 
 """
 
 import hashlib
-import operator
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 # RFC 2865 section 3 is defined on MD5; a name of ours also saves the attribute lookup in hot loops
@@ -19,9 +18,10 @@ CLASS = 25
 
 #: Divides the numbers of subscribers and sessions, so that a subscriber, as packets go round, stays on one.
 NASES = 100
-#: From one subscriber to the next, in numbers. In the order of the tables all rows that a batch changes would be neighbours on a page or
-#: two, which fill up with them. A prime, and 1 of `NASES`, so that a session's reports come from where its Start came from.
-_STRIDE = 7901
+#: From one subscriber to the next, in numbers, where they come in no order: in that of the tables all rows that a batch changes would be
+#: neighbours on a page or two, which fill up with them. A prime, so that each comes once in a turn; and 1 modulo `NASES`, so that a
+#: session's reports come from where its Start came from.
+STRIDE = 7901
 
 # What one interim adds. 6.9 MB a minute is 0.9 Mbit/s: far below the 20 Mbit/s of the line, so no server has a reason to doubt it.
 INTERIM_SECONDS = 60
@@ -87,22 +87,15 @@ def accounting(identifier: int, attributes: bytes, secret: bytes) -> bytes:
     return _signed(ACCOUNTING_REQUEST, identifier, attributes, secret)
 
 
-def scattered(k: int, count: int) -> int:
-    """Who comes as number k, where `count` come in turn: everybody once in each turn, but in no order that a table has."""
-    return k * _STRIDE % count
-
-
-def logins(
-    first: int, count: int, subscribers: int, secret: bytes, whose: Callable[[int, int], int] = operator.mod
-) -> list[bytes]:
-    """PAP Access-Requests (RFC 2865 sections 4.1 and 5.2), subscriber after subscriber; or `whose` says, of number k and of how many.
+def logins(first: int, count: int, subscribers: int, secret: bytes, stride: int = 1) -> list[bytes]:
+    """PAP Access-Requests (RFC 2865 sections 4.1 and 5.2), the subscribers in turn.
 
     The Request Authenticator, random on a real NAS, is here a hash of the index: unique, and the same for both servers.
     """
     lines = [(_line(Subscriber(n)), Subscriber(n).password.encode().ljust(16, b"\0")) for n in range(subscribers)]
     packets = []
     for k in range(first, first + count):
-        line, password = lines[whose(k, subscribers)]
+        line, password = lines[k * stride % subscribers]
         authenticator = md5(b"bench login %d" % k).digest()
         pad = md5(secret + authenticator).digest()
         hidden = (int.from_bytes(password, "big") ^ int.from_bytes(pad, "big")).to_bytes(16, "big")
@@ -125,6 +118,8 @@ class Sessions:
 
     classes: Sequence[bytes]
     secret: bytes
+    stride: int = 1
+    """From one session to the next in `reports`."""
 
     def _head(self, n: int) -> bytes:
         token = self.classes[n]
@@ -152,7 +147,7 @@ class Sessions:
         return [self._report(n, STOP, n, self.interims(n, sent)) for n in range(len(self.classes))]
 
     def reports(self, first: int, count: int) -> list[bytes]:
-        """Interims number first .. first+count-1: the sessions in turn, `scattered`, each with counters higher than the time before."""
+        """Interims number first .. first+count-1: the sessions in turn, each with counters higher than the time before."""
         sessions = len(self.classes)
         status = attribute(40, INTERIM)
         heads = [self._head(n) + status for n in range(sessions)]
@@ -160,7 +155,7 @@ class Sessions:
             _signed(
                 ACCOUNTING_REQUEST,
                 _identifier(k),
-                heads[scattered(k, sessions)] + _counters(k // sessions + 1),
+                heads[k * self.stride % sessions] + _counters(k // sessions + 1),
                 self.secret,
             )
             for k in range(first, first + count)
@@ -169,7 +164,7 @@ class Sessions:
     def interims(self, n: int, sent: int) -> int:
         """How many of the first `sent` interims belong to session n."""
         sessions = len(self.classes)
-        place = n * pow(_STRIDE, -1, sessions) % sessions
+        place = n * pow(self.stride, -1, sessions) % sessions
         return sent // sessions + (place < sent % sessions)
 
 
