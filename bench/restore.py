@@ -31,8 +31,9 @@ _PAY = "INSERT INTO billing_top_up (source, external_ref, account, amount) VALUE
 _SETTLING_SECONDS = 60.0
 
 
-def restore(folder: Path, per_second: int, top_ups: int, seconds: float) -> dict[str, Any]:
-    """The whole run, in an empty folder; what was found, and under `wrong` what should not be."""
+def restore(folder: Path, per_second: int, top_ups: int, seconds: float, *, slowness: float = 1.0) -> dict[str, Any]:
+    """The whole run, in an empty folder; what was found, and under `wrong` what should not be. `slowness`: how many times as long
+    everything may take here."""
     rich = -(-max(per_second, NASES) // NASES) * NASES
     cluster = Cluster(folder / "postgresql")
     try:
@@ -40,14 +41,14 @@ def restore(folder: Path, per_second: int, top_ups: int, seconds: float) -> dict
             server = PoorServer(cluster, folder, rich, top_ups, SECRET, nases.coa_port)
             server.start()
             try:
-                return _measure(server, nases, per_second, seconds)
+                return _measure(server, nases, per_second, seconds, MOST_P99_MS * slowness)
             finally:
                 server.stop()
     finally:
         cluster.stop()
 
 
-def _measure(server: PoorServer, nases: Nases, per_second: int, seconds: float) -> dict[str, Any]:
+def _measure(server: PoorServer, nases: Nases, per_second: int, seconds: float, most_p99_ms: float) -> dict[str, Any]:
     rich, wanted = server.rich, range(server.rich, server.subscribers)
     sessions = server.log_in(nases, NASES)
     spent = sessions.reports(rich, server.poor)
@@ -72,7 +73,7 @@ def _measure(server: PoorServer, nases: Nases, per_second: int, seconds: float) 
         ),
     )
     took = time.monotonic() - began
-    return _found(committed, _first_told(nases.commands[first:]), pace, per_second) | {
+    return _found(committed, _first_told(nases.commands[first:]), pace, per_second, most_p99_ms) | {
         "accounting_answered_per_second": round((nases.answered - answered) / took),
         "accounting_sent_again": nases.repeated - repeated,
         "seconds": round(took, 1),
@@ -108,14 +109,16 @@ def _first_told(commands: list[Command]) -> dict[bytes, float]:
     return told
 
 
-def _found(committed: dict[bytes, float], told: dict[bytes, float], pace: float, per_second: int) -> dict[str, Any]:
+def _found(
+    committed: dict[bytes, float], told: dict[bytes, float], pace: float, per_second: int, most_p99_ms: float
+) -> dict[str, Any]:
     ms = sorted((told[session] - at) * 1000 for session, at in committed.items() if session in told)
     wrong = [f"{len(committed) - len(ms)} were paid for and never restored"] if len(ms) < len(committed) else []
     if not ms:
         raise Unusable("nobody was restored")
     p50, p99 = (ms[min(len(ms) - 1, len(ms) * percent // 100)] for percent in (50, 99))
-    if p99 >= MOST_P99_MS:
-        wrong.append(f"p99 is {p99:.0f} ms, less than {MOST_P99_MS} was promised")
+    if p99 >= most_p99_ms:
+        wrong.append(f"p99 is {p99:.0f} ms, less than {most_p99_ms:.0f} was promised")
     if pace < ENOUGH_OF_THE_PACE * per_second:
         wrong.append(f"only {pace:.0f} packets a second of load were sent, {per_second} were asked for")
     return {

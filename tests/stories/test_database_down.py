@@ -30,6 +30,7 @@ from charging.database import open_engine
 from tests.conftest import give_rights, upgrade
 from tests.databases import url_of
 from tests.outside import SECRET
+from tests.slowness import slowness
 from tests.stories.conftest import PLANS, Aaa, ServerProcess
 
 pytestmark = pytest.mark.proof
@@ -40,7 +41,7 @@ SESSIONS: Final = 100
 OCTETS: Final = 1_000_000
 SECONDS_BETWEEN_RETRANSMISSIONS: Final = 1.5
 START, STOP, INTERIM = 1, 2, 3
-#: In the run of 60 s, with the machine to itself.
+#: In the run of 60 s, with the machine to itself; on a slower one as much more.
 PROMISED_MS: Final = 200
 
 
@@ -274,7 +275,7 @@ def tell(server: ServerProcess, url: str, away: Away, auth: Nas, acct: Nas) -> N
     server.stop()
     server.aaa("ledger", "check")
     if OUTAGE_SECONDS >= 60:
-        assert _percentile(acct, "replay", 99) < PROMISED_MS
+        assert _percentile(acct, "replay", 99) < PROMISED_MS * slowness()
 
 
 def charged(url: str) -> dict[str, int]:
