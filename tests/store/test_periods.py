@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -311,17 +312,23 @@ def test_a_new_version_holds_from_the_next_period_on_for_running_sessions_too(en
     home.is_right()
 
 
-def test_what_was_used_before_a_slower_plan_is_not_more_than_its_line_carries(engine: Engine) -> None:
-    home = house(engine, monthly(), "100.00")
-    session = home.login()
-    began = home.shop.now
-
-    def passes(until_second: int) -> None:
-        home.shop.now = began + until_second * 1000
+def reporting(home: House) -> Callable[[int, int], Any]:
+    """After a login at this moment: what comes of an Interim, whenever it arrives, by octets and the session's second."""
+    began, session = home.shop.now, home.login()
 
     def reported(down: int, at_second: int) -> Any:
         item = home.shop.report_item(home.account_id, session.session_id, "interim", down=down, seconds=at_second)
         return home.shop.settle(item._replace(event_at=began + at_second * 1000))[0]
+
+    return reported
+
+
+def test_what_was_used_before_a_slower_plan_is_not_more_than_its_line_carries(engine: Engine) -> None:
+    home = house(engine, monthly(), "100.00")
+    began, reported = home.shop.now, reporting(home)
+
+    def passes(until_second: int) -> None:
+        home.shop.now = began + until_second * 1000
 
     passes(60)
     reported(5 * MB, 60)
@@ -346,21 +353,15 @@ def test_what_was_used_before_a_slower_plan_is_not_more_than_its_line_carries(en
 
 def test_where_the_nas_need_not_hear_of_another_plan_its_line_is_known_since_the_change(engine: Engine) -> None:
     home = house(engine, monthly(), "100.00")
-    session = home.login()
-    began = home.shop.now
-
-    def reported(down: int, at_second: int) -> str:
-        item = home.shop.report_item(home.account_id, session.session_id, "interim", down=down, seconds=at_second)
-        outcome: Any = home.shop.settle(item._replace(event_at=began + at_second * 1000))[0]
-        return str(outcome.flags)
-
+    began, reported = home.shop.now, reporting(home)
     home.shop.now = began + 60_000
     reported(5 * MB, 60)
     version = home.new_version(monthly(terms={"price_micros": 25 * MICROS}))
     assert isinstance(home.arrange(Change(version)), Applied)
     assert home.shop.rows(tables.command) == []
     home.shop.now = began + 75_000
-    assert [reported(105 * MB, 61), reported(205 * MB, 70), reported(305 * MB, 75)] == ["", "", "suspect"]
+    outcomes = [reported(105 * MB, 61), reported(205 * MB, 70), reported(305 * MB, 75)]
+    assert [each.flags for each in outcomes] == ["", "", "suspect"]
 
 
 def test_a_session_that_goes_on_in_the_next_period_has_its_hold_there(engine: Engine) -> None:
