@@ -14,6 +14,7 @@ from charging import tables
 from charging.book import (
     Account,
     Answer,
+    Binding,
     Book,
     Charge,
     Command,
@@ -71,15 +72,7 @@ _SESSION_STATE: Final = (
     "asked_interval_seconds", "timeout_seconds", "exhausted_at", "exhausted_until", "profile", "acked_profile", "cap",
     "review_at",
 )  # fmt: skip
-_SESSION_BOUND: Final = (
-    "session_key",
-    "acct_session_id",
-    "nas_port_id",
-    "calling_station",
-    "framed_address",
-    "called_station",
-    "nas_username",
-)
+_SESSION_BOUND: Final = tuple(name for name in Binding._fields if name not in _SESSION_KEY)
 _CHARGE_KEY: Final = ("account_id", "session_id", "bucket_id", "unit")
 _CHARGE_REWRITTEN: Final = ("accrued", "posted", "held", "held_until", "live")
 TALLY: Final = tuple(f.name for f in fields(Tally))
@@ -92,6 +85,7 @@ _bucket_revision = attrgetter(*_BUCKET_KEY, *_BUCKET_REVISED)
 _subscription_row = attrgetter(*SUBSCRIPTION)
 _session_meter = attrgetter(*_SESSION_KEY, *_SESSION_METER)
 _session_state = attrgetter(*_SESSION_STATE)
+_bound = attrgetter(*_SESSION_BOUND)
 _session_row = attrgetter(*SESSION)
 _at_login = itemgetter(*map(_NEW_SESSION.index, _AT_LOGIN))
 _later = itemgetter(*map(_NEW_SESSION.index, _LATER))
@@ -240,16 +234,23 @@ def _write_sessions(to: Sets, books: list[Book]) -> None:
             usual.append(_at_login(row))
         else:
             unusual.append(row)
+    # A row is written once, however much of it has changed: each time it is another version, for PostgreSQL to keep and to remove.
     meters: list[tuple[Any, ...]] = []
     states: list[tuple[Any, ...]] = []
+    bound: list[tuple[Any, ...]] = []
     for book in books:
+        bindings = {binding.session_id: binding for binding in book.bindings}
         for session_id in sorted(book.changed_sessions):
             session = book.sessions[session_id]
             state = _session_state(session)
             if session_id not in book.new_sessions:
-                meters.append(_session_meter(session))
-                if state != book.settled_states.get(session_id):
-                    states.append((session.account_id, session_id, *state))
+                meter = _session_meter(session)
+                if session_id in bindings:
+                    bound.append((*meter, *state, *_bound(bindings[session_id])))
+                elif state != book.settled_states.get(session_id):
+                    states.append((*meter, *state))
+                else:
+                    meters.append(meter)
             book.settled_states[session_id] = state
     if usual:
         to.insert(tables.session, _AT_LOGIN, usual)
@@ -258,10 +259,9 @@ def _write_sessions(to: Sets, books: list[Book]) -> None:
     if meters:
         to.update(tables.session, _SESSION_KEY, _SESSION_METER, meters)
     if states:
-        to.update(tables.session, _SESSION_KEY, _SESSION_STATE, states)
-    bindings = [binding for b in books for binding in b.bindings if binding.session_id not in b.new_sessions]
-    if bindings:
-        to.update(tables.session, _SESSION_KEY, _SESSION_BOUND, bindings)
+        to.update(tables.session, _SESSION_KEY, _SESSION_METER + _SESSION_STATE, states)
+    if bound:
+        to.update(tables.session, _SESSION_KEY, _SESSION_METER + _SESSION_STATE + _SESSION_BOUND, bound)
 
 
 def _write_buckets(to: Sets, books: list[Book]) -> None:

@@ -471,6 +471,7 @@ def _bind(book: Book, session: Session, report: Report) -> None:
         report.nas_username or report.username or None,
     )
     book.bindings += (binding,)
+    book.changed_sessions.add(session.session_id)
 
 
 def _successor(book: Book, session: Session, report: Report, now: Instant) -> Session:

@@ -119,6 +119,28 @@ def test_of_an_ordinary_login_nothing_else_is_to_be_said(shop: Shop) -> None:
     )
 
 
+def test_a_session_is_written_once_however_much_a_report_changes_of_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time would be one more version of its row, for PostgreSQL to keep and to remove."""
+    session = shop.let_in("alice")
+    written: list[int] = []
+    with shop.stage.engine.connect() as connection:
+        kind = type(sets(connection))
+    update = kind.update
+
+    def counting(to: Any, table: Any, keys: Any, columns: Any, rows: Any, *extra: Any, **more: Any) -> Any:
+        if table is tables.session:
+            written.append(len(rows))
+        return update(to, table, keys, columns, rows, *extra, **more)
+
+    monkeypatch.setattr(kind, "update", counting)
+    for kind_of_report, second, down in (("start", 0, 0), ("interim", 300, 5 * MB), ("stop", 400, 6 * MB)):
+        shop.settle(shop.report(session, kind_of_report, second, down))
+    assert written == [1, 1, 1]
+    assert shop.problems() == []
+
+
 def test_every_field_of_a_new_session_is_read_back(shop: Shop) -> None:
     """What is as the table's defaults are is not written; the least that is not so is."""
     names = {each.name for each in fields(Session)} - WHO_IT_IS - {"closed_at"}  # of a closed one no book is read
