@@ -241,6 +241,8 @@ class Runner:
     ) -> None:
         self.connections: Connections | None = None
         """None: nobody is reached over TLS."""
+        self.on_duty: Callable[[], bool] = lambda: True
+        """Does this process look for what others wrote, where one does it for several?"""
         self._claims = Claims(engine, node_name)
         self._writer = writer
         self._directory = directory
@@ -256,7 +258,7 @@ class Runner:
         self._lines: dict[str, _Line] = {}
         self._forms: OrderedDict[str, Form] = OrderedDict()
         self._tries: dict[str, int] = {}
-        self._polling = LoopingCall(self.wake)
+        self._polling = LoopingCall(self._poll)
         self._polling.clock = clock
         self._look: Deferred[None] | None = None
         self._looking = False
@@ -273,7 +275,13 @@ class Runner:
 
     def start(self) -> None:
         """Begin, and look every 250 ms for commands that other processes wrote."""
-        self._polling.start(POLL_MS / 1000)
+        self.wake()
+        self._polling.start(POLL_MS / 1000, now=False)
+
+    def _poll(self) -> None:
+        # A NAS over TLS is told by whom it is connected to.
+        if self.on_duty() or (self.connections is not None and self.connections.reachable()):
+            self.wake()
 
     def wake(self) -> None:
         """There may be commands. Any number of calls while a look is under way cause one more look."""

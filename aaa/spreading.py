@@ -51,6 +51,11 @@ def decider(loads: Sequence[Load], now_ns: int) -> int | None:
     return next((place for place, load in enumerate(loads) if _is_there(load, now_ns)), None)
 
 
+def keeper(loads: Sequence[Load], now_ns: int) -> int | None:
+    """The one that does for all what any of them can do: the last that is there, as NASes are given to the first ones."""
+    return next((place for place in reversed(range(len(loads))) if _is_there(loads[place], now_ns)), None)
+
+
 class Spreading:
     """The decision, from look to look, of the process that decides."""
 

@@ -286,6 +286,8 @@ class Jobs:
         `reports_wait`: are there reports that the books do not know yet? Then silence says nothing."""
         self.remind_ahead_ms = REMIND_AHEAD_MS
         self.retention: Retention | None = None
+        self.on_duty: Callable[[], bool] = lambda: True
+        """Is it this process's turn to do them, where one does them for several?"""
         self.run_looks = run
         """Runs the looks into the inboxes, mostly in vain; the other work runs where `run` says."""
         self._now = now
@@ -342,6 +344,7 @@ class Jobs:
         ]
         for turn in self._turns:
             turn.on_failure, turn.on_recovery = failed, recovered
+            turn.is_ours = self._is_ours
             turn.loop.clock = clock
 
     def start(self) -> None:
@@ -349,6 +352,13 @@ class Jobs:
         self._quiet_until = self._now() + QUIET_MS
         for turn in self._turns:
             turn.loop.start(turn.every_ms * MILLISECOND, now=turn.at_once)
+
+    def _is_ours(self) -> bool:
+        if self.on_duty():
+            return True
+        # Who takes over knows no more of the time before than one that has just begun.
+        self._quiet_until = self._now() + QUIET_MS
+        return False
 
     def stop(self) -> Deferred[Any]:
         """No further turns; fires when those under way have ended."""
@@ -370,6 +380,7 @@ class _Turn:
     at_once: bool = True
     on_failure: Callable[[str, Exception], None] = lambda _name, _error: None
     on_recovery: Callable[[str], None] = lambda _name: None
+    is_ours: Callable[[], bool] = lambda: True
     failing: bool = False
     busy: bool = False
     waiting: list[Deferred[None]] = field(default_factory=list)
@@ -377,7 +388,7 @@ class _Turn:
 
     def __post_init__(self) -> None:
         # A LoopingCall waits for what its function returns before it counts to the next turn.
-        self.loop = LoopingCall(lambda: Deferred.fromCoroutine(self.once()))
+        self.loop = LoopingCall(lambda: Deferred.fromCoroutine(self.once()) if self.is_ours() else None)
 
     async def once(self) -> None:
         self.busy = True

@@ -532,18 +532,19 @@ def _listen(reactor: Any, server: Server, config: Config, board: Board | None, p
     shared = board is not None
     ports = listen(reactor, server.services, config.listen, config.auth_port, config.acct_port, shared=shared)
     if board is not None:
-        _spread(reactor, board, place, ports, server.writer)
+        _spread(reactor, board, place, ports, server)
     if server.connections is None:
         return ports
     return ports + radsec.listen(reactor, server.connections, config.listen, config.radsec_port or 0, shared=shared)
 
 
-def _spread(reactor: Any, board: Board, place: int, ports: Sequence[Any], writer: Writer) -> None:
+def _spread(reactor: Any, board: Board, place: int, ports: Sequence[Any], server: Server) -> None:
     from twisted.internet.task import LoopingCall
 
     from cli.spread import LOOK_SECONDS, Spread
 
-    spread = Spread(board, place, [port.getHandle() for port in ports], lambda: writer.work)
+    spread = Spread(board, place, [port.getHandle() for port in ports], lambda: server.writer.work)
+    server.jobs.on_duty = server.runner.on_duty = lambda: spread.on_duty
     looking = LoopingCall(spread.look)
     looking.clock = reactor
     looking.start(LOOK_SECONDS)

@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-from aaa.spreading import Load, Spreading, decider
+from aaa.spreading import Load, Spreading, decider, keeper
 from aaa.steering import steer
 
 #: How often each says what it has done, and one of them decides.
@@ -47,7 +47,8 @@ class Board:
 
 
 class Spread:
-    """One process's part: it says what it has done, and if it is the first that is there, it decides for all."""
+    """One process's part: it says what it has done, and if it is the first that is there, it decides for all. If it is the last, it is
+    on duty: it does what any of them could do."""
 
     def __init__(
         self,
@@ -69,12 +70,14 @@ class Spread:
         self._busy_ns = busy_ns
         self._spreading = Spreading()
         self._steered: int | None = None
+        self.on_duty = False
 
     def look(self) -> None:
         """To be called every LOOK_SECONDS, in the reactor."""
         now_ns = self._clock_ns()
         self._board.tell(self._place, Load(now_ns, *self._work(), self._busy_ns()))
         loads = self._board.loads()
+        self.on_duty = keeper(loads, now_ns) == self._place
         if decider(loads, now_ns) != self._place:
             self._steered = None  # somebody else steers, and what the kernel heard last may be his
             return

@@ -16,6 +16,7 @@ from aaa.spreading import (
     Load,
     Spreading,
     decider,
+    keeper,
 )
 
 LOOK_NS = 5 * 10**8
@@ -51,6 +52,28 @@ class Server:
                 return looks
             assert self.over == before
         raise AssertionError(f"still {before}")
+
+
+NOW_NS = 10**12
+THERE, STILL, NOT_YET = Load(NOW_NS - SILENT_NS + 1, 0, 0, 0), Load(NOW_NS - SILENT_NS, 0, 0, 0), Load(0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("loads", "first", "last"),
+    [
+        ((NOT_YET, NOT_YET), None, None),
+        ((THERE,), 0, 0),
+        ((THERE, THERE, THERE), 0, 2),
+        ((THERE, THERE, NOT_YET), 0, 1),
+        ((STILL, THERE, THERE), 1, 2),
+        ((THERE, THERE, STILL), 0, 1),
+        ((STILL, STILL, STILL), None, None),
+    ],
+)
+def test_the_first_that_is_there_decides_and_the_last_does_what_any_could(
+    loads: tuple[Load, ...], first: int | None, last: int | None
+) -> None:
+    assert (decider(loads, NOW_NS), keeper(loads, NOW_NS)) == (first, last)
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,22 @@ def test_one_that_is_started_again_goes_on_with_what_was_decided(stage: Stage) -
     assert stage.reached() == {0, 1}
 
 
+def test_the_last_that_is_there_is_on_duty(stage: Stage) -> None:
+    def on_duty() -> list[bool]:
+        return [part.on_duty for part in stage.parts]
+
+    assert on_duty() == [False, False, False]  # nobody has said anything yet
+    stage.look()
+    stage.look()
+    assert on_duty() == [False, False, True]
+    for _ in range(SILENT_NS // LOOK_NS):
+        stage.look(2)
+    assert on_duty()[:2] == [False, True]
+    stage.look()
+    stage.look()
+    assert on_duty() == [False, False, True]
+
+
 def test_a_system_that_knows_no_steering_spreads_them_itself(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_shared: socket.socket, _over: int) -> None:
         raise OSError(92, "Protocol not available")

@@ -435,6 +435,42 @@ def test_no_session_is_called_stale_while_reports_wait_in_the_spool(shop: Shop, 
     assert session(shop, session_id) == ("closed", "stale")
 
 
+def test_where_another_process_does_it_nothing_is_looked_for(shop: Shop, writer: Writer, clock: Clock) -> None:
+    looks = 0
+
+    def run(work: Callable[[], Sequence[object]]) -> Deferred[Sequence[object]]:
+        nonlocal looks
+        looks += 1
+        return at_once(work)
+
+    account_id = shop.account()
+    shop.put("anna", "10.00")
+    turns = Turns(shop, writer, clock, run)
+    turns.jobs.on_duty = lambda: False
+    turns.jobs.start()
+    pass_time(shop, clock, 60)
+    assert (looks, shop.balance(account_id)) == (0, 0)
+    turns.jobs.on_duty = lambda: True
+    clock.advance(0.25)
+    assert shop.balance(account_id) == euros(10)
+
+
+def test_who_takes_over_lets_nas_speak_before_their_sessions_are_called_stale(
+    shop: Shop, writer: Writer, clock: Clock
+) -> None:
+    _, session_id = open_session(shop)
+    fall_silent(shop)
+    turns = Turns(shop, writer, clock)
+    turns.jobs.on_duty = lambda: False
+    turns.jobs.start()
+    pass_time(shop, clock, 2 * QUIET_MS // 1000)
+    turns.jobs.on_duty = lambda: True
+    pass_time(shop, clock, QUIET_MS // 1000 - 1)
+    assert session(shop, session_id) == ("open", None)
+    pass_time(shop, clock, 16)
+    assert session(shop, session_id) == ("closed", "stale")
+
+
 def test_a_failure_is_told_once_and_the_next_turn_tries_again(shop: Shop, writer: Writer, clock: Clock) -> None:
     account_id = shop.account()
     broken = True

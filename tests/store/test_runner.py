@@ -180,6 +180,20 @@ def test_the_poll_finds_what_others_wrote(world: World) -> None:
     assert names(world.network.sent[0]) == ["User-Name", "Acct-Session-Id"]
 
 
+def test_where_another_process_looks_it_only_takes_what_it_is_woken_for(world: World) -> None:
+    account_id, session_id = world.online()
+    world.network.nases[ADDRESS] = answering(SECRET, None)
+    world.runner.on_duty = lambda: False
+    world.runner.start()
+    world.settle_down(1)
+    world.cut(account_id, session_id)
+    world.settle_down(30)
+    assert world.network.sent == []
+    world.runner.wake()
+    world.settle_down(0.5)
+    assert [sent.code for sent in world.network.sent] == [DISCONNECT]
+
+
 def test_a_top_up_restores_by_the_full_profile(world: World) -> None:
     _, session_id = world.exhausted()
     world.network.nases[ADDRESS] = answering(SECRET, None)
@@ -603,9 +617,11 @@ def test_a_command_of_a_dead_node_is_sent_by_another_when_its_lease_ends(world: 
     assert (world.commands()[0].state, world.commands()[0].attempts) == ("acked", 2)
 
 
-def test_a_node_that_died_and_is_back_sends_at_once_what_it_had(world: World) -> None:
+@pytest.mark.parametrize("on_duty", [True, False])
+def test_a_node_that_died_and_is_back_sends_at_once_what_it_had(world: World, *, on_duty: bool) -> None:
     world.exhausted()
     Claims(world.shop.engine, "node-a").take(world.now(), [], {}, 10)
+    world.runner.on_duty = lambda: on_duty
     world.network.nases[ADDRESS] = answering(SECRET, None)
     world.runner.start()
     world.settle_down(1)
@@ -682,9 +698,12 @@ class Connected:
         return succeed(ACK)
 
 
-def test_a_nas_over_tls_is_told_over_its_connection_when_it_is_there(world: World) -> None:
+@pytest.mark.parametrize("on_duty", [True, False])
+def test_a_nas_over_tls_is_told_over_its_connection_when_it_is_there(world: World, *, on_duty: bool) -> None:
+    """By the process that has the connection, which is no other's to look for."""
     account_id, session_id = world.online(address=OVER_TLS)
     world.runner.connections = connected = Connected()
+    world.runner.on_duty = lambda: on_duty
     world.cut(account_id, session_id)
     world.runner.start()
     world.settle_down(30)

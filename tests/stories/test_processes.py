@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +17,7 @@ from aaa import wire
 from aaa.wire import Attribute, Code
 from tests.outside import SECRET, alive, until
 from tests.stories.conftest import PLANS, Aaa, ServerProcess
+from tests.stories.plain_sql import plain_sql, top_up
 from tests.stories.test_serve import serve
 
 NASES = 32
@@ -144,3 +147,29 @@ def test_a_sqlite_file_has_one_process(aaa: Aaa, tmp_path: Path) -> None:
     ended = serve(aaa, tmp_path, "--processes", "2")
     assert ended.returncode == 2
     assert "one process alone writes a SQLite file" in ended.stderr
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_when_the_process_that_looks_into_the_inbox_stands_still_another_does(
+    server: ServerProcess, aaa: Aaa, database_url: str
+) -> None:
+    with plain_sql(database_url) as sql:
+
+        def put(reference: str) -> Callable[[], bool]:
+            """A payment, and whether it has been made."""
+            sql(top_up("alice", reference, "money", "10.00"))
+            return lambda: (
+                sql(f"SELECT status FROM billing_top_up WHERE external_ref = '{reference}'") == [("applied",)]
+            )
+
+        until(put("both-are-there"), within=10)
+        children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text(encoding="ascii").split()
+        last = int(children[-1])
+        os.kill(last, signal.SIGSTOP)
+        try:
+            until(put("the-last-stands-still"), within=10)
+        finally:
+            os.kill(last, signal.SIGCONT)
+        until(put("it-goes-on"), within=10)
+    assert server.stop() == 0
+    aaa("ledger", "check")
