@@ -50,31 +50,44 @@ def file_system(folder: Path) -> str:
     return kind
 
 
+NOT_QUIET = 0.10
+
+
+def disturbed(used: dict[str, float]) -> float:
+    """How much of its processors a measurement did without, where that is more than a tenth, or else nothing: what others took,
+    and what the machine itself did not get."""
+    missing = max(used["others_share"], used["stolen_share"])
+    return missing if missing > NOT_QUIET else 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Cpu:
     """Processor seconds used so far."""
 
     at: float
     busy: float  # by everybody
+    stolen: float  # wanted, and given to another guest of the same hardware
     server: float
     postgresql: float
     generator: float
 
     def since(self, before: "Cpu", packets: int) -> dict[str, float]:
-        """Microseconds per packet of each part, and the share of the machine that went to anybody else."""
+        """Microseconds per packet of each part; the share of the machine that went to anybody else; and of the time that its
+        processors were wanted, the share that the machine did not get."""
         per_packet = 1e6 / max(1, packets)
         parts = (self.server - before.server, self.postgresql - before.postgresql, self.generator - before.generator)
-        others = self.busy - before.busy - sum(parts)
+        busy, stolen = self.busy - before.busy, self.stolen - before.stolen
         return {
             "server_us": round(parts[0] * per_packet, 1),
             "postgresql_us": round(parts[1] * per_packet, 1),
             "generator_us": round(parts[2] * per_packet, 1),
-            "others_share": round(max(0.0, others) / ((self.at - before.at) * (os.cpu_count() or 1)), 3),
+            "others_share": round(max(0.0, busy - sum(parts)) / ((self.at - before.at) * (os.cpu_count() or 1)), 3),
+            "stolen_share": round(stolen / (busy + stolen), 3) if stolen else 0.0,
         }
 
 
 def cpu(server_pid: int, postgresql_pid: int) -> Cpu:
-    """The state of the meters now. Interrupts on behalf of nobody are nobody's; waiting and stolen time is not work."""
+    """The state of the meters now. Interrupts on behalf of nobody are nobody's; waiting is not work."""
     parents, used = {}, {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -87,10 +100,13 @@ def cpu(server_pid: int, postgresql_pid: int) -> Cpu:
             used[int(entry.name)] = (
                 sum(int(ticks) for ticks in fields[11:15]) / _TICKS
             )  # own and of children that ended
-    user, nice, system, *_ = (int(ticks) / _TICKS for ticks in Path("/proc/stat").read_text().split(None, 9)[1:9])
+    user, nice, system, _, _, _, _, stolen = (
+        int(ticks) / _TICKS for ticks in Path("/proc/stat").read_text().split(None, 9)[1:9]
+    )
     return Cpu(
         at=time.monotonic(),
         busy=user + nice + system,
+        stolen=stolen,
         server=_tree(server_pid, parents, used),
         postgresql=_tree(postgresql_pid, parents, used),
         generator=time.process_time(),

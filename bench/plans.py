@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from bench import load
-from bench.__main__ import NOT_QUIET, SECRET, measured, running
+from bench import load, machine
+from bench.__main__ import SECRET, measured, running
 from bench.cluster import Cluster, own_folder
 from bench.figures import show
 from bench.ours import PLAN, RICH_PLAN, Ours
@@ -51,7 +51,7 @@ def compare(folder: Path, outstanding: int, rounds: int) -> dict[str, Any]:
                         server, cluster, packets, ACCOUNTING_RESPONSE, outstanding, sent[name], WARM_UP_SECONDS, SECONDS
                     )
                     sent[name] += run.sent
-                    noisy += used["others_share"] > NOT_QUIET
+                    noisy += machine.disturbed(used) > 0
                     found[name].append(round(run.per_second, 1))
                     cost[name].append((used["server_us"], used["postgresql_us"]))
                     wrong += server.check_accounting(sessions[name], sent[name])
