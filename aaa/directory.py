@@ -21,12 +21,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from aaa import reply_attributes
-from aaa.dialects import Dialect, dialect
+from aaa.dialects import dialect, wish
 from aaa.dialects import names as dialect_names
 from aaa.keyring import KeyRing, KeyRingError, nas_secret, subscriber_nt_hash, subscriber_password, subscriber_totp
-from aaa.nas import Nas, Wish, over_tls, source_over_tls
+from aaa.nas import Nas, over_tls, source_over_tls
 from aaa.passwords import Credential
-from aaa.standing import REMEMBERED_MS, Observation, standing
+from aaa.standing import Observation, observations, standing
 from aaa.subscriber import Subscriber
 from charging.addresses import NO_ADDRESSES, Addresses
 from charging.batching import MILLISECOND, Batches, QueueFull, Run
@@ -35,7 +35,7 @@ from charging.conditions import NO_CONDITIONS, Conditions, from_text
 from charging.database import reading
 from charging.lane import kept_for_reading
 from charging.plan import Instant, from_json
-from charging.tables import nas, nas_observation, plan, plan_version, subscriber
+from charging.tables import nas, plan, plan_version, subscriber
 from charging.writer import LOOK_MS, DatabaseUnavailable
 
 #: Addresses remembered for prefixes; a prefix may be large.
@@ -200,23 +200,6 @@ def _with_defaults(row: Any, secrets: tuple[bytes, ...]) -> Nas:
         nas_group=row.nas_group,
         certificate=row.certificate,
     )
-
-
-def observations(connection: Connection, now: Instant) -> dict[tuple[int, str], list[Observation]]:
-    """What was seen of NASes and still counts at `now`, by NAS and source address, the newest last."""
-    c = nas_observation.c
-    chosen = select(c.nas_id, c.nas_address, c.what, c.count, c.first_at, c.last_at).order_by(c.last_at)
-    found: dict[tuple[int, str], list[Observation]] = {}
-    for nas_id, *row in connection.execute(chosen.where(c.last_at > now - REMEMBERED_MS)):
-        each = Observation(*row)
-        if each.counts:
-            found.setdefault((nas_id, each.nas_address), []).append(each)
-    return found
-
-
-def wish(speaks: Dialect, *, usual: bool) -> Wish:
-    """Whether commands carry something, as the dialect says it."""
-    return "auto" if speaks.wishes_unknown else "yes" if usual else "no"
 
 
 class SubscriberDirectory:

@@ -53,13 +53,11 @@ def check(setup: Setup, as_json: bool) -> None:
     engine = setup.engine()
     differences = migrations.drift(engine)
     if as_json:
-        print_json({"version": migrations.newest(), "differences": differences})
+        print_json({"version": migrations.NEWEST, "differences": differences})
     else:
         for difference in differences:
             click.echo(difference)
-        click.echo(
-            f"{len(differences)} differences" if differences else f"version {migrations.newest()}, no differences"
-        )
+        click.echo(f"{len(differences)} differences" if differences else f"version {migrations.NEWEST}, no differences")
     if differences:
         raise click.exceptions.Exit(1)
 

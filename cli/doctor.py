@@ -57,7 +57,7 @@ def _database(setup: Setup, at: Instant) -> Iterator[Finding]:
         engine = setup.engine()
         with reading(engine) as connection:
             yield Finding("database", "ok", engine.url.render_as_string())
-            yield _schema(migrations.newest(), migrations.drift(engine))
+            yield _schema(migrations.NEWEST, migrations.drift(engine))
             yield from health.examine(connection, at)
             yield from _keys(setup, connection)
     except migrations.NotUpToDate as error:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from aaa import dialects, registry
-from aaa.directory import wish
+from aaa.dialects import wish
 from aaa.nas import OCTETS_IN
 from aaa.registry import NasLine, NasSettings, RegistryError
 from charging.database import reading

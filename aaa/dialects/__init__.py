@@ -14,7 +14,18 @@ from aaa.dialects.aruba import ARUBA
 from aaa.dialects.cambium import CAMBIUM
 from aaa.dialects.chillispot import CHILLISPOT
 from aaa.dialects.cisco_isg import CISCO_ISG
-from aaa.dialects.contract import Capability, Claim, Dialect, Identity, accept, change, identify, limits, names_in_turn
+from aaa.dialects.contract import (
+    Capability,
+    Claim,
+    Dialect,
+    Identity,
+    accept,
+    change,
+    identify,
+    limits,
+    names_in_turn,
+    wish,
+)
 from aaa.dialects.generic import GENERIC
 from aaa.dialects.hostapd import HOSTAPD
 from aaa.dialects.huawei import HUAWEI
@@ -41,6 +52,7 @@ __all__ = [
     "limits",
     "names",
     "names_in_turn",
+    "wish",
 ]  # fmt: skip
 
 SHIPPED: Final = {

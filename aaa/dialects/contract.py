@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from aaa.nas import CounterUnit
+from aaa.nas import CounterUnit, Wish
 from aaa.wire import Attribute
 from aaa.wire.values import Value, encode_value, find
 from charging.plan import Profile
@@ -195,6 +195,11 @@ def not_in(said: tuple[Attribute, ...], words: tuple[Attribute, ...]) -> tuple[A
     """Those of the words that are not said already."""
     slots = {slot(*each) for each in said}
     return tuple(word for word in words if slot(*word) not in slots)
+
+
+def wish(speaks: Dialect, *, usual: bool) -> Wish:
+    """Whether commands carry something, as the dialect says it."""
+    return "auto" if speaks.wishes_unknown else "yes" if usual else "no"
 
 
 def limits(dialect: Dialect, profile: Profile) -> bool:

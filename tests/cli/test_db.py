@@ -16,7 +16,7 @@ from tests.cli.reports import book
 
 def test_upgrade_fills_an_empty_database_and_says_so(empty_database_url: str, tmp_path: Path) -> None:
     aaa = Aaa(empty_database_url, tmp_path)
-    newest = migrations.newest()
+    newest = migrations.NEWEST
     assert aaa.ok("db", "upgrade") == f"upgraded from nothing to version {newest}\n"
     assert aaa.ok("db", "upgrade") == f"already at version {newest}\n"
     assert aaa.ok("db", "check") == f"version {newest}, no differences\n"
@@ -42,7 +42,7 @@ def test_check_finds_what_somebody_changed(aaa: Aaa) -> None:
 
 
 def test_json_of_check(aaa: Aaa) -> None:
-    assert aaa.json("db", "check") == {"version": migrations.newest(), "differences": []}
+    assert aaa.json("db", "check") == {"version": migrations.NEWEST, "differences": []}
 
 
 @pytest.fixture

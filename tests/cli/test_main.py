@@ -131,12 +131,22 @@ def test_what_prints_data_prints_json_too(words: str) -> None:
         assert any(p.name == "as_json" for p in COMMANDS[words].params), words
 
 
-def test_help_imports_no_database_and_no_twisted() -> None:
-    """So that it is quick."""
-    slow = "{'sqlalchemy', 'alembic', 'twisted', 'rich', 'structlog', 'cryptography'}"
+@pytest.mark.parametrize(
+    ("arguments", "slow"),
+    [
+        (["--help"], {"sqlalchemy", "alembic", "twisted", "rich", "structlog", "cryptography"}),
+        (["nas", "list", "--json"], {"alembic", "twisted", "rich", "structlog", "OpenSSL"}),
+        (["subscriber", "list", "--json"], {"alembic", "twisted", "rich", "structlog", "OpenSSL"}),
+        (["session", "list", "--json"], {"alembic", "twisted", "rich", "structlog", "OpenSSL"}),
+    ],
+    ids=words,
+)
+def test_a_command_imports_no_more_than_it_needs(arguments: list[str], slow: set[str], sqlite_url: str) -> None:
+    """So that it is quick: most take longer to import than to run."""
     program = (
         "import sys\nfrom cli.main import aaa\n"
-        "try:\n    aaa(['--help'], prog_name='aaa')\nexcept SystemExit:\n    pass\n"
+        f"try:\n    aaa(['--database', {sqlite_url!r}, *{arguments}], prog_name='aaa')\n"
+        "except SystemExit as end:\n    assert not end.code\n"
         f"sys.exit(repr(sorted({slow} & set(sys.modules))) if {slow} & set(sys.modules) else 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 
 import migrations
@@ -18,12 +19,16 @@ def empty(empty_database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
+def test_the_newest_version_is_the_last_migration() -> None:
+    assert ScriptDirectory.from_config(migrations.config()).get_heads() == [migrations.NEWEST]
+
+
 def test_from_nothing_to_the_newest_and_again(empty: Engine) -> None:
     assert migrations.current(empty) is None
-    assert migrations.upgrade(empty) == (None, migrations.newest())
-    assert migrations.current(empty) == migrations.newest()
+    assert migrations.upgrade(empty) == (None, migrations.NEWEST)
+    assert migrations.current(empty) == migrations.NEWEST
     before = inspect(empty).get_table_names()
-    assert migrations.upgrade(empty) == (migrations.newest(), migrations.newest())
+    assert migrations.upgrade(empty) == (migrations.NEWEST, migrations.NEWEST)
     assert inspect(empty).get_table_names() == before
     assert set(tables.metadata.tables) <= set(before)
 
@@ -50,7 +55,7 @@ def test_an_old_database_is_told_what_to_run(engine: Engine) -> None:
     migrations.require_current(engine)
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
-    expected = f"^the database has version 0000, this program needs {migrations.newest()}; run: aaa db upgrade$"
+    expected = f"^the database has version 0000, this program needs {migrations.NEWEST}; run: aaa db upgrade$"
     with pytest.raises(migrations.NotUpToDate, match=expected):
         migrations.require_current(engine)
 
