@@ -25,8 +25,9 @@ from aaa.dialects import dialect, wish
 from aaa.dialects import names as dialect_names
 from aaa.keyring import KeyRing, KeyRingError, nas_secret, subscriber_nt_hash, subscriber_password, subscriber_totp
 from aaa.nas import Nas, over_tls, source_over_tls
+from aaa.observations import observations
 from aaa.passwords import Credential
-from aaa.standing import Observation, observations, standing
+from aaa.standing import Observation, standing
 from aaa.subscriber import Subscriber
 from charging.addresses import NO_ADDRESSES, Addresses
 from charging.batching import MILLISECOND, Batches, QueueFull, Run

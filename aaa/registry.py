@@ -16,9 +16,10 @@ from aaa.dialects import dialect
 from aaa.dialects import names as dialect_names
 from aaa.keyring import KeyRing, nas_secret, subscriber_nt_hash, subscriber_password, subscriber_totp
 from aaa.nas import CounterLevel, CounterUnit, OnDatabaseDown, RequireMessageAuthenticator, Wish
+from aaa.observations import observations
 from aaa.passwords import Credential, Kept
 from aaa.reply_attributes import Texts
-from aaa.standing import EnforcementClass, Observation, Standing, observations, refused, standing
+from aaa.standing import EnforcementClass, Observation, Standing, refused, standing
 from charging import catalogue, pools
 from charging.addresses import KINDS, Addresses
 from charging.arrangement import Arrangement, Leave, What

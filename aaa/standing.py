@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple
 
-from sqlalchemy import Connection, select
-
 from aaa.dialects import Dialect
 from charging.bound import SPANS
 from charging.plan import Instant
 from charging.session import Means
-from charging.tables import nas_observation
 
 EnforcementClass = Literal["A", "B", "C", "D"]
 
@@ -48,18 +45,6 @@ class Observation(NamedTuple):
     def counts(self) -> bool:
         """Does it say something of the NAS? One answer that did not come does not."""
         return self.what in _SEEN and self.times >= (SILENCES if self.what == "silent" else 1)
-
-
-def observations(connection: Connection, now: Instant) -> dict[tuple[int, str], list[Observation]]:
-    """What was seen of NASes and still counts at `now`, by NAS and source address, the newest last."""
-    c = nas_observation.c
-    chosen = select(c.nas_id, c.nas_address, c.what, c.count, c.first_at, c.last_at).order_by(c.last_at)
-    found: dict[tuple[int, str], list[Observation]] = {}
-    for nas_id, *row in connection.execute(chosen.where(c.last_at > now - REMEMBERED_MS)):
-        each = Observation(*row)
-        if each.counts:
-            found.setdefault((nas_id, each.nas_address), []).append(each)
-    return found
 
 
 class Standing(NamedTuple):

@@ -11,11 +11,14 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy
 from hypothesis import HealthCheck, settings
 from psycopg import sql
 from sqlalchemy import Engine
@@ -43,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the rooms of proofs, and put the longest rooms first."""
 
     def room(item: pytest.Item) -> str:
-        return item.path.relative_to(Path(__file__).parent).parts[0]
+        return item.nodeid.split("/")[1]
 
     for item in items:
         if room(item) in PROOFS:
@@ -186,6 +189,28 @@ def empty_database_url(request: pytest.FixtureRequest) -> str:
     """The URL of a database before its first migration: the test runs once on each kind."""
     url: str = request.getfixturevalue(f"empty_{request.param}_url")
     return url
+
+
+class Compiled(dict[Any, Any]):
+    """Compiled statements by kind of database, for SQLAlchemy, which keeps them by engine."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """The statement, whichever engine compiled it."""
+        dialect, *statement = key
+        return super().get((dialect.name, *statement), default)
+
+    def __setitem__(self, key: Any, compiled: Any) -> None:
+        dialect, *statement = key
+        super().__setitem__((dialect.name, *statement), compiled)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once() -> Iterator[None]:
+    """Every test has a database of its own, and every command opens it anew; their statements are the same."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        create = partial(sqlalchemy.create_engine, execution_options={"compiled_cache": Compiled()})
+        monkeypatch.setattr("charging.database.create_engine", create)
+        yield
 
 
 @pytest.fixture

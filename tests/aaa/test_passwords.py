@@ -60,7 +60,7 @@ def test_chap_is_right_for_the_password_that_made_it_and_for_no_other(
 
 def test_hashes() -> None:
     assert HASH.argon2 is not None
-    assert HASH.argon2.startswith("$argon2id$")
+    assert HASH.argon2.startswith("$argon2id$v=19$m=19456,t=2,p=1$"), "OWASP's minimum"
     assert verify_hash(HASH.argon2, b"arctangent")
     assert not verify_hash(HASH.argon2, b"arctangen")
     assert not verify_hash(HASH.argon2, b"")

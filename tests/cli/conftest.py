@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from click.testing import CliRunner, Result
 from sqlalchemy import Engine
 
@@ -107,6 +108,12 @@ class Aaa:
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AAA_DATABASE", "AAA_CONFIG", "AAA_KEYS"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password's hash is slow on purpose; here it is one of many things that a command writes."""
+    monkeypatch.setattr("aaa.passwords.credential._HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 @pytest.fixture

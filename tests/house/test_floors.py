@@ -59,6 +59,7 @@ EFFECTS_ALLOWED = {
         "dynauth",
         "handlers",
         "keyring",
+        "observations",
         "radsec",
         "registry",
         "replay",
