@@ -45,7 +45,7 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	  echo '$(PYTHON) is older than Python 3.11; name another one: make PYTHON=python3.12'; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	  echo 'no virtual environment could be made; on Debian: apt install python3-venv'; rm -rf $(VENV); exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[test]'
 	@touch $@
 
 demo: $(INSTALLED)
@@ -120,7 +120,7 @@ chaos: $(INSTALLED)
 	@$(BIN)/python -m tests.chaos --seed $(SEED) $(SECONDS:%=--seconds %) $(ARGS)
 
 fuzz: $(INSTALLED)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,fuzz]' || true
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[test,fuzz]' || true
 	@$(BIN)/python -m tests.fuzz $(SECONDS:%=--seconds %) $(ARGS)
 
 LOGINS ?= 20000

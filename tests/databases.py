@@ -6,7 +6,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -41,53 +41,68 @@ def url_of(server_uri: str, name: str) -> str:
     return url.render_as_string(hide_password=False)
 
 
+class Copy(NamedTuple):
+    """A database for one test after another, and what it was like before the first."""
+
+    name: str
+    connection: psycopg.Connection[Any]
+    """Ours, kept: what it has read of the catalogues it need not read after each test."""
+    shape: Any
+    octets: int
+
+
 class Databases:
     """Migrated databases on one server, copies of one template, for the tests of one process, one after the other."""
 
     def __init__(self, server_uri: str, template: str) -> None:
         self._server_uri = server_uri
         self._template = template
-        self._free: tuple[str, Any, int] | None = None
+        self._free: Copy | None = None
 
     @contextmanager
     def one(self) -> Iterator[str]:
         """The URL of a database with no row in it."""
-        name, shape, octets = self._free or self._created()
+        copy = self._free or self._created()
         self._free = None
-        yield url_of(self._server_uri, name)
-        if self._emptied(name, shape, octets):
-            self._free = name, shape, octets
+        yield url_of(self._server_uri, copy.name)
+        if _emptied(copy):
+            self._free = copy
         else:
-            drop(self._server_uri, name)
+            self._drop(copy)
 
     def close(self) -> None:
         """Drop what is left."""
         if self._free is not None:
-            drop(self._server_uri, self._free[0])
+            self._drop(self._free)
             self._free = None
 
-    def _created(self) -> tuple[str, Any, int]:
+    def _created(self) -> Copy:
         name = create(self._server_uri, self._template)
-        with self._connected(name) as connection:
-            return name, connection.execute(_SHAPE).fetchone(), _octets(connection)
+        connection = psycopg.connect(url_of(self._server_uri, name).replace("+psycopg", ""), autocommit=True)
+        connection.execute(WAIT_FOR_LOCKS)
+        # No trigger asks who may delete a transfer, and no key in which order.
+        connection.execute("SET session_replication_role = replica")
+        return Copy(name, connection, connection.execute(_SHAPE).fetchone(), _octets(connection))
 
-    def _emptied(self, name: str, shape: object, octets: int) -> bool:
-        """Take everything out of it; False if that does not make it what it was."""
-        try:
-            with self._connected(name) as connection:
-                connection.execute(WAIT_FOR_LOCKS)
-                connection.execute(_OTHERS)
-                if connection.execute(_SHAPE).fetchone() != shape or _octets(connection) - octets > MOST_GROWTH_OCTETS:
-                    return False
-                # No trigger asks who may delete a transfer, and no key in which order.
-                connection.execute("SET session_replication_role = replica")
-                connection.execute(_EMPTY)
-        except psycopg.Error:
+    def _drop(self, copy: Copy) -> None:
+        copy.connection.close()
+        drop(self._server_uri, copy.name)
+
+
+def _emptied(copy: Copy) -> bool:
+    """Take everything out of it; False if that does not make it what it was."""
+    connection = copy.connection
+    try:
+        connection.execute(_OTHERS)
+        if (
+            connection.execute(_SHAPE).fetchone() != copy.shape
+            or _octets(connection) - copy.octets > MOST_GROWTH_OCTETS
+        ):
             return False
-        return True
-
-    def _connected(self, name: str) -> psycopg.Connection[Any]:
-        return psycopg.connect(url_of(self._server_uri, name).replace("+psycopg", ""), autocommit=True)
+        connection.execute(_EMPTY)
+    except psycopg.Error:
+        return False
+    return True
 
 
 _EMPTY: Final = """\
