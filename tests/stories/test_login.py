@@ -10,11 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
 from cli.main import aaa as command
 from tests.outside import environment
 from tests.stories.conftest import Aaa, ServerProcess
+
+pytestmark = pytest.mark.proof
 
 PASSWORD = "correct horse"
 

@@ -22,7 +22,7 @@ from tests.fleet import ScriptedFleet
 from tests.outside import SECRET
 from tests.stories.conftest import Aaa
 
-pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+pytestmark = [pytest.mark.proof, pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)]
 
 PASSWORD: Final = "open-sesame-1"
 GRANTED_OCTETS: Final = 5000 * 10**9
@@ -196,7 +196,6 @@ def test_the_same_packet_to_two_nodes_at_once_is_charged_once(start_nodes: Calla
     no_node_complains(nodes)
 
 
-@pytest.mark.proof
 def test_two_nodes_at_full_load_with_the_same_accounts(start_nodes: Callable[[int], Nodes], database_url: str) -> None:
     """Conflicts are run again, deadlocks reach no packet, and the books are exact to the octet."""
     nodes = start_nodes(2)

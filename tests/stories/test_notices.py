@@ -17,6 +17,8 @@ from tests.outside import SECRET
 from tests.store.shop import Shop
 from tests.stories.conftest import PLANS, Aaa, ServerProcess
 
+pytestmark = pytest.mark.proof
+
 SIGNING = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 # Quiet for all of the day but a minute: what is not urgent does not go.
 CONFIG = """\

@@ -20,6 +20,8 @@ from tests.stories.conftest import PLANS, Aaa, ServerProcess
 from tests.stories.plain_sql import plain_sql, top_up
 from tests.stories.test_serve import serve
 
+pytestmark = pytest.mark.proof
+
 NASES = 32
 CROWD = 512
 MB = 10**6
