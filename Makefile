@@ -6,15 +6,17 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 COMPILED := .compiled
 
-# Stories wait for real time to pass, so more of them than there are processors run side by side.
-WORKERS ?= 4
+# Tests compute, and now and then one waits: one more than there are processors, and no more than eight, run side by side.
+WORKERS ?= $(shell processors=$$(getconf _NPROCESSORS_ONLN); echo $$((processors < 7 ? processors + 1 : 8)))
+# Proofs wait for real time to pass.
+PROVERS ?= 4
 # A file's tests stay together, since they share what was expensive to make; the longest files come first.
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # What takes minutes by its nature, or waits for real time: tests marked `proof`, and whole rooms (tests/conftest.py).
 PROOFS := prove-simulation prove-chaos prove-figures prove-stories
 FIGURES := tests/stories/test_database_down.py tests/proofs/test_enforcement.py
 OTHERS := tests/simulation tests/chaos $(FIGURES)
-EVERY_TEST_BY_ITSELF := -n $(WORKERS) --maxschedchunk 1
+EVERY_TEST_BY_ITSELF := -n $(PROVERS) --maxschedchunk 1
 
 # A hundred processes begin in every run; each would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
