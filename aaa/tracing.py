@@ -61,7 +61,6 @@ class Tracing:
         *,
         most_rows: int = DEFAULT_ROWS,
         most_age_ms: int = DEFAULT_AGE_MS,
-        clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._engine = engine
         self._run = run
@@ -70,7 +69,6 @@ class Tracing:
         self._mode = mode
         self._most_rows = most_rows
         self._most_age_ms = most_age_ms
-        self._clock = clock
         self._watches: tuple[Watch, ...] = ()
         self._waiting: deque[Trail] = deque()
         self._turns = 0
@@ -84,7 +82,7 @@ class Tracing:
 
     def begin(self, kind: Kind, nas: str, received_at: Instant) -> Trail:
         """A trail for a packet that just came; only where `logins` or `reports` says so."""
-        return Trail(kind, nas, received_at, self._clock)
+        return Trail(kind, nas, received_at, time.perf_counter_ns)
 
     def end(self, trail: Trail, answer: bytes | None) -> None:
         """The packet has its answer; the trail is kept where somebody may want to read it."""

@@ -29,8 +29,9 @@ ORDER_SECONDS = 30
 #: A session's interval is at least 60 s; this is how long a NAS that lives is silent at most, with some room.
 SILENT_MS = 200_000
 
-#: After a window begins or ends, until the job that looks for it has looked.
-_UNTIL_REVIEWED_MS: Final = 7_000
+#: How often the simulation's nodes look for windows that begin or end, and how long such a look may take.
+REVIEWED_EVERY_MS: Final = 5_000
+_UNTIL_REVIEWED_MS: Final = REVIEWED_EVERY_MS + 2_000
 #: What the ledger calls what was ordered.
 _ORDERED: Final = {
     "voucher": "redeem", "transfer": "transfer", "refund": "refund", "adjustment": "adjust", "reversal": "reverse",

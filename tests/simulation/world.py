@@ -43,7 +43,7 @@ from charging.plan import (
     SpeedStep,
 )
 from charging.window import Window
-from tests.simulation.auditor import Auditor, Finding, Witness
+from tests.simulation.auditor import REVIEWED_EVERY_MS, Auditor, Finding, Witness
 from tests.simulation.billing import Billing, Operator
 from tests.simulation.clock import BEGINNING, FakeClock
 from tests.simulation.desk import Desk
@@ -534,7 +534,7 @@ def _quiet(world: World) -> Iterator[None]:
             mock.patch.object(aaa.runner, "POLL_MS", POLL_MS),
             mock.patch.object(charging.jobs, "INBOX_EVERY_MS", 2 * POLL_MS),
             mock.patch.object(charging.jobs, "RESTARTS_EVERY_MS", 2 * POLL_MS),
-            mock.patch.object(charging.jobs, "REVIEWS_EVERY_MS", POLL_MS // 2),
+            mock.patch.object(charging.jobs, "REVIEWS_EVERY_MS", REVIEWED_EVERY_MS),
             mock.patch.object(charging.jobs, "DUE_EVERY_MS", POLL_MS // 2),
             mock.patch.object(charging.writer, "LOOK_MS", 1_000),
             mock.patch.object(aaa.directory, "LOOK_MS", 1_000),
